@@ -1,0 +1,1 @@
+"""Who runs a network: each module executes the same architecture in its own way."""
