@@ -1,0 +1,134 @@
+"""Canonical weights <-> the packed members of a model file.
+
+Canonical weights are what every checkpoint is converted to: float32, batch-norm folded, under
+``<layer>.weight`` (OIHW; classifier (out, in); depthwise (C, 1, k, k)) and ``<layer>.bias``.
+
+Packed members are what the kernels read, in the order in which they read it: output channels in
+panels of 16 lanes, the reduction outside, so that one step of a multiply-add chain is one
+contiguous vector. One layout serves every instruction set, 16 lanes being one AVX-512 register,
+two AVX2 ones or four NEON ones. Lanes past the last channel are zero.
+
+- stem:                 (ceil(cout / 16), 27, 16), the 27 taps in the order ky, kx, input channel
+- pointwise, classifier (ceil(cout / 16), cin, 16)
+- depthwise             (ceil(c / 16), k * k, 16)
+- bias                  (ceil(cout / 16) * 16,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .architecture import Architecture, Layer, layers
+from .errors import CheckpointError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+PANEL = 16
+
+
+def packed_shapes(network: Architecture) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every packed member, in the order of execution, weight before bias."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in layers(network):
+        panels = -(-layer.out_channels // PANEL)
+        shapes[f"{layer.name}.weight"] = (panels, _taps(layer), PANEL)
+        shapes[f"{layer.name}.bias"] = (panels * PANEL,)
+    return shapes
+
+
+def canonical_shapes(network: Architecture) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every canonical weight, in the order of execution, weight before bias."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in layers(network):
+        shapes[f"{layer.name}.weight"] = layer.weight_shape
+        shapes[f"{layer.name}.bias"] = (layer.out_channels,)
+    return shapes
+
+
+def pack(network: Architecture, weights: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
+    """Packed members of `network` from its canonical weights.
+
+    Raises CheckpointError for a missing or an unknown name, a wrong shape, values that are not
+    floating point, and values that float32 does not hold as finite numbers.
+    """
+    import numpy as np
+
+    _check_names(network, weights)
+    packed: dict[str, Float32] = {}
+    for layer in layers(network):
+        weight = _checked(f"{layer.name}.weight", weights, layer.weight_shape)
+        bias = _checked(f"{layer.name}.bias", weights, (layer.out_channels,))
+        cout, taps = layer.out_channels, _taps(layer)
+        panels = -(-cout // PANEL)
+        # (out, in, ky, kx) -> (out, ky, kx, in); the classifier has only (out, in)
+        taps_last = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
+        lanes = np.zeros((panels * PANEL, taps), np.float32)
+        lanes[:cout] = taps_last.reshape(cout, taps)
+        panelled = lanes.reshape(panels, PANEL, taps).transpose(0, 2, 1)
+        packed[f"{layer.name}.weight"] = np.ascontiguousarray(panelled)
+        lane_bias = np.zeros(panels * PANEL, np.float32)
+        lane_bias[:cout] = bias
+        packed[f"{layer.name}.bias"] = lane_bias
+    return packed
+
+
+def unpack(network: Architecture, packed: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
+    """Canonical weights, as fresh arrays, from the packed members of `network`."""
+    import numpy as np
+
+    weights: dict[str, Float32] = {}
+    for layer in layers(network):
+        cout, taps = layer.out_channels, _taps(layer)
+        panelled = packed[f"{layer.name}.weight"]
+        lanes = panelled.transpose(0, 2, 1).reshape(-1, taps)[:cout]
+        if layer.kind == "dense":
+            canonical = lanes
+        else:
+            out, inputs, rows, columns = layer.weight_shape
+            canonical = lanes.reshape(out, rows, columns, inputs).transpose(0, 3, 1, 2)
+        weights[f"{layer.name}.weight"] = np.array(canonical, np.float32, order="C")
+        weights[f"{layer.name}.bias"] = np.array(packed[f"{layer.name}.bias"][:cout], np.float32)
+    return weights
+
+
+def _taps(layer: Layer) -> int:
+    """Length of the reduction that makes one output value."""
+    inputs = 1 if layer.kind == "depthwise" else layer.in_channels
+    return inputs * layer.kernel * layer.kernel
+
+
+def _check_names(network: Architecture, weights: Mapping[str, NDArray[Any]]) -> None:
+    expected = canonical_shapes(network)
+    missing = [name for name in expected if name not in weights]
+    unknown = [str(name) for name in weights if name not in expected]
+    for problem, names in (("lack", missing), ("have the unknown", unknown)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise CheckpointError(
+                f"weights of {network.name} {problem} {', '.join(names[:3])[:300]}{more}: "
+                f"expected {len(expected)} arrays, stem.weight to classifier.bias"
+            )
+
+
+def _checked(name: str, weights: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Float32:
+    import numpy as np
+
+    array = np.asarray(weights[name])
+    if array.shape != shape:
+        raise CheckpointError(f"{name} has shape {array.shape}: expected {shape}")
+    if array.dtype.kind != "f":
+        raise CheckpointError(
+            f"{name} has dtype {array.dtype}: expected floating point; dequantise it first"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise CheckpointError(
+            f"{name} holds NaN, infinity or values beyond float32: the checkpoint is damaged"
+        )
+    return single
