@@ -1,0 +1,178 @@
+"""The `meta` member of a model file: JSON that says what the weights are, and nothing on trust.
+
+{"format": "mnv2_engine", "version": 1,
+ "architecture": {"family", "width", "divisor", "resolution": [h, w], "classes", "padding"},
+ "preprocessing": {"mean", "std", "resample", "crop_fraction"},
+ "labels": [...] or null, "dtype": "float32", "provenance": {"source", "sha256", ...}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .architecture import Architecture, architecture
+from .errors import InputError, ModelFileError, UnsupportedError
+from .input_spec import InputSpec, from_json, to_json
+
+FORMAT = "mnv2_engine"
+FORMAT_VERSION = 1
+DTYPE = "float32"
+META_LIMIT = 4 << 20  # bytes; the labels of 1000 classes take 25 KiB
+
+_KEYS = ("format", "version", "architecture", "preprocessing", "labels", "dtype", "provenance")
+_ARCHITECTURE_KEYS = ("family", "width", "divisor", "resolution", "classes", "padding")
+
+
+class Meta(NamedTuple):
+    """What the member says, checked."""
+
+    architecture: Architecture
+    input_spec: InputSpec
+    labels: tuple[str, ...] | None  # as many as classes
+    provenance: dict[str, str]
+
+
+def encode(
+    network: Architecture,
+    input_spec: InputSpec,
+    labels: Sequence[str] | None,
+    provenance: Mapping[str, str],
+) -> bytes:
+    """The member as UTF-8 JSON; equal values make equal bytes.
+
+    Raises InputError for anything that `decode` would refuse, or would not return as it was.
+    """
+    import json
+
+    if isinstance(labels, str):  # whose letters would pass for labels
+        raise InputError(f"labels: got the text {labels[:80]!r}, expected a list of texts or None")
+    try:
+        document = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "architecture": {key: getattr(network, key) for key in _ARCHITECTURE_KEYS},
+            "preprocessing": to_json(input_spec),
+            "labels": None if labels is None else list(labels),
+            "dtype": DTYPE,
+            "provenance": dict(sorted(provenance.items())),
+        }
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        content = text.encode()
+        if len(content) > META_LIMIT:
+            raise InputError(
+                f"labels and provenance take {len(content)} bytes: expected at most {META_LIMIT}"
+            )
+        if decode(content).architecture != network:
+            raise InputError(
+                f"{network.name}: its blocks are not those of its family and width, "
+                "which is all that a model file records"
+            )
+    except (AttributeError, TypeError, ValueError, UnsupportedError) as error:
+        raise InputError(f"cannot describe the model: {error}") from None
+    return content
+
+
+def decode(content: bytes) -> Meta:
+    """The Meta of `content`. Raises ModelFileError unless it is exactly what version 1 says,
+    UnsupportedError for a newer version, another dtype or an unknown architecture."""
+    document = _object("meta", _parse(content))
+    if document.get("format") != FORMAT:
+        raise ModelFileError(
+            f"meta: format {document.get('format')!r:.80}: expected {FORMAT!r}; "
+            "this file was made by another program"
+        )
+    version: Any = document.get("version")
+    if not _is_integer(version) or version < 1:
+        raise ModelFileError(f"meta: version {version!r:.80}: expected {FORMAT_VERSION}")
+    if version > FORMAT_VERSION:
+        raise UnsupportedError(
+            f"meta: format version {version!r:.80} is newer than {FORMAT_VERSION}, the newest that "
+            "this version reads; upgrade with: pip install -U mnv2-engine"
+        )
+    _object("meta", document, _KEYS)
+    if document["dtype"] != DTYPE:
+        raise UnsupportedError(f"meta: dtype {document['dtype']!r:.80}: this version reads {DTYPE}")
+    network = _architecture(_object("architecture", document["architecture"], _ARCHITECTURE_KEYS))
+    spec = from_json(document["preprocessing"])
+    provenance = _object("provenance", document["provenance"])
+    _check_texts("provenance", [*provenance, *provenance.values()])
+    labels = document["labels"]
+    if labels is None:
+        return Meta(network, spec, None, provenance)
+    if not isinstance(labels, list) or len(labels) != network.classes:
+        found = f"{len(labels)} labels" if isinstance(labels, list) else f"{labels!r:.80}"
+        raise ModelFileError(f"labels: {found}: expected {network.classes} labels, or none at all")
+    _check_texts("labels", labels)
+    return Meta(network, spec, tuple(labels), provenance)
+
+
+def _parse(content: bytes) -> object:
+    import json
+
+    def refuse(constant: str) -> object:
+        raise ValueError(f"{constant} is no number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise ValueError("an object names a key twice")
+        return made
+
+    try:
+        return json.loads(content.decode(), parse_constant=refuse, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"meta: not JSON: {error!s:.200}; convert the model again") from None
+
+
+def _object(name: str, value: object, keys: Sequence[str] | None = None) -> dict[str, Any]:
+    """`value` if it is a JSON object, with exactly `keys` if those are given."""
+    if not isinstance(value, dict):
+        raise ModelFileError(f"{name}: {type(value).__name__} found: expected an object")
+    if keys is not None and set(value) != set(keys):
+        raise ModelFileError(
+            f"{name}: expected exactly {', '.join(keys)}; found {', '.join(sorted(value))[:200]!r}"
+        )
+    return value
+
+
+def _architecture(value: Mapping[str, Any]) -> Architecture:
+    size = value["resolution"]
+    # What `architecture` takes for granted in typed arguments, JSON does not.
+    right = (
+        isinstance(value["family"], str)
+        and isinstance(value["padding"], str)
+        and isinstance(value["width"], (int, float))
+        and not isinstance(value["width"], bool)
+        and isinstance(size, list)
+        and all(_is_integer(value[key]) for key in ("divisor", "classes"))
+    )
+    if not right:
+        raise ModelFileError(
+            "architecture: expected texts for family and padding, a number for width, integers "
+            "for divisor and classes, [height, width] for resolution; "
+            f"found {dict(value)!r:.300}"
+        )
+    arguments = {**value, "resolution": tuple(size)}
+    try:
+        return architecture(**arguments)
+    except InputError as error:
+        raise ModelFileError(f"architecture: {error!s:.300}") from None
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{error!s:.300}; a newer version may") from None
+
+
+def _check_texts(name: str, values: Sequence[object]) -> None:
+    """All of `values` must be text that can be encoded and leaves a terminal as it was."""
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) != len(values):
+        raise ModelFileError(f"{name}: expected nothing but text")
+    if "".join(texts).isprintable():
+        return  # the usual case, at the speed of C
+    for text in texts:
+        if any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c < "\ue000" for c in text):
+            raise ModelFileError(f"{name}: {text!a:.80} holds a control character or half a pair")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

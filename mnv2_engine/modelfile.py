@@ -1,0 +1,337 @@
+"""The model file: a NumPy .npz that is mapped into memory and used in place.
+
+One member `meta` (UTF-8 JSON as uint8) names the architecture; every other member is a packed
+float32 array of `packing.py`. `open_model` derives the exact table of names, shapes and sizes
+from the architecture and refuses a file that holds anything else before it touches a weight; it
+neither evaluates nor unpickles, and imports neither numpy nor `zipfile`.
+
+As `write_model` makes it, every member is STORED and its data aligned to 64 bytes, so the kernels
+read the weights where the operating system maps them, shared by all processes. A file that was
+saved again with `numpy.savez` or `numpy.savez_compressed` is read too, by a copy (`mapped` False).
+
+A mapping follows its file: replace a model file by renaming a new one over it, as `write_model`
+does, and never shorten one that is open.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .architecture import Architecture
+from .errors import InputError, MnvError, ModelFileError, UnsupportedError
+from .input_spec import InputSpec
+from .meta import DTYPE, META_LIMIT, Meta, decode, encode
+from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
+from .packing import pack, packed_shapes, unpack
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+META = "meta"
+ITEM_BYTES = 4
+_HEAD_BYTES = 4096 + 12  # of a member, read to compare its .npy header
+
+# A copy of compressed members may be this many times larger than the file. Float weights deflate
+# by a tenth; only zeros, that is a zip bomb, inflate beyond it. Small copies are always allowed.
+COPY_RATIO = 16
+COPY_ALWAYS = 64 << 20  # bytes
+
+
+class Tensor(NamedTuple):
+    """A packed float32 array inside `ModelFile.buffer`."""
+
+    offset: int  # bytes, a multiple of 64
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of data."""
+        size = ITEM_BYTES
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+class ModelFile:
+    """An open model file. Immutable, and usable from many threads. Made by `open_model`."""
+
+    path: str
+    architecture: Architecture
+    input_spec: InputSpec
+    labels: tuple[str, ...] | None  # as many as classes
+    provenance: dict[str, str]
+    dtype: str
+    mapped: bool  # False: members were compressed or unaligned, and were copied
+    tensors: dict[str, Tensor]  # in the order of execution
+    weight_bytes: int  # of all tensors
+    file_bytes: int
+
+    def __init__(
+        self,
+        path: str,
+        meta: Meta,
+        tensors: dict[str, Tensor],
+        buffer: mmap.mmap,
+        members: dict[str, Member] | None,
+        file_bytes: int,
+    ) -> None:
+        self.path = path
+        self.architecture, self.input_spec, self.labels, self.provenance = meta
+        self.dtype = DTYPE
+        self.mapped = members is not None
+        self.tensors = tensors
+        self.weight_bytes = sum(tensor.size for tensor in tensors.values())
+        self.file_bytes = file_bytes
+        self._buffer: mmap.mmap | None = buffer
+        self._members = members
+
+    def __repr__(self) -> str:
+        return f"<ModelFile {self.architecture.name} {self.path!r} mapped={self.mapped}>"
+
+    @property
+    def buffer(self) -> mmap.mmap:
+        """The whole file, mapped read-only; or, if not `mapped`, private memory with the tensors
+        alone. Page-aligned, so a tensor's address is as aligned as its offset."""
+        if self._buffer is None:
+            raise InputError(f"{self.path}: this model file was closed; open it again")
+        return self._buffer
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """The packed member `name`, a read-only view of `buffer`."""
+        import numpy as np
+
+        if name not in self.tensors:
+            raise InputError(f"{self.path}: no tensor {name!r}; `tensors` lists them")
+        offset, shape = self.tensors[name]
+        count = self.tensors[name].size // ITEM_BYTES
+        flat = np.frombuffer(self.buffer, "<f4", count, offset)
+        flat.flags.writeable = False
+        return flat.reshape(shape)
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Canonical weights (see `packing`), as fresh arrays."""
+        return unpack(self.architecture, {name: self.array(name) for name in self.tensors})
+
+    def verify(self) -> None:
+        """Read every weight: raises ModelFileError for a wrong checksum, NaN or infinity.
+
+        Opening does not, because that would read the whole file from disk into memory.
+        """
+        import numpy as np
+
+        for name, member in (self._members or {}).items():
+            try:
+                read_member(self.buffer, member, member.size)
+            except ModelFileError as error:
+                raise ModelFileError(f"{self.path}: member {name!r} {error}") from None
+        for name in self.tensors:
+            if not np.isfinite(self.array(name)).all():
+                raise ModelFileError(
+                    f"{self.path}: {name!r} holds NaN or infinity; convert the model again"
+                )
+
+    def close(self) -> None:
+        """Give the mapping up; it ends with the last array that views it. Harmless if repeated."""
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            try:
+                buffer.close()
+            except BufferError:
+                return  # arrays or kernels still view it
+
+    def __enter__(self) -> ModelFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_model(path: str | os.PathLike[str]) -> ModelFile:
+    """Map the model file at `path`.
+
+    Raises ModelFileError for a file that is absent, unreadable, damaged, or not exactly what its
+    architecture needs; UnsupportedError for a newer format version or an unknown architecture;
+    InputError for a `path` that is no path. The checksum of `meta` is checked, and of whatever
+    is copied; those of mapped weights are left to `ModelFile.verify`.
+    """
+    name = _path_text(path)
+    buffer = _map(name)
+    try:
+        return _open(name, buffer)
+    except (ModelFileError, UnsupportedError) as error:
+        buffer.close()
+        raise type(error)(f"{name}: {error}") from None
+    except BaseException:
+        buffer.close()
+        raise
+
+
+def write_model(
+    path: str | os.PathLike[str],
+    network: Architecture,
+    weights: Mapping[str, NDArray[Any]],
+    input_spec: InputSpec,
+    labels: Sequence[str] | None,
+    provenance: Mapping[str, str],
+) -> None:
+    """Write canonical `weights` of `network` as a model file, whole or not at all.
+
+    The file appears under its name by one rename, after it was flushed to disk; upon any error an
+    older file of that name stays as it was and nothing is left beside it. Equal arguments make
+    equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
+    InputError for other arguments, and MnvError if the file cannot be written.
+    """
+    name = _path_text(path)
+    meta = encode(network, input_spec, labels, provenance)
+    packed = pack(network, weights)
+    members: list[tuple[str, str, tuple[int, ...], Any]] = [(META, "|u1", (len(meta),), meta)]
+    members += [(key, "<f4", array.shape, array.astype("<f4")) for key, array in packed.items()]
+    if os.path.exists(name) and not os.path.isfile(name):
+        raise InputError(f"{name}: cannot be replaced by a model file, it is no regular file")
+    folder, base = os.path.split(name)
+    temporary = os.path.join(folder, f".{base[:100]}.{os.urandom(6).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            write_npz(file, members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, name)
+    except BaseException as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        if isinstance(error, (OSError, ValueError)) and not isinstance(error, MnvError):
+            raise MnvError(
+                f"{name}: cannot be written: {error}; choose a folder that is writable and has "
+                f"{sum(array.nbytes for array in packed.values()) + len(meta)} bytes to spare"
+            ) from error
+        raise
+
+
+def _path_text(path: str | os.PathLike[str]) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InputError(
+            f"model path: got {type(path).__name__}, expected a str or an os.PathLike"
+        ) from None
+
+
+def _map(name: str) -> mmap.mmap:
+    """The whole file `name`, mapped read-only."""
+    try:
+        # Not to wait for a writer if it is a FIFO; O_BINARY exists on Windows only.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        handle = os.open(name, flags)
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelFileError(f"{name!r}: cannot open the model file: {reason}") from None
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise ModelFileError(f"{name}: not a regular file; expected a .npz model file")
+        if not state.st_size:
+            raise ModelFileError(f"{name}: an empty file; expected a .npz model file")
+        return mmap.mmap(handle, state.st_size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{name}: cannot be mapped into memory: {error}") from None
+    finally:
+        os.close(handle)
+
+
+def _open(path: str, buffer: mmap.mmap) -> ModelFile:
+    file_bytes = len(buffer)
+    members = read_directory(buffer)
+    meta_member = members.pop(META, None)
+    if meta_member is None:
+        raise ModelFileError(
+            f"a .npz without {META!r}; if it is a checkpoint, make a model file of it with: "
+            "mnv2 convert CHECKPOINT OUT.npz"
+        )
+    try:
+        content = read_member(buffer, meta_member, META_LIMIT)
+        # Any length will do, so the header is compared with the one for the length that is there.
+        length = len(content) - 10 - int.from_bytes(content[8:10], "little")
+        start = npy_data_offset(content, len(content), "|u1", (length,))
+    except ModelFileError as error:
+        raise ModelFileError(f"member {META!r} {error}") from None
+    meta = decode(content[start:])
+    shapes = packed_shapes(meta.architecture)
+    _check_member_names(meta.architecture, members, shapes)
+    if all(not member.deflated for member in members.values()):
+        tensors = {
+            name: Tensor(members[name].start + _data_offset(buffer, members[name], shape), shape)
+            for name, shape in shapes.items()
+        }
+        if all(tensor.offset % ALIGNMENT == 0 for tensor in tensors.values()):
+            return ModelFile(path, meta, tensors, buffer, members, file_bytes)
+    copy, tensors = _copy(buffer, members, shapes)
+    buffer.close()
+    return ModelFile(path, meta, tensors, copy, None, file_bytes)
+
+
+def _check_member_names(
+    network: Architecture, members: dict[str, Member], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    missing = [name for name in shapes if name not in members]
+    unknown = [name for name in members if name not in shapes]
+    for problem, names in (("lacks", missing), ("holds the unknown", unknown)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise ModelFileError(
+                f"{problem} {', '.join(names[:3])[:300]}{more}: {network.name} has exactly "
+                f"{len(shapes)} arrays, stem.weight to classifier.bias"
+            )
+
+
+def _data_offset(buffer: mmap.mmap, member: Member, shape: tuple[int, ...]) -> int:
+    """Offset of the data inside a stored `member` of the expected `shape`."""
+    head = buffer[member.start : member.start + min(member.size, _HEAD_BYTES)]
+    try:
+        return npy_data_offset(head, member.size, "<f4", shape)
+    except ModelFileError as error:
+        raise ModelFileError(f"member {member.name!r} {error}") from None
+
+
+def _copy(
+    buffer: mmap.mmap, members: dict[str, Member], shapes: dict[str, tuple[int, ...]]
+) -> tuple[mmap.mmap, dict[str, Tensor]]:
+    """The tensors in private memory, which is anonymous and so page-aligned."""
+    tensors: dict[str, Tensor] = {}
+    total = 0
+    for name, shape in shapes.items():
+        tensors[name] = Tensor(total, shape)
+        due = tensors[name].size
+        if not due < members[name].size <= due + _HEAD_BYTES:
+            raise ModelFileError(
+                f"member {name!r} has {members[name].size} bytes: expected {due} and a .npy "
+                f"header for shape {shape}"
+            )
+        total += -(-due // ALIGNMENT) * ALIGNMENT
+    if total > max(COPY_ALWAYS, COPY_RATIO * len(buffer)):
+        raise ModelFileError(
+            f"{len(buffer)} bytes would inflate to {total}, more than weights ever do: refused"
+        )
+    try:
+        copy = mmap.mmap(-1, total)
+    except OSError as error:
+        raise ModelFileError(f"cannot get {total} bytes of memory to copy to: {error}") from None
+    try:
+        for name, tensor in tensors.items():
+            try:
+                content = read_member(buffer, members[name], members[name].size)
+                start = npy_data_offset(content, len(content), "<f4", tensor.shape)
+            except ModelFileError as error:
+                raise ModelFileError(f"member {name!r} {error}") from None
+            with memoryview(content) as whole:
+                copy[tensor.offset : tensor.offset + tensor.size] = whole[start:]
+    except BaseException:
+        copy.close()
+        raise
+    return copy, tensors
