@@ -1,0 +1,75 @@
+"""What the tests have in common: the shared checkpoints, seeded weights, small model files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnv2_engine.architecture import Architecture, layers, mobilenet_v2
+from mnv2_engine.input_spec import PRESETS, InputSpec
+from mnv2_engine.modelfile import write_model
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of checkpoints and photographs beside the repository."""
+    if not (SHARED / "checkpoints" / "README.md").is_file():
+        pytest.skip("needs the checkpoints and images of ../shared, which are not here")
+    return SHARED
+
+
+def make_weights(network: Architecture, seed: int = 0) -> Weights:
+    """Seeded canonical weights under which activations neither die nor explode.
+
+    He's scale before a ReLU6, a smaller one on the linear layers so that shortcuts do not
+    accumulate, and biases large enough that the ReLU6 clip a part of their values on both sides.
+    """
+    random = np.random.default_rng(seed)
+    weights: Weights = {}
+    for layer in layers(network):
+        fan_in = int(np.prod(layer.weight_shape[1:]))
+        gain = 2.5 if layer.relu6 else 1.0
+        weight = random.normal(0.0, np.sqrt(gain / fan_in), layer.weight_shape)
+        bias = random.normal(0.7 if layer.relu6 else 0.0, 1.0, layer.out_channels)
+        weights[f"{layer.name}.weight"] = weight.astype(np.float32)
+        weights[f"{layer.name}.bias"] = bias.astype(np.float32)
+    return weights
+
+
+@pytest.fixture(scope="session")
+def random_weights() -> Callable[..., Weights]:
+    """`make_weights(network, seed=0)`: seeded canonical weights of any architecture."""
+    return make_weights
+
+
+@pytest.fixture
+def small_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small model file and returns its path: `small_model(network=..., seed=...)`."""
+
+    def write(
+        network: Architecture | None = None,
+        seed: int = 0,
+        input_spec: InputSpec = PRESETS["tf"],
+        labels: list[str] | None = None,
+        name: str = "small.npz",
+    ) -> Path:
+        network = network or small_network()
+        path = tmp_path / name
+        provenance = {"source": "seeded random weights"}
+        write_model(path, network, make_weights(network, seed), input_spec, labels, provenance)
+        return path
+
+    return write
+
+
+def small_network(classes: int = 5, padding: str = "same") -> Architecture:
+    """The smallest published network at the smallest size: a file of 0.4 MB."""
+    return mobilenet_v2(0.1, 32, classes, padding, divisor=4)
