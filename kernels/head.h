@@ -1,0 +1,75 @@
+/* The end of a classifier: last 1x1 convolution with global average pool, then the matrix.
+ *
+ * head:        features[n] = mean over pixels of relu6(bias[n] + sum over k of x[p][k] * w[k][n])
+ *              The map of [pixels][features] never exists: a tile is summed as it is made,
+ *              pixels ascending.
+ * classifier:  logits[n] = bias[n] + sum over k of features[k] * w[k][n], k ascending.
+ *              One pixel gives one chain a vector, so eight vectors run side by side to hide
+ *              the FMA latency. Bound by reading 5 MB of weights. */
+#ifndef MNV2_HEAD_H
+#define MNV2_HEAD_H
+
+#include "block.h"
+
+static void head_step(const mnv2_context *context, const mnv2_step *step) {
+    const mnv2_head *head = &context->plan->head;
+    const int panels = panels_of(head->features), pixels = head->height * head->width;
+    float *features = (float *)(context->arena + step->output);
+    const pointwise_input in = {
+        .x = (const float *)(context->arena + step->input),
+        .pixel_step = head->channels,
+        .segment = head->channels,
+        .depth = head->channels,
+        .w = (const float *)(context->weights + head->head_weight),
+        .panel_step = (ptrdiff_t)head->channels * PANEL,
+        .bias = (const float *)(context->weights + head->head_bias),
+    };
+    const pointwise_output out = {.y = features};
+    memset(features, 0, (size_t)panels * PANEL * sizeof *features);
+    pointwise(RELU6_TO_POOL, pixels, panels, &in, &out);
+    const vf share = vf_set1(1.0f / (float)pixels);
+    for (int i = 0; i < panels * PANEL; i += LANES)
+        vf_store(features + i, vf_mul(vf_load(features + i), share));
+}
+
+enum { CLASSIFIER_PANELS = 8 / VECTORS };
+
+/* `N` panels of logits from panel `panel` on. */
+static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_head *head, const float *x,
+                                            const float *w, const float *bias, float *y,
+                                            int panel) {
+    const ptrdiff_t panel_step = (ptrdiff_t)head->features * PANEL;
+    vf acc[CLASSIFIER_PANELS][VECTORS];
+    w += panel * panel_step;
+    UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
+        acc[n][v] = vf_load(bias + (panel + n) * PANEL + v * LANES);
+    for (int k = 0; k < head->features; k++, w += PANEL) {
+        const vf a = vf_set1(x[k]);
+        UNROLL for (int n = 0; n < N; n++) prefetch(w + n * panel_step + 32 * PANEL);
+        UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
+            acc[n][v] = vf_fma(a, vf_load(w + n * panel_step + v * LANES), acc[n][v]);
+    }
+    UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++) {
+        const int first = (panel + n) * PANEL + v * LANES;
+        const int lanes = least(head->classes - first, LANES);
+        if (lanes == LANES)
+            vf_store(y + first, acc[n][v]);
+        else if (lanes > 0)
+            vf_store_part(y + first, acc[n][v], lanes);
+    }
+}
+
+static void classifier_step(const mnv2_context *context, const mnv2_step *step) {
+    const mnv2_head *head = &context->plan->head;
+    const float *x = (const float *)(context->arena + step->input);
+    const float *w = (const float *)(context->weights + head->classifier_weight);
+    const float *bias = (const float *)(context->weights + head->classifier_bias);
+    const int panels = panels_of(head->classes);
+    int panel = 0;
+    for (; panel + CLASSIFIER_PANELS <= panels; panel += CLASSIFIER_PANELS)
+        classifier_panels(CLASSIFIER_PANELS, head, x, w, bias, context->logits, panel);
+    for (; panel < panels; panel++)
+        classifier_panels(1, head, x, w, bias, context->logits, panel);
+}
+
+#endif

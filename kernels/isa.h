@@ -1,0 +1,25 @@
+/* What one instruction set offers to the plan executor: a function for each kind of step. */
+#ifndef MNV2_ISA_H
+#define MNV2_ISA_H
+
+#include "mnv2.h"
+
+/* Everything that a step reads and writes. */
+typedef struct {
+    const mnv2_plan *plan;
+    const char *weights;
+    char *arena;
+    const void *image;
+    int image_is_float;
+    float *logits;
+} mnv2_context;
+
+typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);
+
+struct mnv2_isa {
+    const char *name;
+    int (*supported)(void);
+    mnv2_step_function *rows, *tiles, *head, *classifier;
+};
+
+#endif

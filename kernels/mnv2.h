@@ -1,0 +1,116 @@
+/* mnv2_engine's C core: runs a planned network, one call a prediction.
+ *
+ * No hidden threads, no hidden allocation, no I/O, no global state: the caller owns the plan,
+ * the weights, the arena, the image and the outputs, and may call from many threads at once
+ * with an arena each. Every offset is in bytes; every activation and weight is float32.
+ */
+#ifndef MNV2_H
+#define MNV2_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MNV2_MAX_BLOCKS 64
+#define MNV2_MAX_KERNEL 5
+
+/* The 3x3 stride-2 convolution at the image, and how pixels become numbers. */
+typedef struct {
+    int32_t in_height, in_width; /* image: [in_height][in_width][3], uint8 or float32 */
+    int32_t out_height, out_width, channels;
+    int32_t pad_top, pad_left;
+    float scale[3], shift[3]; /* x = pixel * scale + shift, of uint8 images only */
+    int64_t weight, bias;     /* in the weights: [channels/16][27][16], [channels/16][16] */
+    int64_t rows;             /* in the arena: [3][columns][3], three normalised image rows */
+    int32_t columns;          /* pixels of such a row, its padding included */
+} mnv2_stem;
+
+/* One inverted residual with a linear bottleneck. */
+typedef struct {
+    int32_t in_height, in_width, in_channels; /* thin input: [in_height][in_width][in_channels] */
+    int32_t hidden;                           /* channels of the expanded tensor */
+    int32_t out_height, out_width, out_channels;
+    int32_t kernel, stride, pad_top, pad_left; /* of the depthwise layer */
+    int32_t residual;                          /* add the thin input to the thin output */
+    int64_t expand_weight, expand_bias; /* in the weights: [hidden/16][in_channels][16]; -1: t = 1 */
+    int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16] */
+    int64_t project_weight, project_bias;     /* [out_channels/16][hidden][16] */
+    /* Scratch in the arena. By rows: `expanded` is the ring [hidden/16][kernel][columns][16] and
+     * `filtered` one row [hidden/16][out_width][16]. By tiles: `expanded` is
+     * [tile/16][lines][columns][16] and `filtered` [tile/16][out_height * out_width][16]. */
+    int64_t expanded, filtered;
+    int32_t columns; /* pixels of an expanded row, its padding included */
+    int32_t lines;   /* tiles: rows of the expanded tile, its padding included */
+    int32_t tile;    /* tiles: hidden channels of one tile */
+    /* Rows, when the block before streams into this one: the ring [thin_rows][in_width]
+     * [in_channels] of thin input rows. */
+    int64_t thin;
+    int32_t thin_rows;
+} mnv2_block;
+
+typedef enum {
+    MNV2_ROWS,      /* blocks [first, first + count) stream row by row into each other */
+    MNV2_TILES,     /* one block, its hidden channels in tiles */
+    MNV2_HEAD,      /* last 1x1 convolution and global average pool */
+    MNV2_CLASSIFIER /* matrix times pooled features */
+} mnv2_kind;
+
+/* One step of the schedule: reads the tensor at `input`, leaves one at `output`. */
+typedef struct {
+    int32_t kind;
+    int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
+    int64_t input, output; /* in the arena */
+} mnv2_step;
+
+typedef struct {
+    int32_t height, width, channels; /* thin input: [height][width][channels] */
+    int32_t features;                /* of the last 1x1 convolution */
+    int32_t classes;
+    int64_t head_weight, head_bias;             /* [features/16][channels][16] */
+    int64_t classifier_weight, classifier_bias; /* [classes/16][features][16] */
+} mnv2_head;
+
+typedef struct {
+    mnv2_stem stem;
+    mnv2_head head;
+    const mnv2_block *blocks;
+    const mnv2_step *steps;
+    int32_t block_count, step_count;
+    int64_t arena_bytes, weight_bytes;
+} mnv2_plan;
+
+typedef struct mnv2_isa mnv2_isa; /* an instruction set that kernels were built for */
+
+/* The instruction sets that were built, best first; NULL past the last. */
+const mnv2_isa *mnv2_isa_at(int32_t index);
+const char *mnv2_isa_name(const mnv2_isa *isa);
+/* Whether this CPU has it and this operating system saves its registers. */
+int32_t mnv2_isa_supported(const mnv2_isa *isa);
+
+enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1 };
+
+/* Runs one image through the network.
+ *
+ *   weights   plan->weight_bytes bytes, read only, 4-byte aligned (64 is faster)
+ *   arena     plan->arena_bytes bytes, 64-byte aligned; its content before does not matter
+ *   image     [in_height][in_width][3], uint8, or float32 that is already normalised
+ *   features  head.features floats, or NULL
+ *   logits    head.classes floats, or NULL
+ *
+ * Denormals are flushed to zero inside; the caller's floating-point state is restored. */
+int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, const void *weights, void *arena,
+                 const void *image, int32_t image_is_float, float *features, float *logits);
+
+/* Index of the first value that is infinite or not a number, or -1. */
+int64_t mnv2_first_not_finite(const float *x, int64_t count);
+
+/* The `k` largest logits, ties to the lower index: their indices and softmax probabilities. */
+void mnv2_top_k(const float *logits, int32_t classes, int32_t k, int32_t *indices,
+                double *probabilities);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

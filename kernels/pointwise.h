@@ -1,0 +1,173 @@
+/* 1x1 convolution of a run of pixels: the expand and project layers, the head and the
+ * classifier; and, with three segments of nine taps, the stem.
+ *
+ *   y[p][n] = bias[n] + sum over k of x[p][k] * w[k][n]        k ascending, fused multiply-add
+ *
+ * x is read as segments: channels [0, segment) at x, the next `segment` ones at
+ * x + segment_step, and so on; within a segment a pixel is `pixel_step` floats from the next.
+ *   a thin NHWC row      segment = depth,  pixel_step = channels
+ *   hidden panels        segment = 16,     pixel_step = 16,     segment_step = a panel's row
+ * w is panels of 16 outputs, each [depth][16].
+ *
+ * Register tile: P pixels x N panels, weights loaded once a k for all pixels, activations
+ * broadcast. The next panels' weights are prefetched meanwhile: they come from memory once an
+ * image, in chunks too short for the hardware to foresee. Bound by FMA from depth 16 up; below that by the tile's own loads and stores. */
+#ifndef MNV2_POINTWISE_H
+#define MNV2_POINTWISE_H
+
+#include "simd.h"
+
+typedef struct {
+    const float *x;
+    ptrdiff_t pixel_step, segment_step; /* floats */
+    int segment, depth;                 /* channels */
+    const float *w;                     /* [panels][depth][16] */
+    ptrdiff_t panel_step;               /* floats from one panel of w to the next */
+    const float *bias;                  /* [panels][16] */
+} pointwise_input;
+
+/* Where and how a tile is finished. */
+typedef enum {
+    RELU6_TO_PANELS,    /* y: [panel][pixel][16]; the expanded tensor, whole panels */
+    LINEAR_TO_CHANNELS, /* y: [pixel][channels]; the thin tensor, only real channels */
+    RELU6_TO_POOL       /* y: [panel][16]; summed over pixels, ascending */
+} pointwise_finish;
+
+typedef struct {
+    float *y;
+    ptrdiff_t panel_step; /* RELU6_TO_PANELS: floats between panels */
+    int channels;         /* LINEAR_TO_CHANNELS: channels of y */
+    int accumulate;       /* LINEAR_TO_CHANNELS: start from y instead of from the bias */
+    /* LINEAR_TO_CHANNELS: added last, or NULL. It may be y itself, or panels of a ring. */
+    const float *residual;
+    ptrdiff_t residual_pixel_step, residual_panel_step; /* floats */
+} pointwise_output;
+
+static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwise_finish finish,
+                                         const pointwise_input *in, const float *x,
+                                         const pointwise_output *out, int pixel, int panel) {
+    enum { V = VECTORS };
+    const ptrdiff_t step = in->pixel_step;
+    const float *w = in->w + panel * in->panel_step;
+    vf acc[TILE_PIXELS][TILE_PANELS * V];
+
+    if (finish == LINEAR_TO_CHANNELS && out->accumulate) {
+        UNROLL for (int p = 0; p < P; p++) UNROLL for (int v = 0; v < N * V; v++) {
+            const int first = panel * PANEL + v * LANES;
+            const float *y = out->y + (ptrdiff_t)(pixel + p) * out->channels + first;
+            const int lanes = out->channels - first;
+            acc[p][v] = lanes >= LANES ? vf_load(y) : vf_load_part(y, lanes > 0 ? lanes : 0);
+        }
+    } else {
+        UNROLL for (int v = 0; v < N * V; v++) {
+            const vf bias = vf_load(in->bias + panel * PANEL + v * LANES);
+            UNROLL for (int p = 0; p < P; p++) acc[p][v] = bias;
+        }
+    }
+
+    /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
+    const float *low = x + pixel * step, *high = low + 7 * step;
+    for (int left = in->depth; left > 0; left -= in->segment) {
+        const int n = least(left, in->segment);
+        for (int k = 0; k < n; k++) {
+            vf weight[TILE_PANELS * V];
+            UNROLL for (int v = 0; v < N * V; v++)
+                weight[v] = vf_load(w + v / V * in->panel_step + v % V * LANES);
+            UNROLL for (int i = 0; i < N; i++) prefetch(w + (N + i) * in->panel_step);
+            UNROLL for (int p = 0; p < P; p++) {
+                const vf a = vf_set1(p < 7 ? low[p * step] : high[(p - 7) * step]);
+                UNROLL for (int v = 0; v < N * V; v++) acc[p][v] = vf_fma(a, weight[v], acc[p][v]);
+            }
+            w += PANEL;
+            low++;
+            high++;
+        }
+        low += in->segment_step - n;
+        high += in->segment_step - n;
+    }
+
+    const vf zero = vf_late(0.0f), six = vf_late(6.0f);
+    UNROLL for (int v = 0; v < N * V; v++) {
+        if (finish == RELU6_TO_PANELS) {
+            float *y = out->y + (panel + v / V) * out->panel_step + pixel * PANEL + v % V * LANES;
+            UNROLL for (int p = 0; p < P; p++) vf_store(y + p * PANEL, vf_clamp(acc[p][v], zero, six));
+        } else if (finish == RELU6_TO_POOL) {
+            float *y = out->y + panel * PANEL + v * LANES;
+            vf sum = vf_load(y);
+            UNROLL for (int p = 0; p < P; p++) sum = vf_add(sum, vf_clamp(acc[p][v], zero, six));
+            vf_store(y, sum);
+        } else {
+            const int first = panel * PANEL + v * LANES;
+            const int lanes = out->channels - first;
+            float *y = out->y + (ptrdiff_t)pixel * out->channels + first;
+            const float *r = out->residual;
+            if (r)
+                r += (ptrdiff_t)pixel * out->residual_pixel_step +
+                     (panel + v / V) * out->residual_panel_step + v % V * LANES;
+            if (lanes >= LANES) {
+                UNROLL for (int p = 0; p < P; p++) {
+                    vf sum = acc[p][v];
+                    if (r) sum = vf_add(sum, vf_load(r + p * out->residual_pixel_step));
+                    vf_store(y + p * out->channels, sum);
+                }
+            } else if (lanes > 0) {
+                UNROLL for (int p = 0; p < P; p++) {
+                    vf sum = acc[p][v];
+                    if (r) sum = vf_add(sum, vf_load_part(r + p * out->residual_pixel_step, lanes));
+                    vf_store_part(y + p * out->channels, sum, lanes);
+                }
+            }
+        }
+    }
+}
+
+#define POINTWISE_CASE(P)                                             \
+    case P:                                                           \
+        pointwise_tile(P, N, finish, in, in->x, out, pixel, panel);   \
+        break;
+
+/* One tile of `pixels` <= TILE_PIXELS pixels. */
+static ALWAYS_INLINE void pointwise_pixels(const int N, const pointwise_finish finish, int pixels,
+                                           const pointwise_input *in, const pointwise_output *out,
+                                           int pixel, int panel) {
+    switch (pixels) {
+        POINTWISE_CASE(1)
+        POINTWISE_CASE(2)
+#if TILE_PIXELS >= 6
+        POINTWISE_CASE(3)
+        POINTWISE_CASE(4)
+        POINTWISE_CASE(5)
+        POINTWISE_CASE(6)
+#endif
+#if TILE_PIXELS >= 14
+        POINTWISE_CASE(7)
+        POINTWISE_CASE(8)
+        POINTWISE_CASE(9)
+        POINTWISE_CASE(10)
+        POINTWISE_CASE(11)
+        POINTWISE_CASE(12)
+        POINTWISE_CASE(13)
+        POINTWISE_CASE(14)
+#endif
+    }
+}
+
+/* All `pixels` x `panels` outputs. Panels are the outer loop: a pair of weight panels stays in
+ * L1 while the pixels pass. Pixels are split evenly: 49 as 13 + 12 + 12 + 12. */
+static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, int panels,
+                                    const pointwise_input *in, const pointwise_output *out) {
+    const int tiles = (pixels + TILE_PIXELS - 1) / TILE_PIXELS;
+    for (int panel = 0; panel < panels; panel += TILE_PANELS) {
+        const int single = TILE_PANELS == 1 || panels - panel == 1;
+        for (int tile = 0, pixel = 0; tile < tiles; tile++) {
+            const int size = (pixels - pixel + tiles - tile - 1) / (tiles - tile);
+            if (single)
+                pointwise_pixels(1, finish, size, in, out, pixel, panel);
+            else
+                pointwise_pixels(TILE_PANELS, finish, size, in, out, pixel, panel);
+            pixel += size;
+        }
+    }
+}
+
+#endif
