@@ -1,0 +1,248 @@
+"""The engine: a model file, its plan and an executor, behind four calls.
+
+Loading maps the file, makes the plan and touches no weight. Nothing here imports numpy or Pillow
+until a caller hands over something that needs them or asks for an array.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .architecture import Architecture
+from .errors import InputError, MnvError
+from .input_spec import InputSpec
+from .modelfile import ModelFile, open_model
+from .pixels import batch_of, images_in, pixels_of
+from .plan import Plan, kib, make_plan
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .executors import Executor
+
+T = TypeVar("T")
+
+BACKENDS = ("auto", "c", "numpy")
+
+
+class Prediction(NamedTuple):
+    """One class and how probable the network finds it."""
+
+    label: str  # the model file's, or "class <index>" where it has none
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no one wants here
+    probability: float  # softmax of the logits, 0 to 1
+
+
+class Info(NamedTuple):
+    """What an engine is and how it runs. `str()` is a table for people."""
+
+    backend: str  # "c" or "numpy"
+    isa: str | None  # instruction set of the C core: "avx512", "avx2" or "baseline"
+    mapped: bool  # weights are used where the file is mapped; False: they were copied
+    path: str
+    architecture: Architecture
+    input_spec: InputSpec
+    labels: int  # how many; 0 where the model file has none
+    dtype: str
+    provenance: dict[str, str]
+    arena_bytes: int
+    weight_bytes: int
+
+    def __str__(self) -> str:
+        network = self.architecture
+        height, width = network.resolution
+        spec = self.input_spec
+        rows = [
+            ("model", self.path),
+            ("architecture", f"{network.name}, {network.padding} padding"),
+            ("classes", f"{network.classes}, {'labelled' if self.labels else 'no labels'}"),
+            ("input", f"{height} × {width} RGB, (pixel - {spec.mean}) / {spec.std}"),
+            ("resize", f"{spec.resample}, centre crop of {spec.crop_fraction:g}"),
+            ("weights", f"{kib(self.weight_bytes)} {self.dtype}, {self._storage()}"),
+            ("arena", kib(self.arena_bytes)),
+            ("backend", f"{self.backend} ({self.isa})" if self.isa else self.backend),
+            *((key, value) for key, value in self.provenance.items()),
+        ]
+        return "\n".join(f"{key:<14}{value}" for key, value in rows)
+
+    def _storage(self) -> str:
+        return "mapped" if self.mapped else "copied: the file's members are compressed or unaligned"
+
+
+class Engine:
+    """A loaded network. Make one with `Engine.load`; it may be called from many threads at once.
+
+    One call at a time uses exactly `memory_plan().arena_bytes`; calls that overlap take an arena
+    each for as long as they overlap.
+    """
+
+    def __init__(self, model: ModelFile, backend: str = "auto") -> None:
+        """An engine for an open model file; see `load`."""
+        if backend not in BACKENDS:
+            raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+        self._plan = make_plan(model.architecture)
+        self._model: ModelFile | None = model
+        self._executor: Executor | None = _executor(model, self._plan, backend)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], backend: str = "auto") -> Engine:
+        """Loads a model file that `mnv2 convert` wrote.
+
+        `backend` is ``c`` (the fused kernels), ``numpy`` (the slow reference, which needs as much
+        memory as an unfused run) or ``auto``: c, or numpy with a warning where the C core cannot
+        be imported. Raises ModelFileError for a file that is not a sound model file,
+        UnsupportedError for one that this version cannot run, InputError for a bad argument.
+        """
+        if backend not in BACKENDS:
+            raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+        return cls(open_model(path), backend)
+
+    def predict(self, source: Any, top_k: int = 5) -> Any:
+        """The `top_k` most probable classes of an image, most probable first: [Prediction].
+
+        `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 RGB pixels of shape
+        (H, W, 3) in any array or buffer. Pixels of the network's own size are used as they are;
+        other images are resized and cropped as the model file says. A list or tuple of those, or
+        an (N, H, W, 3) array, gives a list of such lists, in the memory of one image. Raises
+        InputError for anything that is not such an image.
+        """
+        executor, model = self._open()
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+            raise InputError(f"top_k {top_k!r}: expected an integer of at least 1")
+        network, labels = self._plan.architecture, model.labels
+        logits = executor.new_floats(network.classes)
+
+        def answer(image: Any) -> list[Prediction]:
+            pixels = pixels_of(image, model.input_spec, network.resolution)
+            executor.run(pixels, False, logits=logits)
+            return [
+                Prediction(labels[index] if labels else f"class {index}", index, probability)
+                for index, probability in executor.top_k(logits, top_k)
+            ]
+
+        images = images_in(source)
+        return answer(source) if images is None else _each(answer, images)
+
+    def logits(self, x: Any) -> NDArray[np.float32]:
+        """Logits, float32 (N, classes), of images of the network's own size.
+
+        `x` has shape (N, H, W, 3), or (H, W, 3) for one: uint8 RGB pixels, which are normalised
+        as the model file says, or float32 that is normalised already. Raises InputError for
+        another shape or dtype and for values that are not finite.
+        """
+        import numpy as np
+
+        executor, _ = self._open()
+        network = self._plan.architecture
+        batch = batch_of(x, network.resolution)
+        if batch.is_float and (at := executor.first_not_finite(batch.view)) >= 0:
+            raise InputError(
+                f"value {at} of the input is NaN or infinite: expected finite, normalised float32"
+            )
+        out = np.empty((len(batch.view), network.classes), np.float32)
+        for image, row in zip(batch.images(), out, strict=True):
+            executor.run(image, batch.is_float, logits=row)
+        return out
+
+    def embed(self, source: Any) -> NDArray[np.float32]:
+        """Pooled features before the classifier, float32 (head channels,): 1280 for widths up to
+        1.0. `source` is as for `predict`; many images give (N, head channels)."""
+        import numpy as np
+
+        executor, model = self._open()
+        network = self._plan.architecture
+
+        def features(image: Any) -> NDArray[np.float32]:
+            out = np.empty(network.head_channels, np.float32)
+            pixels = pixels_of(image, model.input_spec, network.resolution)
+            executor.run(pixels, False, features=out)
+            return out
+
+        images = images_in(source)
+        if images is None:
+            return features(source)
+        found = _each(features, images)
+        return np.array(found, np.float32).reshape(-1, network.head_channels)
+
+    def memory_plan(self) -> Plan:
+        """What a prediction needs, step by step, in bytes; `str()` of it is a table."""
+        return self._plan
+
+    @property
+    def info(self) -> Info:
+        """What the engine is and how it runs; `str()` of it is a table."""
+        executor, model = self._open()
+        return Info(
+            executor.backend,
+            executor.isa,
+            model.mapped,
+            model.path,
+            model.architecture,
+            model.input_spec,
+            len(model.labels or ()),
+            model.dtype,
+            dict(model.provenance),
+            self._plan.arena_bytes,
+            model.weight_bytes,
+        )
+
+    def close(self) -> None:
+        """Lets go of the file and the arena; calls that still run in other threads finish first.
+        Closing twice is fine; any other call afterwards raises InputError."""
+        # Dropped, not unmapped: a call in flight holds references of its own.
+        self._executor = self._model = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = self._executor.backend if self._executor else "closed"
+        return f"<Engine {self._plan.architecture.name} {state}>"
+
+    def _open(self) -> tuple[Executor, ModelFile]:
+        executor, model = self._executor, self._model
+        if executor is None or model is None:
+            raise InputError("this engine is closed; load the model file again")
+        return executor, model
+
+
+def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:
+    if backend in ("auto", "c"):
+        try:
+            from .executors.native import NativeExecutor
+
+            return NativeExecutor(model, plan)
+        except ImportError as error:
+            if backend == "c":
+                raise MnvError(
+                    f"the C core cannot be imported ({error}); install the package with a C "
+                    'compiler or from a wheel, or ask for backend="numpy"'
+                ) from error
+            import warnings
+
+            warnings.warn(
+                f"the C core cannot be imported ({error}); using NumPy, which is many times "
+                "slower and needs the memory of an unfused run",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    from .executors.reference import ReferenceExecutor
+
+    return ReferenceExecutor(model)
+
+
+def _each(answer: Callable[[Any], T], images: Iterable[Any]) -> list[T]:
+    """`answer` of every image; an error says which of them it was."""
+    answers = []
+    for i, image in enumerate(images):
+        try:
+            answers.append(answer(image))
+        except InputError as error:
+            raise InputError(f"image {i} of the batch: {error}") from error
+    return answers

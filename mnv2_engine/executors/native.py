@@ -1,0 +1,221 @@
+"""Runs a plan in the C core: one call a prediction, the interpreter lock released, no numpy.
+
+The executor keeps one arena for the next call; concurrent calls get one each and give theirs
+back to the system when they end. An arena is private memory, so a forked child writes its own copy.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Any
+
+from ..architecture import layers
+from ..errors import InputError, MnvError, UnsupportedError
+from ..input_spec import InputSpec
+from ..modelfile import ModelFile
+from ..plan import Plan, Step, columns_of
+
+ISA_VARIABLE = "MNV2_ISA"
+
+
+class NativeExecutor:
+    """A plan and a model file, ready for the C core.
+
+    `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``); by default the
+    environment variable MNV2_ISA decides, else the best that this CPU has. Raises InputError for
+    an unknown name, UnsupportedError for one that this CPU or this build does not have.
+    """
+
+    backend = "c"
+
+    def __init__(self, model: ModelFile, plan: Plan, isa: str | None = None) -> None:
+        from .. import _core
+
+        self._ffi: Any = _core.ffi
+        self._lib: Any = _core.lib
+        self._isa = self._choose_isa(isa or os.environ.get(ISA_VARIABLE) or None)
+        self._network = plan.architecture
+        self._arena_bytes = plan.arena_bytes
+        self._arenas: list[mmap.mmap] = []
+        self._weights = self._ffi.from_buffer(model.buffer)
+        self._kept: list[Any] = []  # what the plan structure points into
+        self._plan = self._build(model, plan)
+
+    @property
+    def isa(self) -> str:
+        """Name of the instruction set in use."""
+        return str(self._ffi.string(self._lib.mnv2_isa_name(self._isa)).decode())
+
+    def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
+        """Runs one image.
+
+        `image` is a contiguous buffer of the network's own size, (H, W, 3), uint8 pixels or
+        (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
+        `classes` and `head_channels` values, or None.
+        """
+        ffi = self._ffi
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            arena = private_memory(self._arena_bytes)
+        with (
+            ffi.from_buffer("char[]", arena, require_writable=True) as memory,
+            ffi.from_buffer(image) as pixels,
+        ):
+            status = self._lib.mnv2_run(
+                self._isa,
+                self._plan,
+                self._weights,
+                memory,
+                pixels,
+                is_float,
+                ffi.NULL if features is None else self.floats(features),
+                ffi.NULL if logits is None else self.floats(logits),
+            )
+        if self._arenas:
+            arena.close()
+        else:
+            self._arenas.append(arena)
+        if status != self._lib.MNV2_OK:
+            raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
+
+    def floats(self, buffer: Any) -> Any:
+        """A writable buffer as the C core's `float *`, not copied."""
+        if isinstance(buffer, self._ffi.CData):
+            return buffer
+        return self._ffi.from_buffer("float[]", buffer, require_writable=True)
+
+    def new_floats(self, count: int) -> Any:
+        """A fresh array of `count` floats, a buffer without numpy."""
+        return self._ffi.new("float[]", count)
+
+    def first_not_finite(self, values: Any) -> int:
+        """Index of the first value of a float32 buffer that is not finite, or -1."""
+        with self._ffi.from_buffer("float[]", values) as x:
+            return int(self._lib.mnv2_first_not_finite(x, len(x)))
+
+    def top_k(self, logits: Any, k: int) -> list[tuple[int, float]]:
+        """(index, softmax probability) of the `k` largest logits, largest first."""
+        classes = self._network.classes
+        k = min(k, classes)
+        indices = self._ffi.new("int32_t[]", k)
+        probabilities = self._ffi.new("double[]", k)
+        self._lib.mnv2_top_k(self.floats(logits), classes, k, indices, probabilities)
+        return [(indices[i], probabilities[i]) for i in range(k)]
+
+    def _choose_isa(self, name: str | None) -> Any:
+        built = _built_isas(self._ffi, self._lib)
+        if name is None:
+            return next(isa for isa in built.values() if self._lib.mnv2_isa_supported(isa))
+        if name not in built:
+            raise InputError(
+                f"{ISA_VARIABLE}={name!r}: this build has the instruction sets {', '.join(built)}; "
+                "unset it to take the best that the CPU has"
+            )
+        if not self._lib.mnv2_isa_supported(built[name]):
+            raise UnsupportedError(
+                f"{ISA_VARIABLE}={name!r}: this CPU, or its operating system, does not have it; "
+                "unset it to take the best that there is"
+            )
+        return built[name]
+
+    def _build(self, model: ModelFile, plan: Plan) -> Any:
+        network = plan.architecture
+        by_name = {layer.name: layer for layer in layers(network)}
+
+        def weights_of(name: str) -> tuple[int, int]:
+            if f"{name}.weight" not in model.tensors:
+                return -1, -1  # t = 1: no expand layer
+            return model.tensors[f"{name}.weight"].offset, model.tensors[f"{name}.bias"].offset
+
+        built = self._ffi.new("mnv2_plan *")
+        blocks = self._ffi.new("mnv2_block[]", len(network.blocks))
+        steps = self._ffi.new("mnv2_step[]", len(plan.steps))
+        self._kept += [blocks, steps]
+        built.blocks, built.block_count = blocks, len(network.blocks)
+        built.steps, built.step_count = steps, len(plan.steps)
+        built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
+
+        stem, layer = built.stem, by_name["stem"]
+        stem.in_height, stem.in_width = layer.in_size
+        stem.out_height, stem.out_width = layer.out_size
+        stem.channels = layer.out_channels
+        stem.pad_top, stem.pad_left = layer.pad_rows[0], layer.pad_columns[0]
+        stem.scale, stem.shift = _normalisation(model.input_spec)
+        stem.weight, stem.bias = weights_of("stem")
+
+        for i, (spec, block) in enumerate(zip(network.blocks, blocks, strict=True)):
+            layer = by_name[f"block{i}.depthwise"]
+            block.in_height, block.in_width = layer.in_size
+            block.out_height, block.out_width = layer.out_size
+            block.in_channels, block.hidden = spec.in_channels, spec.hidden
+            block.out_channels, block.residual = spec.out_channels, spec.residual
+            block.kernel, block.stride = layer.kernel, layer.stride
+            block.pad_top, block.pad_left = layer.pad_rows[0], layer.pad_columns[0]
+            block.columns = columns_of(layer)
+            block.expand_weight, block.expand_bias = weights_of(f"block{i}.expand")
+            block.depthwise_weight, block.depthwise_bias = weights_of(f"block{i}.depthwise")
+            block.project_weight, block.project_bias = weights_of(f"block{i}.project")
+
+        head, layer = built.head, by_name["head"]
+        head.height, head.width = layer.in_size
+        head.channels, head.features = layer.in_channels, layer.out_channels
+        head.classes = network.classes
+        head.head_weight, head.head_bias = weights_of("head")
+        head.classifier_weight, head.classifier_bias = weights_of("classifier")
+
+        for planned, step in zip(plan.steps, steps, strict=True):
+            self._build_step(planned, step, built, blocks)
+        return built
+
+    def _build_step(self, planned: Step, step: Any, built: Any, blocks: Any) -> None:
+        lib = self._lib
+        kinds = {
+            "rows": lib.MNV2_ROWS,
+            "tiles": lib.MNV2_TILES,
+            "head": lib.MNV2_HEAD,
+            "classifier": lib.MNV2_CLASSIFIER,
+        }
+        step.kind = kinds[planned.kind]
+        step.input = planned.input.offset if planned.input else 0
+        step.output = planned.output.offset if planned.output else 0
+        step.count = len(planned.stages)
+        if planned.stages:
+            step.first = planned.stages[0].block
+        for stage in planned.stages:
+            block = blocks[stage.block]
+            block.expanded, block.filtered = stage.expanded.offset, stage.filtered.offset
+            block.lines, block.tile = stage.lines, stage.tile
+        for buffer in planned.scratch:
+            if buffer.name == "image rows":
+                built.stem.rows, built.stem.columns = buffer.offset, buffer.shape[1]
+
+
+def isas() -> dict[str, bool]:
+    """Every instruction set that was built, best first, and whether this CPU has it."""
+    from .. import _core
+
+    built = _built_isas(_core.ffi, _core.lib)
+    return {name: bool(_core.lib.mnv2_isa_supported(isa)) for name, isa in built.items()}
+
+
+def _built_isas(ffi: Any, lib: Any) -> dict[str, Any]:
+    built: dict[str, Any] = {}
+    while isa := lib.mnv2_isa_at(len(built)):
+        built[ffi.string(lib.mnv2_isa_name(isa)).decode()] = isa
+    return built
+
+
+def private_memory(size: int) -> mmap.mmap:
+    """`size` bytes of zeroed memory from the system, page-aligned, copied on write after fork."""
+    if os.name == "nt":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _normalisation(spec: InputSpec) -> tuple[list[float], list[float]]:
+    """x = pixel * scale + shift, from x = (pixel - mean) / std."""
+    scale = [1.0 / std for std in spec.std]
+    shift = [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)]
+    return scale, shift

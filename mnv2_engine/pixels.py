@@ -1,0 +1,164 @@
+"""What a caller hands over, as contiguous pixels of the network's own size.
+
+Anything with the buffer protocol is read without numpy; Pillow is imported only for encoded images
+and for sizes that need resizing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from .architecture import IMAGE_CHANNELS
+from .errors import InputError, missing_extra
+from .input_spec import InputSpec
+
+_UINT8 = ("B", "<B", "=B", "@B", "|B")
+_FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")
+
+
+class Batch(NamedTuple):
+    """Images of one shape, contiguous in C order."""
+
+    view: Any  # memoryview of (count, H, W, 3)
+    is_float: bool  # normalised float32; else uint8 pixels
+
+    def images(self) -> Iterator[Any]:
+        """The images one by one, not copied."""
+        count = len(self.view)
+        if count == 0:
+            return
+        size = self.view.nbytes // count
+        flat = self.view.cast("B")
+        for start in range(0, size * count, size):
+            yield flat[start : start + size].cast(self.view.format[-1:], self.view.shape[1:])
+
+
+def images_in(source: Any) -> Iterable[Any] | None:
+    """The images of a list, a tuple or an (N, H, W, 3) array; None if `source` is one image."""
+    if isinstance(source, (list, tuple)):
+        return source
+    if _is_encoded(source) or _is_pillow(source):
+        return None
+    view = _view(source)
+    if view.ndim != 4:
+        return None
+    _check_format(view, floats=False)
+    return Batch(_contiguous(view), False).images()
+
+
+def pixels_of(source: object, spec: InputSpec, resolution: tuple[int, int]) -> Any:
+    """One image as a contiguous buffer of (H, W, 3) uint8 pixels of the network's own size.
+
+    `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 pixels (H, W, 3) in any
+    buffer or array. Pixels of the network's own size are used as they are; others are resized and
+    cropped as the model file says. Raises InputError for anything else.
+    """
+    if _is_encoded(source) or _is_pillow(source):
+        from .preprocess import load_image, pixels_for
+
+        return pixels_for(load_image(source), spec, resolution)  # type: ignore[arg-type]
+    view = _view(source)
+    _check_format(view, floats=False)
+    if view.ndim != 3 or view.shape[2] != IMAGE_CHANNELS or 0 in view.shape:
+        raise InputError(
+            f"pixels of shape {_text(view.shape)}: expected (height, width, {IMAGE_CHANNELS}), "
+            "RGB, none of them zero; for an encoded image give its bytes"
+        )
+    view = _contiguous(view)
+    if view.shape[:2] == resolution:
+        return view
+    from .preprocess import pixels_for
+
+    return pixels_for(_pillow_image(view), spec, resolution)
+
+
+def batch_of(source: object, resolution: tuple[int, int]) -> Batch:
+    """Images (N, H, W, 3) or (H, W, 3) of the network's own size, uint8 pixels or float32 that is
+    already normalised. Raises InputError for anything else."""
+    view = _view(source)
+    is_float = _check_format(view, floats=True)
+    expected = (*resolution, IMAGE_CHANNELS)
+    if view.ndim not in (3, 4) or view.shape[-3:] != expected:
+        raise InputError(
+            f"array of shape {_text(view.shape)}: expected (N, {', '.join(map(str, expected))}) or "
+            f"{_text(expected)}; `predict` resizes images of other sizes"
+        )
+    view = _contiguous(view)
+    if view.ndim == 3:
+        view = view.cast("B").cast("f" if is_float else "B", (1, *expected))
+    return Batch(view, is_float)
+
+
+def _is_encoded(source: object) -> bool:
+    """A path or an encoded image: bytes, or a flat buffer of them."""
+    if isinstance(source, (str, os.PathLike, bytes, bytearray)):
+        return True
+    return isinstance(source, memoryview) and source.ndim == 1
+
+
+def _is_pillow(source: object) -> bool:
+    module = sys.modules.get("PIL.Image")  # not imported: then it is not one of Pillow's
+    return module is not None and isinstance(source, module.Image)
+
+
+def _pillow_image(view: Any) -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise missing_extra("Pillow", "cli", "resizing an image") from error
+
+    height, width = view.shape[:2]
+    return Image.frombuffer("RGB", (width, height), view, "raw", "RGB", 0, 1)
+
+
+def _view(source: object) -> Any:
+    try:
+        return memoryview(source)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        pass
+    if not hasattr(source, "__array__"):
+        raise InputError(
+            f"{type(source).__name__}: expected a path, bytes of an encoded image, a PIL.Image, "
+            "or pixels in an array or any buffer of shape (height, width, 3)"
+        )
+    import numpy as np
+
+    try:
+        return memoryview(np.asarray(source))  # type: ignore[arg-type]
+    except Exception as error:  # whatever a foreign __array__ raises
+        raise InputError(
+            f"{type(source).__name__} does not convert to an array ({error}); "
+            "give a NumPy array of uint8 pixels"
+        ) from error
+
+
+def _check_format(view: Any, floats: bool) -> bool:
+    """Whether the values are float32; InputError unless they are uint8 or, if allowed, float32."""
+    if view.format in _UINT8:
+        return False
+    if view.format in _FLOAT32:
+        if floats:
+            return True
+        raise InputError(
+            "float32 pixels: expected uint8, 0 to 255; for input that is already normalised "
+            "call `logits`"
+        )
+    expected = "uint8 pixels or normalised float32" if floats else "uint8 pixels, 0 to 255"
+    raise InputError(
+        f"values of buffer format {view.format!r}: expected {expected}; convert them first, "
+        "for example with .astype(numpy.uint8)"
+    )
+
+
+def _contiguous(view: Any) -> Any:
+    """`view` itself, or a copy in C order of one that is strided or in Fortran order."""
+    if view.c_contiguous:
+        return view
+    return memoryview(view.tobytes()).cast(view.format[-1:], view.shape)
+
+
+def _text(shape: tuple[int, ...] | None) -> str:
+    return f"({', '.join(map(str, shape or ()))})"
