@@ -158,9 +158,7 @@ def make_divisible(channels: float, divisor: int) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def padding_of(
-    size: int, kernel: int, stride: int, padding: str
-) -> tuple[int, int, int]:
+def padding_of(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int, int]:
     """Output size and the pads before and after, in pixels, of one axis of a convolution.
 
     ``same`` is TensorFlow's: as many outputs as ceil(size / stride), the odd pixel after.
@@ -301,7 +299,7 @@ def _check(
         raise InputError(f"channel divisor {divisor!r}: expected an integer from 1 to 64")
     if not _is_integer(classes) or not 1 <= classes <= MAX_CLASSES:
         raise InputError(f"class count {classes!r}: expected an integer from 1 to {MAX_CLASSES}")
-    size = (resolution, resolution) if _is_integer(resolution) else resolution
+    size = (resolution, resolution) if isinstance(resolution, int) else resolution
     if (
         not isinstance(size, tuple)
         or len(size) != 2
@@ -335,9 +333,7 @@ def _resolve(
         for i in range(row.repeats):
             stride = row.stride if i == 0 else 1
             hidden = channels * row.expansion
-            blocks.append(
-                Block(row.expansion, channels, hidden, row.channels, stride, row.kernel)
-            )
+            blocks.append(Block(row.expansion, channels, hidden, row.channels, stride, row.kernel))
             channels = row.channels
     return Architecture(
         family, float(width), divisor, resolution, classes, padding, stem, tuple(blocks), head

@@ -150,9 +150,7 @@ def _padded(size: int, out: int, before: int, layer: Layer) -> int:
 # --- the ways to run a block --------------------------------------------------------------
 
 
-def _schedules(
-    network: Architecture, by_name: dict[str, Layer], index: int
-) -> list[_Schedule]:
+def _schedules(network: Architecture, by_name: dict[str, Layer], index: int) -> list[_Schedule]:
     block = network.blocks[index]
     depthwise = by_name[f"block{index}.depthwise"]
     output = _bytes_of((*depthwise.out_size, block.out_channels))
@@ -265,9 +263,7 @@ def _least_arena(choices: list[list[_Schedule]]) -> int:
     return min(ends.values())
 
 
-def _least_bytes(
-    choices: list[list[_Schedule]], arena: int
-) -> list[tuple[_Schedule, bool]]:
+def _least_bytes(choices: list[list[_Schedule]], arena: int) -> list[tuple[_Schedule, bool]]:
     """The schedules within `arena` whose bytes sum to least, each with the end of its output."""
     Path = tuple[int, list[tuple[_Schedule, bool]]]
     ends: dict[bool, Path] = {False: (0, [])}
@@ -353,9 +349,7 @@ def _shapes(
     )
 
 
-def _unfused_bytes(
-    network: Architecture, by_name: dict[str, Layer], schedule: _Schedule
-) -> int:
+def _unfused_bytes(network: Architecture, by_name: dict[str, Layer], schedule: _Schedule) -> int:
     """The most bytes live when each layer of the step reads and writes whole tensors: its input,
     its output, and the input of the block while a shortcut waits for it."""
 
