@@ -18,7 +18,7 @@ from .input_spec import InputSpec, from_json, to_json
 FORMAT = "mnv2_engine"
 FORMAT_VERSION = 1
 DTYPE = "float32"
-META_LIMIT = 4 << 20  # bytes; the labels of 1000 classes take 25 KiB
+META_LIMIT = 2 << 20  # bytes; the labels of 1000 classes take 25 KiB
 
 _KEYS = ("format", "version", "architecture", "preprocessing", "labels", "dtype", "provenance")
 _ARCHITECTURE_KEYS = ("family", "width", "divisor", "resolution", "classes", "padding")

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from mnv2_engine.architecture import Architecture, layers, mobilenet_v2
 from mnv2_engine.input_spec import PRESETS, InputSpec
 from mnv2_engine.modelfile import write_model
+
+# How long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

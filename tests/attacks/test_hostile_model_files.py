@@ -1,0 +1,207 @@
+"""Every lie is refused by an MnvError that says what is wrong; nothing runs, nothing is leaked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hostile_model_files import (
+    DEFLATED,
+    LIES,
+    SHAPE,
+    TENSOR,
+    Entry,
+    Lie,
+    Members,
+    entries,
+    npy_of,
+    with_tensor,
+    zip_of,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mnv2_engine.errors import MnvError
+from mnv2_engine.modelfile import open_model
+
+MEMORY = 64 << 20  # bytes of Python objects that any attack may cost; the largest bomb has 1 GiB
+
+
+@pytest.fixture
+def members(small_model: Callable[..., Path]) -> Members:
+    with zipfile.ZipFile(small_model(labels=list("abcde"))) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def test_the_zip_written_here_is_accepted_while_it_is_honest(
+    members: Members, tmp_path: Path
+) -> None:
+    path = tmp_path / "honest.npz"
+    path.write_bytes(zip_of(Entry(name, content) for name, content in members.items()))
+    with open_model(path) as model:
+        model.verify()
+
+
+def _reversed(members: Members) -> bytes:
+    return zip_of(Entry(name, content) for name, content in reversed(members.items()))
+
+
+def _streamed(members: Members) -> bytes:
+    """As by a writer that cannot seek: sizes and checksums only after the data."""
+    absent = {"flags": 8, "crc": 0, "packed": 0, "size": 0}
+    return zip_of(
+        Entry(name, content, local=absent, central={"flags": 8}, descriptor=bytes(16))
+        for name, content in members.items()
+    )
+
+
+def _partly_deflated(members: Members) -> bytes:
+    return zip_of(entries(members, tensor=Entry(TENSOR, members[TENSOR], DEFLATED)))
+
+
+def _array(header: str, version: tuple[int, int]) -> Callable[[Members], bytes]:
+    def make(members: Members) -> bytes:
+        return with_tensor(members, npy_of(header, members[TENSOR][128:], version))
+
+    return make
+
+
+PLAIN = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {SHAPE}, }}"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _reversed,
+        _streamed,
+        _partly_deflated,
+        _array(PLAIN, (1, 0)),
+        _array(PLAIN, (2, 0)),
+        _array(PLAIN + " " * 100, (3, 0)),
+        _array(PLAIN.replace(", }", "}"), (1, 0)),
+        _array(PLAIN.replace(" ", ""), (1, 0)),
+    ],
+)
+def test_odd_but_honest_files_are_read(
+    make: Callable[[Members], bytes], members: Members, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.npz"
+    path.write_bytes(make(members))
+    with open_model(path) as model:
+        assert not model.mapped  # by chance none of them is aligned
+        for name in model.tensors:
+            assert model.array(name).tobytes() == members[f"{name}.npy"][128:]
+        model.verify()
+
+
+def test_every_lie_has_its_own_name() -> None:
+    assert len({each.name for each in LIES}) == len(LIES)
+
+
+@pytest.mark.parametrize("each", LIES, ids=lambda each: each.name)
+def test_a_lie_is_refused(each: Lie, members: Members, tmp_path: Path) -> None:
+    path = tmp_path / f"{each.name}.npz"
+    path.write_bytes(each.make(members))
+    open_files = _open_files()
+    tracemalloc.start()
+    try:
+        with pytest.raises(each.error, match=f"(?s){each.message}") as caught:
+            open_model(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert type(caught.value) is each.error
+    assert str(caught.value).startswith(str(path))
+    assert len(str(caught.value)) < 1000
+    assert "\x1b" not in str(caught.value)
+    assert peak < MEMORY
+    assert _open_files() == open_files
+
+
+def _open_files() -> int:
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+CONFINED = """
+import resource, sys
+from mnv2_engine.errors import MnvError
+from mnv2_engine.modelfile import open_model
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + (128 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for path in sys.argv[1:]:
+    try:
+        open_model(path)
+    except MnvError:
+        continue
+    sys.exit(path + " was accepted")
+for name in ("numpy", "pickle", "ast", "zipfile"):
+    if name in sys.modules:
+        sys.exit(name + " was imported")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
+def test_all_lies_together_in_128_mib(members: Members, tmp_path: Path) -> None:
+    """Of address space, mappings of files included."""
+    paths = []
+    for each in LIES:
+        paths.append(tmp_path / f"{each.name}.npz")
+        paths[-1].write_bytes(each.make(members))
+    run = subprocess.run(
+        [sys.executable, "-c", CONFINED, *paths], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+
+
+class Fuzzed:
+    """A valid file, and where in it there is structure: headers, the directory, meta."""
+
+    def __init__(self, whole: bytes) -> None:
+        self.whole = whole
+        directory = whole.index(b"PK\x01\x02")
+        at = {*range(directory, len(whole)), *(i for i, byte in enumerate(whole[:1024]) if byte)}
+        for marker in (b"PK\x03\x04", b"\x93NUMPY"):
+            found = whole.find(marker)
+            while found >= 0:
+                at.update(range(found, found + 100))
+                found = whole.find(marker, found + 1)
+        self.structure = sorted(at)
+
+
+@pytest.fixture
+def fuzzed(small_model: Callable[..., Path]) -> Fuzzed:
+    return Fuzzed(small_model().read_bytes())
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_flipped_bytes_and_cuts_end_in_an_error_or_a_whole_model(
+    data: st.DataObject, fuzzed: Fuzzed, tmp_path: Path
+) -> None:
+    """Weights may hold anything, so only the structure is altered."""
+    path = tmp_path / "fuzzed.npz"
+    whole = bytearray(fuzzed.whole)
+    for at in data.draw(st.lists(st.sampled_from(fuzzed.structure), min_size=1, max_size=3)):
+        whole[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.sampled_from([0, 0, 0, 1, 22, 5000]))
+    path.write_bytes(whole[: len(whole) - cut])
+    message = ""
+    try:
+        model = open_model(path)
+    except MnvError as error:
+        message = str(error)
+    else:
+        with model:
+            assert model.weight_bytes == sum(tensor.size for tensor in model.tensors.values())
+            for tensor in model.tensors.values():
+                assert tensor.offset % 64 == 0
+                assert 0 <= tensor.offset <= tensor.offset + tensor.size <= len(model.buffer)
+    assert message.startswith(str(path)) or not message
