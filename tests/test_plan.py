@@ -1,0 +1,160 @@
+"""The memory contract: what the plan states is what a prediction uses, to the byte."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from native_network import SUPPORTED_ISAS
+
+from mnv2_engine import UnsupportedError
+from mnv2_engine.architecture import Block, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.plan import ALIGNMENT, Buffer, Step, make_plan
+
+KIB = 1024
+
+
+def test_the_arena_of_the_headline_network():
+    plan = make_plan(mobilenet_v2(1.0, 224))
+    assert plan.arena_bytes <= 1.25 * KIB * KIB
+    # Unfused: block 1 holds 112×112×96 and 56×56×96 floats at once.
+    assert plan.unfused_bytes == 4 * 96 * (112 * 112 + 56 * 56) == 5880 * KIB
+    assert plan.arena_bytes == max(step.bytes for step in plan.steps)
+    assert plan.image_bytes == 224 * 224 * 3
+
+
+def test_weight_bytes_are_those_of_the_packed_parameters():
+    plan = make_plan(mobilenet_v2(1.0, 224))
+    folded = sum(
+        math.prod(layer.weight_shape) + layer.out_channels for layer in layers(plan.architecture)
+    )
+    assert 4 * folded <= plan.weight_bytes <= 4 * folded * 1.02
+
+
+@pytest.mark.parametrize("width", [0.35, 0.5, 0.75, 1.0, 1.4])
+@pytest.mark.parametrize("size", [96, 160, 224])
+def test_no_step_has_room_for_the_expanded_tensor_of_its_block(width, size):
+    plan = make_plan(mobilenet_v2(width, size))
+    sizes = {layer.name: layer for layer in layers(plan.architecture)}
+    for step in plan.steps:
+        scratch = sum(buffer.bytes for buffer in step.scratch)
+        for stage in step.stages:
+            depthwise = sizes[f"block{stage.block}.depthwise"]
+            height, columns = depthwise.in_size
+            if height > 6:  # else a ring of three padded rows is most of the map
+                assert scratch < 4 * height * columns * depthwise.in_channels
+
+
+networks = st.one_of(
+    st.builds(
+        mobilenet_v2,
+        st.sampled_from([0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
+        st.tuples(st.integers(1, 400), st.integers(1, 400)),
+        st.integers(1, 1001),
+        st.sampled_from(["same", "symmetric"]),
+        st.sampled_from([4, 8]),
+    ),
+    st.builds(efficientnet_lite, st.integers(0, 4), st.integers(1, 400)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(network=networks)
+def test_buffers_that_live_together_lie_apart_inside_the_arena(network):
+    plan = make_plan(network)
+    previous: Buffer | None = None
+    for step in plan.steps:
+        if previous is not None:  # a step reads where the one before has written
+            assert step.input is not None
+            assert (step.input.offset, step.input.shape) == (previous.offset, previous.shape)
+        previous = step.output
+        live = live_buffers(step)
+        for buffer in live:
+            assert buffer.offset % ALIGNMENT == 0
+            assert 0 <= buffer.offset
+            assert buffer.offset + buffer.bytes <= plan.arena_bytes
+            assert buffer.bytes >= 4 * math.prod(buffer.shape)
+        for i, a in enumerate(live):
+            for b in live[i + 1 :]:
+                assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
+        assert step.bytes == sum(buffer.bytes for buffer in live)
+    assert previous is None  # the last step writes the caller's logits
+
+
+def live_buffers(step: Step) -> list[Buffer]:
+    """The buffers of a step; input and output are one where it runs in place."""
+    ends = [buffer for buffer in (step.input, step.output) if buffer is not None]
+    if step.in_place:
+        assert step.input is not None
+        assert step.output is not None
+        assert step.input.offset == step.output.offset
+        ends = [max(ends, key=lambda buffer: buffer.bytes)]
+    return [buffer for buffer in (*ends, *step.scratch) if buffer.bytes]
+
+
+def test_nothing_outside_the_planned_bytes_is_touched():
+    """Arena, image, weights and logits against inaccessible pages, on every instruction set."""
+    script = Path(__file__).with_name("guarded_run.py")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) == 34 * len(SUPPORTED_ISAS)
+
+
+def test_a_forked_child_does_not_write_its_parents_arena():
+    script = """
+import os, sys
+import numpy as np
+from conftest import make_weights
+from native_network import NativeNetwork, SUPPORTED_ISAS, image
+from mnv2_engine.architecture import mobilenet_v2
+network = mobilenet_v2(0.35, 32, 5)
+run = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0])
+x = image(network)
+expected = run(x)[0]
+before = run.executor._arenas[0][:]
+child = os.fork()
+if child == 0:
+    same = np.array_equal(run(x)[0], expected)
+    run(image(network, seed=1))
+    os._exit(0 if same else 1)
+status = os.waitpid(child, 0)[1]
+sys.exit(status or int(run.executor._arenas[0][:] != before))
+"""
+    folder = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_a_block_without_expansion_can_only_follow_the_stem():
+    network = mobilenet_v2(1.0, 32)
+    middle = Block(1, 24, 24, 24, 1, 3)
+    with pytest.raises(UnsupportedError, match="stem"):
+        make_plan(network._replace(blocks=(*network.blocks[:3], middle, *network.blocks[3:])))
+
+
+def test_the_table_names_every_step_and_the_sums():
+    plan = make_plan(mobilenet_v2(1.0, 224))
+    table = str(plan)
+    for step in plan.steps:
+        assert step.name in table
+    assert "5,880.0 KiB" in table
+    assert f"{plan.arena_bytes / KIB:,.1f} KiB" in table
+
+
+def test_the_oracle_weights_clip_on_both_sides():
+    """The comparisons mean little if no value reaches ReLU6's bounds."""
+    from mnv2_engine.executors.reference import run
+    from native_network import image
+
+    network = mobilenet_v2(0.35, 32, 5)
+    features = run(network, make_weights(network), image(network)[None], "float64").features
+    assert (features == 0).any()
+    assert (features == 6).any()
