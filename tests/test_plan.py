@@ -11,10 +11,11 @@ import pytest
 from conftest import make_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_network import SUPPORTED_ISAS
+from native_network import SUPPORTED_ISAS, image
 
 from mnv2_engine import UnsupportedError
 from mnv2_engine.architecture import Block, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.executors.reference import run
 from mnv2_engine.plan import ALIGNMENT, Buffer, Step, make_plan
 
 KIB = 1024
@@ -77,7 +78,7 @@ def test_buffers_that_live_together_lie_apart_inside_the_arena(network):
         live = live_buffers(step)
         for buffer in live:
             assert buffer.offset % ALIGNMENT == 0
-            assert 0 <= buffer.offset
+            assert buffer.offset >= 0
             assert buffer.offset + buffer.bytes <= plan.arena_bytes
             assert buffer.bytes >= 4 * math.prod(buffer.shape)
         for i, a in enumerate(live):
@@ -151,9 +152,6 @@ def test_the_table_names_every_step_and_the_sums():
 
 def test_the_oracle_weights_clip_on_both_sides():
     """The comparisons mean little if no value reaches ReLU6's bounds."""
-    from mnv2_engine.executors.reference import run
-    from native_network import image
-
     network = mobilenet_v2(0.35, 32, 5)
     features = run(network, make_weights(network), image(network)[None], "float64").features
     assert (features == 0).any()
