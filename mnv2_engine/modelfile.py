@@ -236,11 +236,10 @@ def _map(name: str) -> mmap.mmap:
             raise ModelFileError(f"{name}: not a regular file; expected a .npz model file")
         if not state.st_size:
             raise ModelFileError(f"{name}: an empty file; expected a .npz model file")
-        return mmap.mmap(handle, state.st_size, access=mmap.ACCESS_READ)
-    except (OSError, ValueError, OverflowError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(f"{name}: cannot be mapped into memory: {error}") from None
+        try:
+            return mmap.mmap(handle, state.st_size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError, OverflowError) as error:
+            raise ModelFileError(f"{name}: cannot be mapped into memory: {error}") from None
     finally:
         os.close(handle)
 

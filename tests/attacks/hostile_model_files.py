@@ -50,7 +50,7 @@ def lie(
 
 class Entry(NamedTuple):
     """One member of a zip. `local` and `central` replace fields of the one or the other header:
-    flags, method, crc, packed, size, name, and of `central` also offset and disk."""
+    flags, method, crc, packed, size, name, of `local` also magic, of `central` offset and disk."""
 
     name: str
     content: bytes
@@ -82,13 +82,12 @@ def zip_of(entries: Iterable[Entry], **end: int) -> bytes:
             "size": len(entry.content),
             "name": entry.name,
         }
-        here = {**true, **entry.local}
+        here = {**true, "magic": 0x04034B50, **entry.local}
         there = {**true, "offset": len(body), "disk": 0, "comment": 0, **entry.central}
         fields = ("flags", "method", "crc", "packed", "size")
         name = here["name"].encode()
-        body += struct.pack(
-            "<IHHHIIIIHH", 0x04034B50, 20, *_two_and_time(here, fields), len(name), len(entry.extra)
-        )
+        body += struct.pack("<IHHHIIII", here["magic"], 20, *_two_and_time(here, fields))
+        body += struct.pack("<HH", len(name), len(entry.extra))
         body += name + entry.extra + payload + entry.descriptor
         name = there["name"].encode()
         directory += struct.pack("<IHHHHIIII", 0x02014B50, 20, 20, *_two_and_time(there, fields))
@@ -160,7 +159,7 @@ def data_of(members: Members) -> bytes:
 # --- not a zip, or not all of it ---------------------------------------------------------------
 
 
-@lie("empty")
+@lie("an empty file; expected")
 def nothing(members: Members) -> bytes:
     return b""
 
@@ -264,8 +263,18 @@ def a_second_disk(members: Members) -> bytes:
 
 
 @lie("several disks")
-def a_member_on_another_disk(members: Members) -> bytes:
+def a_directory_on_a_second_disk(members: Members) -> bytes:
+    return zip_of(entries(members), first=1)
+
+
+@lie("several disks")
+def most_of_the_directory_elsewhere(members: Members) -> bytes:
     return zip_of(entries(members), here=1)
+
+
+@lie("contradicts itself")
+def a_member_on_another_disk(members: Members) -> bytes:
+    return zip_of(entries(members, tensor=Entry(TENSOR, members[TENSOR], central={"disk": 1})))
 
 
 @lie("comment")
@@ -370,6 +379,11 @@ def a_name_beyond_ascii(members: Members) -> bytes:
 
 def _disagreeing(members: Members, **local: Any) -> bytes:
     return zip_of(entries(members, tensor=Entry(TENSOR, members[TENSOR], local=local)))
+
+
+@lie("disagree")
+def local_header_without_its_signature(members: Members) -> bytes:
+    return _disagreeing(members, magic=0x04034B51)
 
 
 @lie("disagree")
@@ -503,6 +517,20 @@ def a_stream_that_ends_early(members: Members) -> bytes:
 
 
 @lie("does not inflate to the")
+def a_stream_that_never_ends(members: Members) -> bytes:
+    """All data is there, and the mark that says so is not."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    payload = stream.compress(members[TENSOR]) + stream.flush(zlib.Z_SYNC_FLUSH)
+    return zip_of(entries(members, tensor=Entry(TENSOR, members[TENSOR], DEFLATED, payload)))
+
+
+@lie("does not inflate to the")
+def a_stream_of_fewer_bytes(members: Members) -> bytes:
+    payload = deflate(members[TENSOR][:-4])
+    return zip_of(entries(members, tensor=Entry(TENSOR, members[TENSOR], DEFLATED, payload)))
+
+
+@lie("does not inflate to the")
 def something_after_the_stream(members: Members) -> bytes:
     tensor = Entry(TENSOR, members[TENSOR], DEFLATED, deflate(members[TENSOR]) + b"payload")
     return zip_of(entries(members, tensor=tensor))
@@ -619,6 +647,23 @@ def a_header_longer_than_the_file(members: Members) -> bytes:
 @lie("a .npy header of 60000 bytes")
 def a_header_longer_than_its_member(members: Members) -> bytes:
     return with_tensor(members, b"\x93NUMPY\x01\x00" + struct.pack("<H", 60000) + bytes(300))
+
+
+@lie("a .npy header of 4000 bytes that does not fit")
+def a_modest_header_longer_than_its_member(members: Members) -> bytes:
+    return with_tensor(members, b"\x93NUMPY\x01\x00" + struct.pack("<H", 4000) + bytes(300))
+
+
+@lie("'meta' has a .npy header of 5001 bytes")
+def a_header_of_thousands_of_spaces(members: Members) -> bytes:
+    data = members[META][128:]
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(data)},), }}"
+    return zip_of(entries(members, meta=Entry(META, npy_of(header.ljust(5000), data))))
+
+
+@lie("is not a .npy array")
+def the_npy_magic_and_nothing_more(members: Members) -> bytes:
+    return with_tensor(members, b"\x93NUMPY")
 
 
 @lie(r"\.npy version 9\.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -110,15 +111,17 @@ def test_a_lie_is_refused(each: Lie, members: Members, tmp_path: Path) -> None:
     open_files = _open_files()
     tracemalloc.start()
     try:
-        with pytest.raises(each.error, match=f"(?s){each.message}") as caught:
+        with pytest.raises(each.error) as caught:
             open_model(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert type(caught.value) is each.error
-    assert str(caught.value).startswith(str(path))
-    assert len(str(caught.value)) < 1000
-    assert "\x1b" not in str(caught.value)
+    given, _, message = str(caught.value).partition(": ")
+    assert given == str(path)
+    assert re.search(each.message, message, re.DOTALL)
+    assert len(message) < 1000
+    assert "\x1b" not in message
     assert peak < MEMORY
     assert _open_files() == open_files
 
