@@ -1,0 +1,201 @@
+"""From a checkpoint to a model file: which reader a source needs, and what is written.
+
+A format is recognised by a file's content; names and suffixes are never looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import BinaryIO, NamedTuple
+
+from ..architecture import Architecture
+from ..errors import CheckpointError, InputError
+from ..input_spec import InputSpec
+from ..modelfile import write_model
+from .archive import Archive
+from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
+from .options import Options, check_options, settle
+
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins one without members
+_HEAD_BYTES = 64
+
+UNDERSTOOD = (
+    "a TFLite model; a PyTorch state_dict (.pt or .pth, zip or legacy format) under the names of "
+    "torchvision or efficientnet-lite-pytorch; or a .npz of canonical weights"
+)
+
+# How other formats that people try begin, and what they may do about it.
+_OTHERS = (
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them: export the model to TFLite"),
+    (b"\x93NUMPY", "a single NumPy array: a .npz of all weights is needed"),
+    (b"\x1f\x8b", "a gzip file: unpack it first"),
+)
+
+
+class Conversion(NamedTuple):
+    """What was written, and what of it was neither in the source nor asked for."""
+
+    architecture: Architecture
+    input_spec: InputSpec
+    labels: int  # how many; 0 for a model file without
+    notes: tuple[str, ...]  # a sentence for each thing that was taken by default
+
+    @property
+    def name(self) -> str:
+        """The network's name, such as ``mobilenet_v2_1.0_224``."""
+        return self.architecture.name
+
+    @property
+    def classes(self) -> int:
+        return self.architecture.classes
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    padding: str | None = None,
+    preprocess: str | InputSpec | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    resolution: int | tuple[int, int] | None = None,
+    resample: str | None = None,
+    crop_fraction: float | None = None,
+) -> Conversion:
+    """Make the model file `out` of the checkpoint `source`. `out` appears whole or not at all.
+
+    `padding` is "same" or "symmetric"; `preprocess` the name of one of input_spec.PRESETS or an
+    InputSpec, whose geometry `resample` and `crop_fraction` replace; `labels` a file of one label
+    a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels. What the
+    source says need not be given, and may not be contradicted.
+
+    Raises InputError if something is neither in the source nor given, naming the option, or does
+    not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError
+    for a network that this engine does not run, MissingExtraError for a .tflite file without the
+    package `tflite`, MnvError if `out` cannot be written.
+    """
+    given = Options(padding, preprocess, labels, resolution, resample, crop_fraction)
+    check_options(given)
+    path = _path_text(source)
+    what = _printable(os.path.basename(path) or path)
+    with _open(path) as handle:
+        _check_not_the_source(handle, out, what)
+        checkpoint = _read(handle, what)
+        digest = _sha256(handle)
+    settled = settle(checkpoint, given, what)
+    from .. import __version__
+
+    provenance = {
+        "source": what,
+        "sha256": digest,
+        "format": checkpoint.format,
+        "converter": f"mnv2_engine {__version__}",
+    }
+    write_model(
+        out,
+        settled.architecture,
+        checkpoint.weights,
+        settled.input_spec,
+        settled.labels,
+        provenance,
+    )
+    labelled = 0 if settled.labels is None else len(settled.labels)
+    return Conversion(settled.architecture, settled.input_spec, labelled, settled.notes)
+
+
+def _read(handle: BinaryIO, what: str) -> Checkpoint:
+    """What the open file holds, by the reader that its content asks for."""
+    head = handle.read(_HEAD_BYTES)
+    if head[4:8] == b"TFL3":
+        from . import tflite
+
+        handle.seek(0)
+        return tflite.read(handle.read(MAX_SOURCE_BYTES), handle, what)
+    if head.startswith(_ZIP):
+        return _read_zip(Archive(handle, what))
+    from . import torch_file, torch_names
+
+    if torch_file.is_legacy(head):
+        return torch_names.read(torch_file.read_legacy(handle, what))
+    raise CheckpointError(f"{what}: {_described(head)}; expected {UNDERSTOOD}")
+
+
+def _read_zip(archive: Archive) -> Checkpoint:
+    members = list(archive.members)
+    # PyTorch puts everything into one folder, whose name is the writer's affair.
+    pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
+    if len(pickles) == 1:
+        from . import torch_file, torch_names
+
+        prefix = pickles[0].removesuffix("data.pkl")
+        return torch_names.read(torch_file.read_zip(archive, prefix))
+    if members and all(name.endswith(".npy") for name in members):
+        from . import canonical
+
+        return canonical.read(archive)
+    shown = ", ".join(_printable(name[:80]) for name in members[:4]) or "nothing"
+    raise CheckpointError(
+        f"{archive.what}: a zip archive of {shown}{', …' if len(members) > 4 else ''}; "
+        f"expected {UNDERSTOOD}"
+    )
+
+
+def _described(head: bytes) -> str:
+    for start, description in _OTHERS:
+        if head.startswith(start):
+            return description
+    if head[8:9] == b"{" and head[4:8] == bytes(4):
+        return "a safetensors file: load it in PyTorch and torch.save() the state_dict"
+    if head[:1] == b"\x80":
+        return "a pickle, which is not opened, and not one that torch.save() wrote"
+    return f"not a known format (it begins with {head[:8]!r})" if head else "an empty file"
+
+
+def _open(path: str) -> BinaryIO:
+    """The source, opened. Raises CheckpointError unless it is a regular file of a bounded size."""
+    try:
+        # Not to wait for a writer if it is a FIFO; O_BINARY exists on Windows only.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        handle = os.open(path, flags)
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path!r}: cannot open the checkpoint: {reason}") from None
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_SOURCE_BYTES:
+        os.close(handle)
+        found = f"{state.st_size} bytes" if stat.S_ISREG(state.st_mode) else "not a regular file"
+        raise CheckpointError(f"{path!r}: {found}: expected a checkpoint of at most 1 GiB")
+    return os.fdopen(handle, "rb")
+
+
+def _check_not_the_source(handle: BinaryIO, out: str | os.PathLike[str], what: str) -> None:
+    try:
+        same = os.path.samestat(os.fstat(handle.fileno()), os.stat(out))
+    except (OSError, ValueError, TypeError):  # absent, or a path that write_model will refuse
+        return
+    if same:
+        raise InputError(f"{what}: the output is the checkpoint itself; choose another name")
+
+
+def _sha256(handle: BinaryIO) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    handle.seek(0)
+    while chunk := handle.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _path_text(path: str | os.PathLike[str]) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InputError(
+            f"checkpoint path: got {type(path).__name__}, expected a str or an os.PathLike"
+        ) from None
+
+
+def _printable(text: str) -> str:
+    """`text` as provenance can keep it and a terminal can show it."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,239 @@
+"""What a source says of its use, and what the options say: both together must say everything.
+
+Nothing is guessed: what neither says is an error that names the option, and so is an option that
+contradicts the source. Only the geometry and, for sources that fix no size, the input size have
+defaults, which the notes name.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..architecture import PADDINGS, Architecture
+from ..errors import CheckpointError, InputError, ModelFileError
+from ..input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
+from ..labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
+from .checkpoint import Checkpoint
+
+IMAGENET = "imagenet"
+NO_LABELS = "none"
+
+# Of a source that states its normalisation alone: 224 of 256 pixels, as for nearly every network.
+_RESAMPLE, _CROP_FRACTION = "bilinear", 0.875
+
+
+class Options(NamedTuple):
+    """The options of `convert`; None where one is not given."""
+
+    padding: str | None = None
+    preprocess: str | InputSpec | None = None
+    labels: str | os.PathLike[str] | None = None
+    resolution: int | tuple[int, int] | None = None
+    resample: str | None = None
+    crop_fraction: float | None = None
+
+
+class Settled(NamedTuple):
+    """Everything that a model file needs besides the weights."""
+
+    architecture: Architecture
+    input_spec: InputSpec
+    labels: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def check_options(given: Options) -> None:
+    """Raise InputError for a value that no source could go with, before the source is read."""
+    if given.padding is not None and given.padding not in PADDINGS:
+        raise InputError(f"padding {given.padding!r}: expected {_alternatives(PADDINGS)}")
+    preset = given.preprocess
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise InputError(f"preprocess {preset!r}: expected {_alternatives(PRESETS)}")
+    elif preset is not None and not isinstance(preset, InputSpec):
+        raise InputError(
+            f"preprocess: got {type(preset).__name__}, expected {_alternatives(PRESETS)} or an "
+            "InputSpec"
+        )
+    if given.resample is not None and given.resample not in RESAMPLES:
+        raise InputError(f"resample {given.resample!r}: expected {_alternatives(RESAMPLES)}")
+    _checked(
+        _with_geometry(
+            PRESETS[preset] if isinstance(preset, str) else preset or PRESETS["tf"], given
+        )
+    )
+    if given.labels is not None and not isinstance(given.labels, (str, os.PathLike)):
+        raise InputError(
+            f"labels: got {type(given.labels).__name__}, expected the path of a file, "
+            f"{IMAGENET!r} or {NO_LABELS!r}"
+        )
+
+
+def settle(checkpoint: Checkpoint, given: Options, what: str) -> Settled:
+    """The source's word completed by the options, or InputError. `what` names the source."""
+    _check_complete(checkpoint, given, what)
+    notes = list(checkpoint.notes)
+    padding = _padding(checkpoint, given, what)
+    resolution = _resolution(checkpoint, given, what, notes)
+    network = checkpoint.identity.architecture(resolution, padding)
+    spec = _input_spec(checkpoint, given, what, notes)
+    labels = _labels(checkpoint, given, network.classes, what, notes)
+    return Settled(network, spec, labels, tuple(notes))
+
+
+def _check_complete(checkpoint: Checkpoint, given: Options, what: str) -> None:
+    """Raise one InputError for all that neither the source nor an option says."""
+    missing = []
+    if not checkpoint.paddings and given.padding is None:
+        missing.append(f"padding ({_alternatives(PADDINGS)})")
+    if checkpoint.normalisation is None and given.preprocess is None:
+        missing.append(f"preprocess ({_alternatives(PRESETS)})")
+    if checkpoint.labels is None and given.labels is None:
+        missing.append(f"labels (a file of one label a line, {IMAGENET}, or {NO_LABELS})")
+    if missing:
+        option = "option" if len(missing) == 1 else "options"
+        raise InputError(
+            f"{what}: the checkpoint does not say all that is needed; give the {option} "
+            + " and ".join(missing)
+        )
+
+
+def _padding(checkpoint: Checkpoint, given: Options, what: str) -> str:
+    fitting = checkpoint.paddings or PADDINGS
+    if given.padding is None:
+        return fitting[0]  # where several fit, they are the same at this size
+    if given.padding not in fitting:
+        raise InputError(
+            f"{what}: padding {given.padding!r} contradicts the checkpoint, whose padding is "
+            f"{_alternatives(fitting)}; leave the option out"
+        )
+    return given.padding
+
+
+def _resolution(
+    checkpoint: Checkpoint, given: Options, what: str, notes: list[str]
+) -> tuple[int, int]:
+    stated, asked = checkpoint.resolution, given.resolution
+    if isinstance(asked, int):
+        asked = (asked, asked)
+    if stated is None:
+        if asked is None:
+            own = checkpoint.identity.own_resolution
+            notes.append(f"resolution {own}, which is the family's own: the checkpoint states none")
+            return own, own
+        return asked
+    if asked is not None and asked != stated:
+        raise InputError(
+            f"{what}: resolution {asked!r:.200} contradicts the checkpoint, which was made for "
+            f"{stated[0]}x{stated[1]} pixels; leave the option out"
+        )
+    return stated
+
+
+def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[str]) -> InputSpec:
+    asked = PRESETS[given.preprocess] if isinstance(given.preprocess, str) else given.preprocess
+    stated = checkpoint.normalisation
+    if stated is None:
+        if asked is None:
+            raise AssertionError("_check_complete")
+        return _checked(_with_geometry(asked, given))
+    if asked is not None and not all(
+        math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6)
+        for one, other in zip(asked.mean + asked.std, stated.mean + stated.std, strict=True)
+    ):
+        raise InputError(
+            f"{what}: preprocess {given.preprocess!r:.200} contradicts {stated.stated_by}, which "
+            f"say that the mean is {_numbers(stated.mean)} and the deviation "
+            f"{_numbers(stated.std)}; leave the option out"
+        )
+    if asked is None:
+        asked = InputSpec(stated.mean, stated.std, _RESAMPLE, _CROP_FRACTION)
+        defaults = []
+        if given.resample is None:
+            defaults.append(f"resample {_RESAMPLE}")
+        if given.crop_fraction is None:
+            defaults.append(f"crop fraction {_CROP_FRACTION:g}")
+        if defaults:
+            notes.append(f"{' and '.join(defaults)} by default: the checkpoint states none")
+    # The source's own numbers: a preset's may be rounded otherwise.
+    spec = _with_geometry(asked, given)._replace(mean=stated.mean, std=stated.std)
+    try:
+        return from_json(to_json(spec))
+    except ModelFileError as error:
+        raise CheckpointError(f"{what}: {stated.stated_by}: {error}") from None
+
+
+def _with_geometry(spec: InputSpec, given: Options) -> InputSpec:
+    if given.resample is not None:
+        spec = spec._replace(resample=given.resample)
+    if given.crop_fraction is not None:
+        spec = spec._replace(crop_fraction=given.crop_fraction)
+    return spec
+
+
+def _checked(spec: InputSpec) -> InputSpec:
+    """An InputSpec of the caller's, found to be in range."""
+    try:
+        return from_json(to_json(spec))
+    except (ModelFileError, TypeError) as error:
+        raise InputError(str(error)) from None
+
+
+def _labels(
+    checkpoint: Checkpoint, given: Options, classes: int, what: str, notes: list[str]
+) -> tuple[str, ...] | None:
+    stated = checkpoint.labels
+    if stated is not None and len(stated) != classes:
+        reason = f"the {len(stated)} labels in it are not those of its {classes} classes"
+        if given.labels is None:
+            raise InputError(f"{what}: {reason}; give the option labels")
+        notes.append(reason)
+        stated = None
+    if given.labels is None:
+        return stated
+    if given.labels == NO_LABELS:
+        return None
+    if given.labels == IMAGENET:
+        asked = imagenet(classes)
+    else:
+        asked = read_labels(given.labels)
+        _check_count(asked, classes, what, os.fsdecode(given.labels))
+    if stated is not None and asked != stated:
+        first = next(
+            i for i, pair in enumerate(zip(asked, stated, strict=True)) if len({*pair}) > 1
+        )
+        raise InputError(
+            f"{what}: the labels given contradict those in the checkpoint: class {first} is "
+            f"{asked[first]!r:.80} and {stated[first]!r:.80}; leave the option out"
+        )
+    return asked
+
+
+def _check_count(labels: tuple[str, ...], classes: int, what: str, name: str) -> None:
+    if len(labels) == classes:
+        return
+    reason = f"{name} has {len(labels)} labels, but {what} has {classes} classes"
+    if (len(labels), classes) == (IMAGENET_CLASSES, IMAGENET_CLASSES + 1):
+        reason += (
+            f": TensorFlow's class 0 is the background; put a line {BACKGROUND!r} before the others"
+        )
+    elif (len(labels), classes) == (IMAGENET_CLASSES + 1, IMAGENET_CLASSES):
+        reason += (
+            f": its first line, {labels[0]!r:.80}, is likely TensorFlow's background, which this "
+            "network has not; remove it"
+        )
+    else:
+        reason += ": expected one line for each class, in their order"
+    raise InputError(reason)
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len({*values}) == 1 else ", ".join(f"{each:g}" for each in values)
