@@ -1,0 +1,113 @@
+"""The command `mnv2`: demo, convert, classify, info, plan.
+
+Answers go to standard output, everything else to standard error. Each command imports what it
+needs when it runs, so that `mnv2 --help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+
+from .. import __version__
+from ..errors import InputError, MnvError
+from . import classify
+from .options import parser
+from .output import abandon_output, as_json, complain, say, shown
+
+FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, `arguments` or sys.argv, and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # what a caller put in place of a stream may be anything
+            # A terminal that cannot show a character gets an escape, not a traceback.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+            # Pillow's remarks about odd files would be taken for errors of ours.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            parsed = parser(__version__).parse_args(arguments)
+            return COMMANDS[parsed.command](parsed)
+    except MnvError as error:
+        complain(f"error: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        abandon_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        # Whatever else is read or written raises MnvError.
+        abandon_output()
+        complain(f"error: cannot write the answer: {error.strerror or error}")
+        return FAILED
+
+
+# The commands, but for `classify`, which has a file of its own
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from .. import demo
+
+    report = demo.run()
+    say(as_json(report) if args.json else str(report))
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from ..convert import convert
+
+    if os.path.exists(args.out):
+        if os.path.exists(args.checkpoint) and os.path.samefile(args.checkpoint, args.out):
+            raise InputError(f"{args.out}: is the checkpoint itself; choose another OUT.npz")
+        if not args.force:
+            raise InputError(f"{args.out}: exists already; give --force to replace it")
+    made = convert(
+        args.checkpoint,
+        args.out,
+        padding=args.padding,
+        preprocess=args.preprocess,
+        labels=args.labels,
+        resolution=args.resolution,
+        resample=args.resample,
+        crop_fraction=args.crop_fraction,
+    )
+    size = os.path.getsize(args.out)
+    for note in made.notes:
+        complain(f"note: {note}")
+    say(f"{shown(args.out)}: {made.name}, {made.classes} classes, {size:,} bytes")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from ..engine import Engine
+
+    with Engine.load(args.model) as engine:
+        say(as_json(engine.info) if args.json else str(engine.info))
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from ..modelfile import open_model
+    from ..plan import make_plan
+
+    with open_model(args.model) as model:
+        plan = make_plan(model.architecture)
+    say(as_json(plan) if args.json else str(plan))
+    return 0
+
+
+COMMANDS = {
+    "demo": _demo,
+    "convert": _convert,
+    "classify": classify.run,
+    "info": _info,
+    "plan": _plan,
+}

@@ -1,0 +1,178 @@
+"""The options of every command, and the text of --help."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..architecture import PADDINGS
+from ..input_spec import PRESETS, RESAMPLES
+
+MODEL_VARIABLE = "MNV2_MODEL"
+
+EXIT_CODES = """
+exit codes:
+  0    done; every image was answered
+  1    some image could not be read; the others were answered
+  2    wrong usage, or an error of the model, the checkpoint or the output
+  130  interrupted by Ctrl-C
+  141  the reader of the output went away
+"""
+
+
+def parser(version: str) -> argparse.ArgumentParser:
+    """The parser of the command line; what it parses has `command`, the command's name."""
+    made = argparse.ArgumentParser(
+        prog="mnv2",
+        description="MobileNetV2 and EfficientNet-Lite on the CPU, in as little memory as can be.",
+        epilog="examples:\n"
+        "  mnv2 demo\n"
+        "  mnv2 convert mobilenet_v2_1.0_224_quant.tflite mnv2.npz --labels imagenet\n"
+        "  mnv2 classify photo.jpg --model mnv2.npz\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"mnv2 {version}")
+    commands = made.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for add in (_add_demo, _add_convert, _add_classify, _add_info, _add_plan):
+        add(commands)
+    return made
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _add(
+        commands,
+        "demo",
+        "classify a bundled photograph with an ImageNet checkpoint",
+        "The checkpoint comes with the extra `demo`. It is converted on first use into the cache\n"
+        "folder: $MNV2_HOME if set, else mnv2_engine in $XDG_CACHE_HOME or ~/.cache.",
+        "example:\n  mnv2 demo\n",
+    )
+    _add_json(demo, "one JSON object")
+
+
+def _add_convert(commands: Any) -> None:
+    convert = _add(
+        commands,
+        "convert",
+        "make a model file out of a checkpoint",
+        "Reads .tflite, PyTorch's .pt and .pth, and .npz. What the checkpoint does not say must\n"
+        "be given; the error names the option. OUT.npz appears whole or not at all.",
+        "examples:\n"
+        "  mnv2 convert mobilenet_v2_1.0_224_quant.tflite mnv2.npz --labels imagenet\n"
+        "  mnv2 convert mobilenet_v2.pth mnv2.npz --preprocess imagenet --labels imagenet\n"
+        "  mnv2 convert dogs.pt dogs.npz --preprocess tf --labels breeds.txt --resolution 160\n",
+    )
+    convert.add_argument("checkpoint", metavar="CHECKPOINT", help="the file to convert")
+    convert.add_argument("out", metavar="OUT.npz", help="the model file to write")
+    convert.add_argument(
+        "--padding",
+        choices=PADDINGS,
+        help="same is TensorFlow's, symmetric PyTorch's; a wrong one changes the answers a little",
+    )
+    convert.add_argument(
+        "--preprocess", choices=tuple(PRESETS), help="how the network was given its pixels"
+    )
+    convert.add_argument(
+        "--labels",
+        metavar="FILE|imagenet|none",
+        help="a UTF-8 file of one label a line, ImageNet's own names, or none at all",
+    )
+    convert.add_argument(
+        "--resolution", metavar="N|HxW", type=_resolution, help="input height and width in pixels"
+    )
+    convert.add_argument("--resample", choices=RESAMPLES, help="the filter that resizes images")
+    convert.add_argument(
+        "--crop-fraction",
+        metavar="F",
+        type=float,
+        help="the part of the resized shorter side that the network sees, such as 0.875",
+    )
+    convert.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
+
+
+def _add_classify(commands: Any) -> None:
+    classify = _add(
+        commands,
+        "classify",
+        "say what photographs show",
+        "PHOTO is an image file, a folder (searched for images, subfolders too), or - for one\n"
+        "image on standard input. Images that cannot be read are reported and skipped.",
+        "examples:\n"
+        "  mnv2 classify photo.jpg --model mnv2.npz\n"
+        "  mnv2 classify holidays/ --top-k 1\n"
+        "  mnv2 classify holidays/ --json > answers.jsonl\n"
+        "  mnv2 classify - < photo.jpg\n\n"
+        "--json writes a line for each image as soon as it is answered,\n"
+        '  {"file": …, "predictions": [{"label": …, "index": …, "probability": …}, …], "ms": …}\n'
+        '  {"file": …, "error": …}\n'
+        "where ms is the time from opening the file to the answer.\n",
+    )
+    classify.add_argument("photos", metavar="PHOTO", nargs="+", help="a file, a folder, or -")
+    classify.add_argument(
+        "--model",
+        metavar="M.npz",
+        help=f"default: ${MODEL_VARIABLE}, else the demo's model once `mnv2 demo` has made it",
+    )
+    classify.add_argument(
+        "--top-k", metavar="K", type=_positive, default=5, help="answers an image (default: 5)"
+    )
+    classify.add_argument(
+        "--backend",
+        choices=("auto", "c", "numpy"),
+        default="auto",
+        help="c: the fused kernels; numpy: the slow reference; auto (default): c where possible",
+    )
+    _add_json(classify, "one line of JSON for each image")
+
+
+def _add_info(commands: Any) -> None:
+    info = _add(
+        commands,
+        "info",
+        "say what a model file holds and what runs it",
+        "Architecture, preprocessing, labels, provenance and backend.",
+        "example:\n  mnv2 info mnv2.npz\n",
+    )
+    info.add_argument("model", metavar="M.npz", help="a model file")
+    _add_json(info, "one JSON object")
+
+
+def _add_plan(commands: Any) -> None:
+    plan = _add(
+        commands,
+        "plan",
+        "say how a model runs and how much memory that takes",
+        "Every step with its bytes, beside what the same layers need one after the other.",
+        "example:\n  mnv2 plan mnv2.npz\n",
+    )
+    plan.add_argument("model", metavar="M.npz", help="a model file")
+    _add_json(plan, "one JSON object")
+
+
+def _add(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
+        epilog=epilog + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_json(command: Any, what: str) -> None:
+    command.add_argument("--json", action="store_true", help=f"answer with {what}")
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
+def _resolution(text: str) -> tuple[int, int]:
+    extents = text.lower().split("x")
+    if len(extents) > 2 or not all(each.isascii() and each.isdecimal() for each in extents):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected N or HxW, in pixels, as in 96x128")
+    return int(extents[0]), int(extents[-1])

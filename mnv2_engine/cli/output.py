@@ -1,0 +1,76 @@
+"""Writing answers to standard output, and complaints and progress to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import nullcontext, suppress
+from typing import Any
+
+BAR_FROM = 5  # images; fewer are done before a bar would help
+
+
+def progress(images: int) -> Any:
+    """tqdm's bar as a context manager, or None in one where a bar would only be noise."""
+    if images >= BAR_FROM and sys.stderr is not None and sys.stderr.isatty():
+        with suppress(ImportError):  # an ornament: without tqdm there is none
+            from tqdm import tqdm
+
+            return tqdm(total=images, unit="image", file=sys.stderr)
+    return nullcontext()
+
+
+def say(text: str, bar: Any = None) -> None:
+    """Print an answer now, above the progress bar if there is one."""
+    text = "\n".join(shown(line) for line in text.split("\n"))
+    if bar is None:
+        print(text, flush=True)
+    else:
+        bar.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def complain(text: str, bar: Any = None) -> None:
+    """Print a line about what went wrong, to standard error if anyone reads it."""
+    line = f"mnv2: {shown(text)}"
+    with suppress(OSError):
+        if bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            bar.write(line, file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """`text` on one line, with control characters escaped: names and labels come from strangers."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+def as_json(value: object) -> str:
+    import json
+
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in JSON's own types: named tuples become objects."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: _plain(part) for key, part in value._asdict().items()}
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    return value
+
+
+def abandon_output() -> None:
+    """Point the standard streams at nothing, lest the interpreter fail once more when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+            continue
+        with suppress(OSError, ValueError, AttributeError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, stream.fileno())
+            os.close(nothing)
