@@ -1,0 +1,91 @@
+"""weights/catalog.toml tells the truth about checkpoints, as far as it can be checked here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnv2_engine import demo
+from mnv2_engine.architecture import architecture
+from mnv2_engine.convert import convert
+from mnv2_engine.modelfile import open_model
+
+tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+
+CATALOG = Path(__file__).parents[1] / "weights" / "catalog.toml"
+CHECKPOINTS = tomllib.loads(CATALOG.read_text(encoding="utf-8"))["checkpoint"]
+
+each = pytest.mark.parametrize("entry", CHECKPOINTS, ids=lambda entry: entry["name"])
+
+
+def located(entry: dict[str, Any], shared: Path) -> Path:
+    """The checkpoint of `entry` on this machine; skips the test if it is not here."""
+    package, _, inside = entry["file"].partition("/")
+    if not inside:
+        path = shared / "checkpoints" / entry["file"]
+    else:
+        spec = find_spec(package)
+        if spec is None:
+            pytest.skip(f"needs the package {package}, which is not installed")
+        assert spec.submodule_search_locations
+        path = Path(spec.submodule_search_locations[0], inside)
+    if not path.is_file():
+        pytest.skip(f"needs {path.name}, which is not here")
+    return path
+
+
+def test_names_and_sums_are_unique():
+    for key in ("name", "sha256", "file"):
+        values = [entry[key] for entry in CHECKPOINTS]
+        assert len(set(values)) == len(values) >= 5
+
+
+@each
+def test_entries_are_complete(entry):
+    assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+    assert entry["licence"]
+    assert entry["description"]
+    assert "://" not in entry["source"]
+    for accuracy in entry["accuracy"]:
+        assert 0 < accuracy["top1"] <= accuracy.get("top5", 100) <= 100
+        assert accuracy["images"]
+        assert accuracy["by"].startswith(("published: ", "stated with "))
+
+
+def test_the_demo_uses_the_checkpoint_of_the_catalog():
+    entry = next(entry for entry in CHECKPOINTS if "mnv2 demo" in entry["description"])
+    assert entry["sha256"] == demo.SHA256
+    assert entry["file"] == f"{demo.MODULE}/{demo.CHECKPOINT}"
+    assert demo.PACKAGE in entry["source"]
+    assert entry["options"] == {"preprocess": demo.PREPROCESS, "labels": demo.LABELS}
+    assert f"{entry['name']}.npz" == demo.MODEL_FILE
+
+
+@each
+def test_checkpoints_have_their_sum(entry, shared):
+    digest = hashlib.sha256(located(entry, shared).read_bytes()).hexdigest()
+    assert digest == entry["sha256"]
+
+
+@each
+def test_converting_finds_what_the_catalog_says(entry, shared, tmp_path):
+    if entry["file"].endswith(".tflite"):
+        pytest.importorskip("tflite")
+    source, out = located(entry, shared), tmp_path / "out.npz"
+    convert(source, out, **entry["options"])
+    with open_model(out) as model:
+        size = (entry["resolution"], entry["resolution"])
+        expected = architecture(
+            entry["family"], entry["width"], 8, size, entry["classes"], entry["padding"]
+        )
+        assert model.architecture == expected
+        assert list(model.input_spec.mean) == entry["mean"]
+        assert model.input_spec.std == pytest.approx(entry["std"])
+        assert model.labels is not None
+        assert model.labels[-1] == "toilet tissue, toilet paper, bathroom tissue"
+        assert model.provenance["sha256"] == entry["sha256"]
