@@ -458,7 +458,7 @@ def test_numpy_is_not_imported(tmp_path, colours):
         "assert len(preprocess.pixels_for(image, PRESETS['tf'], (8, 9))) == 8 * 9 * 3\n"
         "assert 'numpy' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(path)], cwd=tmp_path, check=True, timeout=60)
 
 
 def test_without_pillow_the_extra_is_named(monkeypatch):
