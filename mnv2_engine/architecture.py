@@ -209,7 +209,8 @@ def efficientnet_lite(
         raise InputError(f"EfficientNet-Lite variant {variant!r}: expected 0, 1, 2, 3 or 4")
     width, depth, own_resolution = EFFICIENTNET_LITE_SCALING[variant]
     divisor = 8
-    checked = _check(width, resolution or own_resolution, classes, padding, divisor)
+    size = own_resolution if resolution is None else resolution
+    checked = _check(width, size, classes, padding, divisor)
     ends = (0, len(EFFICIENTNET_LITE) - 1)
     rows = [
         row._replace(
