@@ -71,7 +71,7 @@ class Report(NamedTuple):
             ("weights", kib(self.weight_bytes), "mapped from the model file, read only"),
         )
         lines += ["", *(f"  {name:9}{amount:>14}   {note}" for name, amount, note in rows)]
-        lines += ["", f"  model      {self.model}"]
+        lines += ["", f"  model      {_from_home(self.model)}"]
         return "\n".join(lines)
 
 
@@ -229,3 +229,8 @@ def _unwritable(path: str, reason: str) -> InputError:
         f"{os.path.dirname(path)}: the demo's model cannot be kept there: {reason}; "
         f"set {HOME_VARIABLE} to a folder that can be written and has 20 MB to spare"
     )
+
+
+def _from_home(path: str) -> str:
+    home = os.path.join(os.path.expanduser("~"), "")
+    return os.path.join("~", path[len(home) :]) if path.startswith(home) else path

@@ -222,6 +222,14 @@ def test_a_full_disk(conversions, monkeypatch):
         demo.model()
 
 
+def test_the_report_shortens_the_home_folder(monkeypatch):
+    report = demo.Report("a/cat.jpg", [], "/some/one/m.npz", "net", "c", 1, 2, 3, 0.1, 0.2, 21)
+    monkeypatch.setenv("HOME", "/some")
+    assert str(report).splitlines()[-1].split() == ["model", "~/one/m.npz"]
+    monkeypatch.setenv("HOME", "/som")
+    assert str(report).splitlines()[-1].split() == ["model", "/some/one/m.npz"]
+
+
 # The real thing
 
 
