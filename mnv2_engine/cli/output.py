@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(part) for key, part in value._asdict().items()}
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, range)):
         return [_plain(part) for part in value]
     return value
 
