@@ -20,11 +20,16 @@ from mnv2_engine.input_spec import PRESETS, InputSpec
 from mnv2_engine.preprocess import MAX_RESIZED_PIXELS, load_image, pixels_for
 
 np = pytest.importorskip("numpy")
+PIL = pytest.importorskip("PIL")
 Image = pytest.importorskip("PIL.Image")
 
 SHARED = Path(__file__).parents[2] / "shared" / "images"
 REFERENCES = SHARED / "references.npz"
 TF = PRESETS["tf"]
+
+# Pillow 11 and 12 resize one of the photographs, at a scale of exactly 5/4, to values that are off
+# by one here and there; the references were made with 13.
+ROUNDING = 0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1
 needs_photographs = pytest.mark.skipif(
     not REFERENCES.exists(), reason="the reference photographs are not there"
 )
@@ -56,9 +61,12 @@ def test_pixels_equal_the_references():
     references = np.load(REFERENCES)
     for name, expected in zip(references["files"], references["pixels"], strict=True):
         path = SHARED / str(name)
-        for source in (path, str(path), path.read_bytes(), Image.open(path)):
-            pixels = pixels_for(load_image(source), TF, (224, 224))
-            assert pixels == expected.tobytes(), name
+        with Image.open(path) as opened:
+            for source in (path, str(path), path.read_bytes(), opened):
+                pixels = pixels_for(load_image(source), TF, (224, 224))
+                got = np.frombuffer(pixels, np.uint8).reshape(expected.shape)
+                difference = np.abs(got.astype(int) - expected)
+                assert difference.max() <= ROUNDING, name
 
 
 @needs_photographs
@@ -336,7 +344,7 @@ def test_cmyk_jpeg_as_adobe_writes_it():
     """Ink 0 is stored as 255; forgetting that makes a negative."""
     blocks = np.zeros((16, 32, 4), np.uint8)
     blocks[:, 16:, 3] = 255
-    data = encoded(Image.fromarray(blocks, "CMYK"), "JPEG", quality=95)
+    data = encoded(Image.frombytes("CMYK", (32, 16), blocks.tobytes()), "JPEG", quality=95)
     loaded = array(load_image(data))
     assert loaded[:, :16].min() > 250
     assert loaded[:, 16:].max() < 5
