@@ -110,7 +110,8 @@ def _read(handle: BinaryIO, what: str) -> Checkpoint:
         from . import tflite
 
         handle.seek(0)
-        return tflite.read(handle.read(MAX_SOURCE_BYTES), handle, what)
+        # Not read(MAX_SOURCE_BYTES), which would set as much memory aside first.
+        return tflite.read(handle.read(os.fstat(handle.fileno()).st_size), handle, what)
     if head.startswith(_ZIP):
         return _read_zip(Archive(handle, what))
     from . import torch_file, torch_names

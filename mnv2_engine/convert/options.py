@@ -178,8 +178,12 @@ def _checked(spec: InputSpec) -> InputSpec:
     """An InputSpec of the caller's, found to be in range."""
     try:
         return from_json(to_json(spec))
-    except (ModelFileError, TypeError) as error:
+    except ModelFileError as error:
         raise InputError(str(error)) from None
+    except TypeError:
+        raise InputError(
+            f"preprocess {spec!r:.200}: expected three numbers each for mean and std"
+        ) from None
 
 
 def _labels(

@@ -17,7 +17,7 @@ from ..errors import CheckpointError
 
 # The state_dict of EfficientNet-Lite4 takes 25 000 instructions in 130 KB; training checkpoints,
 # which hold the optimizer's state as well, take a few times that.
-MAX_INSTRUCTIONS = 1 << 20
+MAX_INSTRUCTIONS = 1 << 18
 MAX_PICKLE_BYTES = 16 << 20
 _MAX_RANK = 8
 _MAX_PROTOCOL = 5
@@ -130,7 +130,7 @@ class Machine:
         if len(taken) < count:
             raise self._damaged(
                 f"it is longer than {MAX_PICKLE_BYTES} bytes"
-                if self.at + count > MAX_PICKLE_BYTES
+                if len(self.program) > MAX_PICKLE_BYTES
                 else "it ends too early: the file was cut short"
             )
         self.at += count

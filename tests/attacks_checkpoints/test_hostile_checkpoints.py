@@ -1,0 +1,164 @@
+"""Every lie is refused by an MnvError that says what is wrong; nothing runs, nothing is left."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile_checkpoints import LIES, STATE, WEIGHTS, Lie, npz
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch_files import state_file
+
+from mnv2_engine.convert import convert
+from mnv2_engine.errors import MnvError
+from mnv2_engine.modelfile import open_model
+
+MEMORY = 64 << 20  # bytes that any attack may cost; the largest bomb has 1 GiB
+OPTIONS: dict[str, Any] = {
+    "padding": "symmetric",
+    "preprocess": "unit",
+    "labels": "none",
+    "resolution": 32,
+}
+
+
+def refused(each: Lie, folder: Path, **options: Any) -> None:
+    source = folder / "source"
+    source.write_bytes(each.make())
+    tracemalloc.start()
+    try:
+        with pytest.raises(each.error, match=each.message) as error:
+            convert(source, folder / "out.npz", **options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= MEMORY
+    message = str(error.value)
+    assert message.isprintable()
+    assert len(message) <= 1500
+    # Neither a model file nor the canary of what a pickle would have called.
+    assert [path.name for path in folder.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("each", LIES, ids=lambda each: each.name)
+def test_lies(each: Lie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(each, tmp_path, **OPTIONS)
+
+
+def _tflite_lies() -> list[Any]:
+    """One test that says so where the package is missing."""
+    try:
+        from hostile_tflite import LIES
+    except ImportError:
+        return [pytest.param(None, marks=pytest.mark.skip(reason="needs the package tflite"))]
+    return [pytest.param(each, id=each.name) for each in LIES]
+
+
+@pytest.mark.parametrize("each", _tflite_lies())
+def test_tflite_lies(each: Lie, tmp_path: Path) -> None:
+    refused(each, tmp_path, **OPTIONS)
+
+
+def honest(kind: str) -> bytes:
+    if kind == "npz":
+        return npz(WEIGHTS)
+    if kind == "tflite":
+        pytest.importorskip("tflite", reason="needs the package tflite")
+        from hostile_tflite import FLOAT
+
+        return FLOAT
+    return state_file(STATE.arrays, kind)
+
+
+KINDS = ("npz", "zip", "legacy", "tflite")
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@each_kind
+def test_the_honest_files_convert(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(honest(kind))
+    made = convert(tmp_path / "source", tmp_path / "out.npz", **OPTIONS)
+    assert made.architecture.name == "mobilenet_v2_0.1_32"
+
+
+@each_kind
+def test_every_cut_is_refused(kind: str, tmp_path: Path) -> None:
+    content = honest(kind)
+    source, out = tmp_path / "source", tmp_path / "out.npz"
+    cuts = {*np.linspace(0, len(content) - 1, 25, dtype=int).tolist(), 1, 7, 8, 64, 200}
+    if kind != "tflite":  # whose last bytes may be padding
+        cuts.add(len(content) - 1)
+    else:
+        cuts.discard(len(content) - 1)
+    for cut in cuts:
+        source.write_bytes(content[:cut])
+        with pytest.raises(MnvError):
+            convert(source, out, **OPTIONS)
+        assert not out.exists()
+
+
+class Fuzzed:
+    """A valid file, and where in it there is structure rather than weights."""
+
+    def __init__(self, kind: str) -> None:
+        self.content = honest(kind)
+        array = np.frombuffer(self.content, np.uint8)
+        if kind == "tflite":
+            dull = np.zeros(array.size, bool)
+            from hostile_tflite import Open
+
+            model = Open(self.content).model
+            start = array.__array_interface__["data"][0]
+            for i in range(model.BuffersLength()):
+                buffer = model.Buffers(i)
+                if buffer.DataLength() > 64:
+                    at = buffer._tab.Vector(buffer._tab.Offset(4))
+                    dull[at : at + buffer.DataLength()] = True
+            assert start
+            self.structure = np.flatnonzero(~dull).tolist()
+            return
+        at = {*range(min(len(self.content), 1 << 15))} if kind != "npz" else set()
+        directory = self.content.find(b"PK\x01\x02")
+        if directory >= 0:
+            at.update(range(directory, len(self.content)))
+        for marker in (b"PK\x03\x04", b"\x93NUMPY"):
+            found = self.content.find(marker)
+            while found >= 0:
+                at.update(range(found, found + 100))
+                found = self.content.find(marker, found + 1)
+        self.structure = sorted(at)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def fuzzed(request: pytest.FixtureRequest) -> Fuzzed:
+    return Fuzzed(request.param)
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_altered_bytes_end_in_an_error_or_a_whole_model(
+    data: st.DataObject, fuzzed: Fuzzed, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out.npz"
+    content = bytearray(fuzzed.content)
+    for at in data.draw(st.lists(st.sampled_from(fuzzed.structure), min_size=1, max_size=4)):
+        content[at] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]) | st.integers(0, 255))
+    source.write_bytes(content)
+    out.unlink(missing_ok=True)
+    tracemalloc.start()
+    try:
+        convert(source, out, **OPTIONS)
+    except MnvError:
+        assert not out.exists()
+    else:
+        with open_model(out) as model:
+            model.verify()
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak <= MEMORY

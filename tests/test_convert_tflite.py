@@ -1,0 +1,395 @@
+"""TFLite models in every form that exporters give them, found to be the network that they are.
+
+The expected weights come from the writer in tflite_files.py, which quantises by itself; that its
+files are what TFLite means by them is proven by LiteRT, where it is installed, and by the real
+models in test_photographs.py.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_weights
+
+from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.convert import Conversion, convert
+from mnv2_engine.errors import CheckpointError, InputError, MissingExtraError, UnsupportedError
+from mnv2_engine.input_spec import InputSpec
+from mnv2_engine.modelfile import open_model
+
+pytest.importorskip("tflite", reason="needs the package tflite")
+
+import flatbuffers
+from tflite_files import Form, Graph, Written, model
+
+NETWORK = mobilenet_v2(0.1, (40, 48), 7, "same", divisor=4)
+WEIGHTS = make_weights(NETWORK)
+SYMMETRIC = NETWORK._replace(padding="symmetric")
+PREPROCESSED = {"preprocess": "tf", "labels": "none"}
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Any:
+    """Writes a file, converts it, and checks the weights that came out."""
+
+    def run(written: Written, **options: Any) -> Conversion:
+        source, out = tmp_path / "source.tflite", tmp_path / "out.npz"
+        source.write_bytes(written.content)
+        made = convert(source, out, **options)
+        with open_model(out) as opened:
+            found = opened.weights()
+            assert opened.architecture == made.architecture
+        assert found.keys() == written.weights.keys()
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, written.weights[name], err_msg=name)
+        return made
+
+    return run
+
+
+FORMS = {
+    "mean": Form(),
+    "average pool": Form(pool="AVERAGE_POOL_2D"),
+    "mean, 1x1 convolution": Form(classifier="CONV_2D"),
+    "average pool, 1x1 convolution": Form(pool="AVERAGE_POOL_2D", classifier="CONV_2D"),
+    "explicit pads": Form(explicit_pads=True),
+    "softmax": Form(ends=("SOFTMAX",)),
+    "reshape, softmax": Form(classifier="CONV_2D", ends=("RESHAPE", "SOFTMAX")),
+    "squeeze": Form(classifier="CONV_2D", ends=("SQUEEZE",)),
+    "activations apart": Form(activation="apart"),
+    "batch-norm apart": Form(batch_norm="apart"),
+    "float16 weights": Form(types="float16"),
+    "float16, 1x1 convolution": Form(types="float16", classifier="CONV_2D"),
+}
+QUANTISED_FORMS = {
+    f"{types} {name}": form._replace(types=types)
+    for types in ("uint8", "int8")
+    for name, form in {
+        "mean": Form(),
+        "average pool, 1x1 convolution": Form(pool="AVERAGE_POOL_2D", classifier="CONV_2D"),
+        "explicit pads": Form(explicit_pads=True),
+        "quantize at both ends": Form(starts=("QUANTIZE",), ends=("SOFTMAX", "QUANTIZE")),
+        "relu clamped by its range": Form(activation="relu"),
+        "no activation but its range": Form(activation="none"),
+    }.items()
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_float_forms(name, converted):
+    made = converted(model(NETWORK, WEIGHTS, FORMS[name]), **PREPROCESSED)
+    assert made.architecture == NETWORK
+    assert made.notes == ()
+
+
+@pytest.mark.parametrize("name", QUANTISED_FORMS)
+def test_quantised_forms(name, converted):
+    form = QUANTISED_FORMS[name]
+    if form.types == "int8":
+        form = form._replace(input=(1 / 127.5, -1))
+    made = converted(model(NETWORK, WEIGHTS, form), labels="none")
+    assert made.architecture == NETWORK
+    expected = (128.0, 128.0) if form.types == "uint8" else (127.0, 127.5)
+    assert made.input_spec == InputSpec((expected[0],) * 3, (expected[1],) * 3, "bilinear", 0.875)
+    assert any("bilinear" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("types", ["float32", "int8"])
+def test_symmetric_padding_is_seen(types, converted):
+    written = model(SYMMETRIC, WEIGHTS, Form(types=types, explicit_pads=True))
+    options = {"labels": "none"} if types == "int8" else PREPROCESSED
+    assert converted(written, **options).architecture == SYMMETRIC
+    assert converted(written, padding="symmetric", **options).architecture == SYMMETRIC
+    with pytest.raises(InputError, match=r"padding 'same' contradicts .* padding is symmetric"):
+        converted(written, padding="same", **options)
+
+
+def test_either_padding_where_they_are_the_same(converted):
+    """From 33 pixels on down, every stride finds an odd size: 33, 17, 9, 5, 3."""
+    network = mobilenet_v2(0.1, 33, 7, "same", divisor=4)
+    written = model(network, make_weights(network))
+    assert converted(written, **PREPROCESSED).architecture == network
+    made = converted(written, padding="symmetric", **PREPROCESSED)
+    assert made.architecture == network._replace(padding="symmetric")
+
+
+def _networks() -> dict[str, Architecture]:
+    found = [mobilenet_v2(width, 32, 3) for width in (0.25, 0.35, 0.5, 1.3)]
+    return {each.name: each for each in (*found, efficientnet_lite(0, 64, 11))}
+
+
+@pytest.mark.parametrize("name", _networks())
+def test_widths_and_families(name, converted):
+    network = _networks()[name]
+    assert converted(model(network, make_weights(network)), **PREPROCESSED).architecture == network
+
+
+def test_resolution_is_the_sources_own(converted):
+    written = model(NETWORK, WEIGHTS)
+    assert converted(written, resolution=(40, 48), **PREPROCESSED).architecture == NETWORK
+    for other in (224, (48, 40)):
+        with pytest.raises(InputError, match=r"resolution .* contradicts .* 40x48 pixels"):
+            converted(written, resolution=other, **PREPROCESSED)
+
+
+def test_what_a_float_model_does_not_say_must_be_given(converted):
+    written = model(NETWORK, WEIGHTS)
+    with pytest.raises(InputError, match=r"options preprocess \(tf, .*\) and labels \(") as error:
+        converted(written)
+    assert "padding" not in str(error.value)
+
+
+def test_quantised_input_states_the_normalisation(converted):
+    written = model(NETWORK, WEIGHTS, Form(types="uint8", input=(1 / 128, 128)))
+    spec = InputSpec((128.0,) * 3, (128.0,) * 3, "bicubic", 0.9)
+    made = converted(written, labels="none", resample="bicubic", crop_fraction=0.9)
+    assert (made.input_spec, made.notes) == (spec, ())
+    assert converted(written, labels="none", preprocess=spec).input_spec == spec
+    with pytest.raises(InputError, match=r"preprocess 'tf' contradicts .*zero point 128.*128"):
+        converted(written, labels="none", preprocess="tf")
+
+
+def test_int8_input_is_the_pixel_less_128(converted):
+    written = model(NETWORK, WEIGHTS, Form(types="int8", input=(1 / 255, -128)))
+    made = converted(written, labels="none")
+    assert (made.input_spec.mean[0], made.input_spec.std[0]) == (0.0, 255.0)
+
+
+def test_a_residual_joins_whatever_the_order_of_its_operands(converted):
+    """As TensorFlow writes ADD(project, input) and PyTorch's exporters the reverse."""
+    import tflite
+
+    written = model(NETWORK, WEIGHTS)
+    content = bytearray(written.content)
+    graph = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    swapped = 0
+    for i in range(graph.OperatorsLength()):
+        inputs = graph.Operators(i).InputsAsNumpy()
+        if len(inputs) == 2 and graph.Tensors(inputs[1]).Buffer() == 0:
+            inputs[:] = inputs[::-1].copy()
+            swapped += 1
+    assert swapped == sum(block.residual for block in NETWORK.blocks)
+    assert converted(Written(bytes(content), written.weights), **PREPROCESSED).labels == 0
+
+
+REFUSED = {
+    "another operator": (Form(extra="TANH"), "TANH into"),
+    "relu": (Form(activation="relu"), "the stem has the activation ReLU: expected ReLU6"),
+    "no activation": (Form(activation="none"), "the stem has the activation none: expected ReLU6"),
+    "log-softmax": (Form(ends=("LOG_SOFTMAX",)), "LOG_SOFTMAX into .*"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_compute_something_else(name, converted):
+    form, message = REFUSED[name]
+    with pytest.raises(UnsupportedError, match=message):
+        converted(model(NETWORK, WEIGHTS, form), **PREPROCESSED)
+
+
+def test_a_stride_that_is_not_the_architectures(converted):
+    blocks = list(NETWORK.blocks)
+    blocks[10] = blocks[10]._replace(stride=2)
+    network = NETWORK._replace(blocks=tuple(blocks))
+    with pytest.raises(UnsupportedError, match=r"block10.depthwise .* stride 2: .* has 1"):
+        converted(model(network, WEIGHTS), **PREPROCESSED)
+
+
+def test_a_shortcut_too_many(converted):
+    """The same channels, but a shortcut where the first of a row has none."""
+    network = mobilenet_v2(0.1, 32, 7, "same", divisor=16)  # so that all blocks have 16 channels
+    blocks = [block._replace(stride=1) for block in network.blocks]
+    odd = network._replace(blocks=tuple(blocks))
+    assert sum(block.residual for block in odd.blocks) > sum(b.residual for b in network.blocks)
+    with pytest.raises(UnsupportedError, match=r"has a shortcut, unlike|has stride 1"):
+        converted(model(odd, make_weights(odd)), **PREPROCESSED)
+
+
+def test_channels_of_no_known_network(converted):
+    last = NETWORK.blocks[-1]
+    odd = NETWORK._replace(blocks=(*NETWORK.blocks[:-1], last._replace(out_channels=20)))
+    message = r"no MobileNetV2 of any width .* stem 4; 17 blocks, .*96-20 k3; head 1280"
+    with pytest.raises(UnsupportedError, match=message):
+        converted(model(odd, make_weights(odd)), **PREPROCESSED)
+
+
+def test_a_graph_that_is_no_image_classifier(tmp_path):
+    graph = Graph()
+    entry, out = graph.tensor((1, 16), "FLOAT32"), graph.tensor((1, 16), "FLOAT32")
+    graph.operator("RELU", [entry], [out])
+    source = tmp_path / "relu.tflite"
+    source.write_bytes(graph.file([entry], [out]))
+    with pytest.raises(UnsupportedError, match=r"input of shape \(1, 16\): expected \(1, height,"):
+        convert(source, tmp_path / "out.npz", **PREPROCESSED)
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    source = tmp_path / "source.tflite"
+    source.write_bytes(model(NETWORK, WEIGHTS).content)
+    monkeypatch.setitem(sys.modules, "tflite", None)
+    with pytest.raises(MissingExtraError, match=r"mnv2-engine\[tflite\]"):
+        convert(source, tmp_path / "out.npz", **PREPROCESSED)
+
+
+@pytest.mark.parametrize("name", ["mean", "average pool, 1x1 convolution", "explicit pads"])
+@pytest.mark.parametrize("network", [NETWORK, SYMMETRIC], ids=["same", "symmetric"])
+def test_litert_agrees(name, network, tmp_path):
+    """The writer's files mean what is taken from them, by TFLite's own runtime."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert")
+    from mnv2_engine.executors.reference import run
+
+    form = FORMS[name]._replace(explicit_pads=network is SYMMETRIC or FORMS[name].explicit_pads)
+    written = model(network, WEIGHTS, form)
+    runner = interpreter.Interpreter(model_content=written.content)
+    runner.allocate_tensors()
+    x = np.random.default_rng(1).uniform(-1, 1, (1, *network.resolution, 3)).astype(np.float32)
+    runner.set_tensor(runner.get_input_details()[0]["index"], x)
+    runner.invoke()
+    theirs = runner.get_tensor(runner.get_output_details()[0]["index"]).reshape(1, -1)
+    ours = run(network, written.weights, x.astype(np.float64), np.float64).logits
+    assert len(layers(network)) == 53
+    assert np.abs(theirs - ours).max() <= 1e-4 * np.abs(ours).max()
+
+
+# Metadata, as TFLite Task and MediaPipe models carry them
+
+
+def packed(
+    mean: list[float], std: list[float], files: list[tuple[str, str]], content: bytes | None
+) -> tuple[bytes, bytes]:
+    """Metadata that state a normalisation and name label files (with a locale), and the zip with
+    that content as `labels.txt` that goes behind the model."""
+    builder = flatbuffers.Builder(0)
+
+    def table(slots: dict[int, tuple[str, Any]]) -> int:
+        made = {
+            slot: (kind, builder.CreateString(value) if kind == "text" else value)
+            for slot, (kind, value) in slots.items()
+        }
+        builder.StartObject(max(made, default=0) + 1)
+        for slot, (kind, value) in made.items():
+            if kind == "byte":
+                builder.PrependUint8Slot(slot, value, 0)
+            else:
+                builder.PrependUOffsetTRelativeSlot(slot, value, 0)
+        return int(builder.EndObject())
+
+    def tables(offsets: list[int]) -> tuple[str, int]:
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return "vector", builder.EndVector()
+
+    def floats(values: list[float]) -> tuple[str, int]:
+        return "vector", builder.CreateNumpyVector(np.array(values, np.float32))
+
+    units = []
+    if mean:
+        options = table({0: floats(mean), 1: floats(std)})
+        units.append(table({0: ("byte", 1), 1: ("table", options)}))
+    entry = table({4: tables(units)})
+    named = [
+        table({0: ("text", name), 2: ("byte", 2), **({3: ("text", locale)} if locale else {})})
+        for name, locale in files
+    ]
+    output = table({6: tables(named)})
+    subgraph = table({2: tables([entry]), 3: tables([output])})
+    builder.Finish(table({3: tables([subgraph])}), b"M001")
+    archive = io.BytesIO()
+    if content is not None:
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("labels.txt", content)
+    return bytes(builder.Output()), archive.getvalue()
+
+
+NAMES = b"a\nb b\nc\nd\ne\nf\ng\n"
+TF = ([127.5], [127.5])
+
+
+def with_metadata(
+    mean: list[float],
+    std: list[float],
+    files: list[tuple[str, str]] | None = None,
+    content: bytes | None = NAMES,
+    form: Form | None = None,
+) -> Written:
+    flatbuffer, archive = packed(mean, std, files or [("labels.txt", "")], content)
+    written = model(NETWORK, WEIGHTS, form, flatbuffer)
+    return Written(written.content + archive, written.weights)
+
+
+def test_metadata_say_everything(converted, tmp_path):
+    made = converted(with_metadata(*TF))
+    assert made.input_spec == InputSpec((127.5,) * 3, (127.5,) * 3, "bilinear", 0.875)
+    assert made.labels == 7
+    with open_model(tmp_path / "out.npz") as opened:
+        assert opened.labels == ("a", "b b", "c", "d", "e", "f", "g")
+
+
+def test_metadata_for_each_channel(converted):
+    made = converted(with_metadata([123.0, 116.0, 103.0], [58.0, 57.0, 56.0]))
+    assert made.input_spec[:2] == ((123.0, 116.0, 103.0), (58.0, 57.0, 56.0))
+
+
+def test_numbered_labels_and_several_languages(converted, tmp_path):
+    files = [("etiketten.txt", "de"), ("labels.txt", "")]
+    content = b"".join(b"%d  label %d\r\n" % (i, i) for i in range(7))
+    converted(with_metadata(*TF, files, content))
+    with open_model(tmp_path / "out.npz") as opened:
+        assert opened.labels == tuple(f"label {i}" for i in range(7))
+
+
+def test_options_that_contradict_the_metadata(converted, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_bytes(NAMES)
+    written = with_metadata(*TF)
+    assert converted(written, preprocess="tf", labels=labels).labels == 7
+    assert converted(written, labels="none").labels == 0
+    with pytest.raises(InputError, match="preprocess 'unit' contradicts its metadata"):
+        converted(written, preprocess="unit")
+    labels.write_bytes(NAMES.replace(b"c", b"x"))
+    with pytest.raises(InputError, match="class 2 is 'x' and 'c'"):
+        converted(written, labels=labels)
+
+
+def test_labels_in_the_file_that_are_of_another_count(converted, tmp_path):
+    written = with_metadata(*TF, content=NAMES + b"h\n")
+    with pytest.raises(InputError, match=r"the 8 labels in it .* 7 classes; give the option"):
+        converted(written)
+    labels = tmp_path / "labels.txt"
+    labels.write_bytes(NAMES)
+    made = converted(written, labels=labels)
+    assert any("8 labels" in note for note in made.notes)
+
+
+def test_metadata_that_restate_the_integers(converted):
+    """Pixels are quantised: what the metadata say for floats is what the scale says for them."""
+    form = Form(types="uint8", input=(1 / 127.5, 127))
+    made = converted(with_metadata(*TF, form=form))
+    assert (made.input_spec.mean[0], made.input_spec.std[0]) == (127.0, 127.5)
+
+
+DAMAGED_LABELS = {
+    "no archive": (None, "which cannot be read"),
+    "not UTF-8": (b"a\n\xff", "byte 2 is not UTF-8"),
+    "a blank line": (b"a\n\nc", "line 2 is empty"),
+    "no labels": (b"\n\n", "no labels"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_LABELS)
+def test_a_damaged_label_file(name, converted):
+    content, message = DAMAGED_LABELS[name]
+    with pytest.raises(CheckpointError, match=message):
+        converted(with_metadata(*TF, content=content))
+
+
+def test_damaged_metadata(converted):
+    with pytest.raises(CheckpointError, match="its metadata are damaged"):
+        converted(model(NETWORK, WEIGHTS, None, b"\xff\xff\xff\x7fM001" + bytes(20)))
