@@ -102,7 +102,7 @@ def test_quantised_forms(name, converted):
 
 @pytest.mark.parametrize("types", ["float32", "int8"])
 def test_symmetric_padding_is_seen(types, converted):
-    written = model(SYMMETRIC, WEIGHTS, Form(types=types, explicit_pads=True))
+    written = model(SYMMETRIC, WEIGHTS, Form(types=types, explicit_pads=True, input=(1 / 128, 0)))
     options = {"labels": "none"} if types == "int8" else PREPROCESSED
     assert converted(written, **options).architecture == SYMMETRIC
     assert converted(written, padding="symmetric", **options).architecture == SYMMETRIC

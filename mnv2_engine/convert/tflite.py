@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .checkpoint import Float32
 
-# What a stored pixel of an integer input is in 0..255: int8 models take the pixel less 128.
+# What has to be added to an integer input for a pixel of 0..255: int8 models take it less 128.
 _PIXEL_OFFSETS = {"UINT8": 0, "INT8": 128}
 
 
@@ -46,7 +46,7 @@ def read(content: bytes, handle: BinaryIO, what: str) -> Checkpoint:
     for name, layer in found.layers.items():
         weights[f"{name}.weight"], weights[f"{name}.bias"] = _weights(graph, layer)
     (entry,) = graph.inputs
-    normalisation, notes = _normalisation(graph.tensors[entry], said)
+    normalisation, notes = _normalisation(graph.tensors[entry], said, what)
     return Checkpoint(
         f"TFLite, {graph.tensors[entry].type.lower()} input",
         identity,
@@ -150,12 +150,15 @@ def _bias_scales(graph: Graph, layer: FoundLayer) -> NDArray[np.float64] | None:
     return data.scales * weight.scales
 
 
-def _normalisation(entry: Tensor, said: Metadata) -> tuple[Normalisation | None, tuple[str, ...]]:
+def _normalisation(
+    entry: Tensor, said: Metadata, what: str
+) -> tuple[Normalisation | None, tuple[str, ...]]:
     """What the file says of its input's normalisation, and a note on how that was found.
 
     An integer input holds pixels, and its scale and zero point turn them into what the network
     sees. If metadata state a normalisation whose result would not be the pixels again, then the
-    integers are not pixels, and it is the metadata that say what the network sees.
+    integers are not pixels, and it is the metadata that say what the network sees. Raises
+    CheckpointError for a zero point that the integers do not hold.
     """
     mean, std = said.mean, said.std
     stated = Normalisation(mean, std, "its metadata") if mean and std else None
@@ -166,6 +169,11 @@ def _normalisation(entry: Tensor, said: Metadata) -> tuple[Normalisation | None,
     if entry.quantisation.scales.size != 1 or scale <= 0:
         return stated, ()
     offset = _PIXEL_OFFSETS[entry.type]
+    if not 0 <= zero_point + offset <= 255:
+        raise CheckpointError(
+            f"{what}: its {entry.type} input has the zero point {zero_point}: expected "
+            f"{-offset} to {255 - offset}; the file is damaged"
+        )
     if stated is not None and not all(
         abs((pixel - m) / s / scale + zero_point + offset - pixel) <= 1.5
         for m, s in zip(stated.mean, stated.std, strict=True)

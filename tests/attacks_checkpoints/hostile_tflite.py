@@ -245,6 +245,11 @@ def a_scale_that_is_no_number(file: Open) -> None:
     file.tensor("CONV_2D", 1, 4).Quantization().ScaleAsNumpy()[0] = np.nan
 
 
+@lie("its INT8 input has the zero point 128: expected -128 to 127", content=INTEGER)
+def a_zero_point_that_no_pixel_has(file: Open) -> None:
+    file.graph.Tensors(file.graph.Inputs(0)).Quantization().ZeroPointAsNumpy()[0] = 128
+
+
 @lie("scales or zero points for axis", content=INTEGER)
 def fewer_scales_than_channels(file: Open) -> None:
     file.count(file.tensor("CONV_2D", 1, 4).Quantization(), SCALES, 2)
