@@ -10,7 +10,7 @@ import stat
 from typing import BinaryIO, NamedTuple
 
 from ..architecture import Architecture
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError, InputError, MnvError
 from ..input_spec import InputSpec
 from ..modelfile import write_model
 from .archive import Archive
@@ -104,6 +104,16 @@ def convert(
 
 
 def _read(handle: BinaryIO, what: str) -> Checkpoint:
+    """What the open file holds. Errors quote it, less what a terminal might obey."""
+    try:
+        return _read_format(handle, what)
+    except MnvError as error:
+        if str(error).isprintable():
+            raise
+        raise type(error)(_printable(str(error))) from None
+
+
+def _read_format(handle: BinaryIO, what: str) -> Checkpoint:
     """What the open file holds, by the reader that its content asks for."""
     head = handle.read(_HEAD_BYTES)
     if head[4:8] == b"TFL3":

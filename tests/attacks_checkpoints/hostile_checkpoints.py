@@ -121,6 +121,17 @@ def a_global_of_numpy() -> bytes:
     return torch_zip(named("numpy.core.multiarray", "_reconstruct") + b"(tR")
 
 
+@lie(r"asks for posix.\?\[2Jsystem\?\[31m, which was not executed")
+def a_name_that_would_clear_the_terminal() -> bytes:
+    return torch_zip(named("posix", "\x1b[2Jsystem\x1b[31m") + b")R")
+
+
+@lie(r"has the unknown features.0.0.weight\?\[2J")
+def a_layer_that_would_clear_the_terminal() -> bytes:
+    arrays = {**STATE.arrays, f"{STEM}\x1b[2J": STATE.arrays[STEM]}
+    return state_file(arrays, "zip")
+
+
 @lie(r"asks for torch._utils._rebuild_tensor_v2.__globals__")
 def attributes_of_a_known_global() -> bytes:
     return torch_zip(text("torch._utils") + text("_rebuild_tensor_v2.__globals__") + b"\x93")
