@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,15 @@ def test_a_file_too_large(tmp_path):
         file.truncate((1 << 30) + 1)  # sparse
     with pytest.raises(CheckpointError, match=r"1073741825 bytes: expected .* at most 1 GiB"):
         convert(path, tmp_path / "out.npz", **OPTIONS)
+
+
+def test_a_disk_that_fails(source, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("mnv2_engine.convert.conversion._sha256", fail)
+    with pytest.raises(CheckpointError, match=r"source.npz: cannot be read: Input/output error"):
+        convert(source, tmp_path / "out.npz", **OPTIONS)
 
 
 def test_the_checkpoint_is_not_overwritten(source):

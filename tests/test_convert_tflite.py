@@ -77,6 +77,7 @@ QUANTISED_FORMS = {
         "quantize at both ends": Form(starts=("QUANTIZE",), ends=("SOFTMAX", "QUANTIZE")),
         "relu clamped by its range": Form(activation="relu"),
         "no activation but its range": Form(activation="none"),
+        "biases without a scale": Form(bias_scales=False),
     }.items()
 }
 
@@ -178,11 +179,59 @@ def test_a_residual_joins_whatever_the_order_of_its_operands(converted):
     assert converted(Written(bytes(content), written.weights), **PREPROCESSED).labels == 0
 
 
+def test_an_input_scale_of_zero_states_nothing(converted):
+    written = model(NETWORK, WEIGHTS, Form(types="uint8", input=(0.0, 128)))
+    with pytest.raises(InputError, match="give the option preprocess"):
+        converted(written, labels="none")
+
+
 REFUSED = {
     "another operator": (Form(extra="TANH"), "TANH into"),
     "relu": (Form(activation="relu"), "the stem has the activation ReLU: expected ReLU6"),
     "no activation": (Form(activation="none"), "the stem has the activation none: expected ReLU6"),
     "log-softmax": (Form(ends=("LOG_SOFTMAX",)), "LOG_SOFTMAX into .*"),
+    "a softmax of another temperature": (
+        Form(ends=("SOFTMAX",), options=(("SOFTMAX", "Beta", 2.0),)),
+        "a softmax of beta 2",
+    ),
+    "a dilated convolution": (
+        Form(options=(("DEPTHWISE_CONV_2D", "DilationHFactor", 2),)),
+        "DEPTHWISE_CONV_2D into .* dilated convolutions are not supported",
+    ),
+    "unequal strides": (
+        Form(options=(("CONV_2D", "StrideW", 3),)),
+        "strides 2 and 3 are not supported",
+    ),
+    "a depth multiplier": (
+        Form(options=(("DEPTHWISE_CONV_2D", "DepthMultiplier", 2),)),
+        "a depth multiplier other than 1 is not supported",
+    ),
+    "an activation behind a shortcut": (
+        Form(options=(("ADD", "FusedActivationFunction", 1),)),
+        "a shortcut with the activation ReLU",
+    ),
+    "an activation behind the classifier": (
+        Form(options=(("FULLY_CONNECTED", "FusedActivationFunction", 1),)),
+        "the classifier has the activation ReLU: expected none",
+    ),
+    "weights in another order": (
+        Form(options=(("FULLY_CONNECTED", "WeightsFormat", 1),)),
+        "weights in another order are not supported",
+    ),
+    "a pool of a part": (
+        Form(pool="AVERAGE_POOL_2D", options=(("AVERAGE_POOL_2D", "FilterHeight", 1),)),
+        "it averages 1x2 pixels: expected all, 2x2",
+    ),
+    "a missing shortcut": (Form(without_shortcut=2), "block2 has no shortcut, unlike that of"),
+    "any size of input": (Form(any_size=True), "input of any number of pixels: expected a fixed"),
+    "a range beyond 6": (
+        Form(types="int8", activation="none", clamp=8.0),
+        "the stem has the activation none: expected ReLU6",
+    ),
+    "a range short of 6": (
+        Form(types="uint8", activation="relu", clamp=5.0),
+        "the stem has the activation ReLU: expected ReLU6",
+    ),
 }
 
 

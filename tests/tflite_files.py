@@ -33,6 +33,11 @@ class Form(NamedTuple):
     batch_norm: str = "folded"  # or "apart": MUL and ADD
     input: tuple[float, int] = (1 / 128, 128)  # scale and zero point of an integer input
     extra: str = ""  # an operator that does not belong, before the head
+    clamp: float = 6.0  # what quantised outputs end at behind an activation
+    bias_scales: bool = True  # whether integer biases state theirs
+    without_shortcut: int = -1  # a block that loses it
+    any_size: bool = False  # the input's height and width are stated as unknown
+    options: tuple[tuple[str, str, Any], ...] = ()  # (operator, field, value) to write instead
 
 
 class Constant(NamedTuple):
@@ -65,6 +70,7 @@ class Graph:
         self._operators: list[int] = []
         self._codes: list[str] = []
         self.metadata: list[tuple[str, bytes]] = []
+        self.instead: tuple[tuple[str, str, Any], ...] = ()
 
     def _table(self, name: str, **fields: Any) -> int:
         getattr(tflite, f"{name}Start")(self.builder)
@@ -129,6 +135,7 @@ class Graph:
         self, kind: str, inputs: list[int], outputs: list[int], options: str = "", **fields: Any
     ) -> None:
         stated: dict[str, Any] = {}
+        fields.update({field: value for one, field, value in self.instead if one == kind})
         if options:
             stated["BuiltinOptions"] = self._table(options, **fields)
             stated["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, options)
@@ -223,6 +230,7 @@ class _Writer:
     ) -> None:
         self.network, self.weights, self.form = network, weights, form
         self.graph = Graph()
+        self.graph.instead = self.form.options
         if metadata is not None:
             self.graph.metadata.append(("TFLITE_METADATA", metadata))
         self.found: dict[str, Array] = {}
@@ -234,8 +242,13 @@ class _Writer:
         graph, form = self.graph, self.form
         shape = (1, height, width, 3)
         quantisation = form.input if self.integers else None
-        entry = at = graph.tensor(shape, self.kind, quantisation=quantisation)
-        scale = form.input[0]
+        fields: dict[str, Any] = {}
+        if form.any_size:
+            fields["ShapeSignature"] = graph.builder.CreateNumpyVector(
+                np.array([1, -1, -1, 3], np.int32)
+            )
+        entry = at = graph.tensor(shape, self.kind, quantisation=quantisation, **fields)
+        scale = form.input[0] or 1.0
         for operator in form.starts:
             into = graph.tensor(shape, self.kind, quantisation=quantisation)
             graph.operator(operator, [at], [into])
@@ -247,7 +260,7 @@ class _Writer:
             for part in ("expand", "depthwise", "project"):
                 if f"block{i}.{part}" in outlook:
                     at, scale = self._convolution(outlook[f"block{i}.{part}"], at, scale)
-            if block.residual:
+            if block.residual and i != form.without_shortcut:
                 size = (1, *outlook[f"block{i}.project"].out_size, block.out_channels)
                 joined, scale = self._computed(size)
                 graph.operator(
@@ -268,7 +281,7 @@ class _Writer:
 
     def _computed(self, shape: tuple[int, ...], relu6: bool = False) -> tuple[int, float]:
         """A tensor that is computed, and its scale."""
-        scale = 6 / 255 if relu6 else 1 / 16
+        scale = self.form.clamp / 255 if relu6 else 1 / 16
         zero_point = (0 if relu6 else 128) - (128 if self.form.types == "int8" else 0)
         quantisation = (scale, zero_point) if self.integers else None
         return self.graph.tensor(shape, self.kind, quantisation=quantisation), scale
@@ -283,6 +296,12 @@ class _Writer:
         self.graph.operator("DEQUANTIZE", [at], [single])
         return single
 
+    def _written(self, constants: tuple[Constant, Constant]) -> list[int]:
+        weight, bias = constants
+        if not self.form.bias_scales:
+            bias = Constant(bias.stored)
+        return [self._constant(weight), self._constant(bias)]
+
     def _weight_and_bias(
         self, name: str, weight: Array, axis: int, scale: float
     ) -> tuple[Constant, Constant]:
@@ -292,7 +311,9 @@ class _Writer:
         if not self.integers:
             return stored, Constant(bias.astype(self.form.types))
         assert stored.scales is not None
-        scales = np.float32(scale) * stored.scales
+        scales = np.float64(np.float32(scale)) * stored.scales.astype(np.float64)
+        if self.form.bias_scales:
+            scales = scales.astype(np.float32)
         integers = np.rint(bias / scales.astype(np.float64)).astype(np.int32)
         return stored, Constant(integers, scales, np.zeros(scales.size, np.int64))
 
@@ -321,7 +342,7 @@ class _Writer:
         constants = self._weight_and_bias(layer.name, ordered, 3 if depthwise else 0, scale)
         back = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
         self._note(layer, constants[0].real.transpose(back), constants[1].real, batch_norm)
-        inputs = [at, *(self._constant(each) for each in constants)]
+        inputs = [at, *self._written(constants)]
         if batch_norm is not None:
             inputs[2] = -1
         fused = {"fused": "relu6", "relu": "relu"}.get(form.activation, "none")
@@ -408,7 +429,7 @@ class _Writer:
             constants = self._weight_and_bias("classifier", weight, 0, scale)
             self._note(layer, constants[0].real, constants[1].real)
             into, _ = self._computed((1, classes))
-            inputs = [at, *(self._constant(each) for each in constants)]
+            inputs = [at, *self._written(constants)]
             self.graph.operator(
                 "FULLY_CONNECTED",
                 inputs,
@@ -421,7 +442,7 @@ class _Writer:
         constants = self._weight_and_bias("classifier", square, 0, scale)
         self._note(layer, constants[0].real, constants[1].real)
         into, _ = self._computed((1, 1, 1, classes))
-        inputs = [at, *(self._constant(each) for each in constants)]
+        inputs = [at, *self._written(constants)]
         self.graph.operator(
             "CONV_2D",
             inputs,

@@ -117,12 +117,17 @@ def views_of(arrays: Mapping[str, Array]) -> dict[str, View]:
     return made
 
 
-def zip_file(pickled: bytes, storages: Mapping[str, bytes], folder: str = "archive") -> bytes:
+def zip_file(
+    pickled: bytes,
+    storages: Mapping[str, bytes],
+    folder: str = "archive",
+    order: str = "little",
+) -> bytes:
     """A zip archive as torch.save writes it, around any pickle."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr(f"{folder}/data.pkl", pickled)
-        archive.writestr(f"{folder}/byteorder", "little")
+        archive.writestr(f"{folder}/byteorder", order)
         for key, content in storages.items():
             archive.writestr(f"{folder}/data/{key}", content)
         archive.writestr(f"{folder}/version", "3\n")

@@ -80,8 +80,13 @@ def convert(
     what = _printable(os.path.basename(path) or path)
     with _open(path) as handle:
         _check_not_the_source(handle, out, what)
-        checkpoint = _read(handle, what)
-        digest = _sha256(handle)
+        try:
+            checkpoint = _read(handle, what)
+            digest = _sha256(handle)
+        except OSError as error:
+            raise CheckpointError(
+                f"{what}: cannot be read: {error.strerror or error}; copy the file again"
+            ) from error
     settled = settle(checkpoint, given, what)
     from .. import __version__
 

@@ -323,6 +323,41 @@ def a_storage_elsewhere() -> bytes:
     return zip_file(program(dictionary({**entries, STEM: tensor(view)})), {})
 
 
+@lie("byte order 'middle': expected little or big")
+def an_unheard_of_byte_order() -> bytes:
+    entries = {name: tensor(view) for name, view in views_of(STATE.arrays).items()}
+    return zip_file(program(dictionary(entries)), {}, order="middle")
+
+
+def _with_deflated(elements: int, claim: bool) -> bytes:
+    """The first tensor's storage deflated, as PyTorch never does."""
+    view = views_of(STATE.arrays)[STEM]._replace(elements=elements)
+    entries = {name: tensor(each) for name, each in views_of(STATE.arrays).items()}
+    storages = {
+        each.key: STATE.arrays[name].tobytes() for name, each in views_of(STATE.arrays).items()
+    }
+    del storages[view.key]
+    made = io.BytesIO(zip_file(program(dictionary({**entries, STEM: tensor(view)})), storages))
+    with zipfile.ZipFile(made, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(f"archive/data/{view.key}", bytes(4 * elements))
+        packed = archive.getinfo(f"archive/data/{view.key}").compress_size
+    content = made.getvalue()
+    if claim:
+        size = struct.pack("<I", 4 * elements)
+        content = content.replace(struct.pack("<I", packed) + size, size + size)
+    return content
+
+
+@lie("has .* bytes and is said to become 432: expected 432, not compressed")
+def a_storage_that_is_compressed() -> bytes:
+    return _with_deflated(108, claim=False)
+
+
+@lie("its 268435456 bytes are more than the file has")
+def a_storage_that_inflates_to_all_it_claims() -> bytes:
+    return _with_deflated(1 << 26, claim=True)
+
+
 @lie("storage '0' is described in two ways")
 def one_storage_of_two_types() -> bytes:
     views = views_of(STATE.arrays)

@@ -82,7 +82,7 @@ def lie(
 SUBGRAPHS, BUFFERS = 2, 4
 TENSORS, INPUTS, OUTPUTS, OPERATORS = 0, 1, 2, 3
 SHAPE, TYPE, BUFFER = 0, 1, 2
-OPCODE, OPERANDS, RESULTS = 0, 1, 2
+OPCODE, OPERANDS, RESULTS, OPTIONS_TYPE = 0, 1, 2, 3
 SCALES = 2
 
 DAMAGED = "the flatbuffer is damaged|the file is damaged"
@@ -146,6 +146,12 @@ def a_tensor_before_the_first(file: Open) -> None:
 @lie("operator .* has code 4000 of")
 def an_operator_without_a_code(file: Open) -> None:
     file.put(file.operator("CONV_2D", 3), OPCODE, "<I", 4000)
+
+
+@lie("operator .*, CONV_2D, has another one's options")
+def options_of_another_operator(file: Open) -> None:
+    other = tflite.BuiltinOptions.DepthwiseConv2DOptions
+    file.put(file.operator("CONV_2D", 3), OPTIONS_TYPE, "<B", other)
 
 
 @lie("it overwrites a tensor")
