@@ -4,8 +4,6 @@
 #ifndef MNV2_BLOCK_H
 #define MNV2_BLOCK_H
 
-#include <string.h>
-
 #include "depthwise.h"
 #include "isa.h"
 #include "pointwise.h"
@@ -35,19 +33,16 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int fir
     expand_pixels(pixels, panels_of(count), &in, &out);
 }
 
-/* One output row of one hidden panel, from the `taps` rows x under kernel rows [ky, ky + taps). */
-static void depthwise(const mnv2_context *context, const mnv2_block *block, int panel,
-                      const float *const *x, int ky, int taps, float *y) {
-    const int k = block->kernel;
+static const float *depthwise_bias(const mnv2_context *context, const mnv2_block *block,
+                                   int panel) {
+    return (const float *)(context->weights + block->depthwise_bias) + panel * PANEL;
+}
+
+/* Row ky of the kernel of one hidden panel: [kernel][16], the next rows behind it. */
+static const float *depthwise_weight(const mnv2_context *context, const mnv2_block *block,
+                                     int panel, int ky) {
     const float *w = (const float *)(context->weights + block->depthwise_weight);
-    const float *bias = (const float *)(context->weights + block->depthwise_bias);
-    depthwise_input in = {
-        .taps = taps,
-        .w = w + (ptrdiff_t)(panel * k + ky) * k * PANEL,
-        .bias = bias + panel * PANEL,
-    };
-    for (int i = 0; i < taps; i++) in.x[i] = x[i];
-    depthwise_row(k, block->stride, &in, y, block->out_width);
+    return w + (ptrdiff_t)(panel * block->kernel + ky) * block->kernel * PANEL;
 }
 
 /* Adds hidden channels [first, first + count) to the thin output of `pixels` pixels.
@@ -67,17 +62,6 @@ static void project(const mnv2_context *context, const mnv2_block *block, int fi
         .bias = (const float *)(context->weights + block->project_bias),
     };
     pointwise(LINEAR_TO_CHANNELS, pixels, panels_of(block->out_channels), &in, out);
-}
-
-/* Zeroes the padding columns of `rows` expanded rows, which nothing else ever writes. */
-static void clear_padding(const mnv2_block *block, float *rows, int count) {
-    const ptrdiff_t row_floats = (ptrdiff_t)block->columns * PANEL;
-    const ptrdiff_t before = (ptrdiff_t)block->pad_left * PANEL;
-    const ptrdiff_t end = before + (ptrdiff_t)block->in_width * PANEL;
-    for (int i = 0; i < count; i++, rows += row_floats) {
-        memset(rows, 0, (size_t)before * sizeof *rows);
-        memset(rows + end, 0, (size_t)(row_floats - end) * sizeof *rows);
-    }
 }
 
 #endif

@@ -9,6 +9,8 @@
 #ifndef MNV2_HEAD_H
 #define MNV2_HEAD_H
 
+#include <string.h>
+
 #include "block.h"
 
 static void head_step(const mnv2_context *context, const mnv2_step *step) {

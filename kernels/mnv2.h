@@ -23,8 +23,6 @@ typedef struct {
     int32_t pad_top, pad_left;
     float scale[3], shift[3]; /* x = pixel * scale + shift, of uint8 images only */
     int64_t weight, bias;     /* in the weights: [channels/16][27][16], [channels/16][16] */
-    int64_t rows;             /* in the arena: [3][columns][3], three normalised image rows */
-    int32_t columns;          /* pixels of such a row, its padding included */
 } mnv2_stem;
 
 /* One inverted residual with a linear bottleneck. */
@@ -37,15 +35,11 @@ typedef struct {
     int64_t expand_weight, expand_bias; /* in the weights: [hidden/16][in_channels][16]; -1: t = 1 */
     int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16] */
     int64_t project_weight, project_bias;     /* [out_channels/16][hidden][16] */
-    /* Scratch in the arena. By rows: `expanded` is the ring [hidden/16][kernel][columns][16] and
-     * `filtered` one row [hidden/16][out_width][16]. By tiles: `expanded` is
-     * [tile/16][lines][columns][16] and `filtered` [tile/16][out_height * out_width][16]. */
-    int64_t expanded, filtered;
-    int32_t columns; /* pixels of an expanded row, its padding included */
-    int32_t lines;   /* tiles: rows of the expanded tile, its padding included */
-    int32_t tile;    /* tiles: hidden channels of one tile */
-    /* Rows, when the block before streams into this one: the ring [thin_rows][in_width]
-     * [in_channels] of thin input rows. */
+    /* Rows, in the arena: partial sums of the output rows in progress,
+     * [(kernel - 1) / stride][hidden/16][out_width][16]. */
+    int64_t partial;
+    /* Rows, where thin input rows do not lie in a tensor: the last `thin_rows` of them, each
+     * [in_width][in_channels]; for t = 1 behind the stem, each [hidden/16][in_width][16]. */
     int64_t thin;
     int32_t thin_rows;
 } mnv2_block;
@@ -57,11 +51,24 @@ typedef enum {
     MNV2_CLASSIFIER /* matrix times pooled features */
 } mnv2_kind;
 
-/* One step of the schedule: reads the tensor at `input`, leaves one at `output`. */
+/* One step of the schedule: reads the tensor at `input`, leaves one at `output`. Its scratch, in
+ * the arena, is shared by its blocks:
+ *
+ *   rows    expanded  [2][(strip - 1) * stride + kernel][16]   two panels of a strip of a row
+ *           halo      [hidden/16][kernel - stride][16]         columns that the next strip needs
+ *           filtered  [hidden/16][strip][16]
+ *           image     [3][columns][3]                          normalised pixels under the strip
+ *   tiles   expanded  [tile/16][lines][columns][16]            with its zero padding
+ *           filtered  [tile/16][out_height * out_width][16]
+ */
 typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
-    int64_t input, output; /* in the arena */
+    int64_t input, output;
+    int64_t expanded, filtered, halo, image;
+    int32_t strip;          /* rows: output pixels of a strip, at most */
+    int32_t tile;           /* tiles: hidden channels of a tile */
+    int32_t lines, columns; /* tiles: height and width of the expanded tile, padding included */
 } mnv2_step;
 
 typedef struct {

@@ -44,7 +44,7 @@ typedef struct {
 } pointwise_output;
 
 static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwise_finish finish,
-                                         const pointwise_input *in, const float *x,
+                                         const pointwise_input *in,
                                          const pointwise_output *out, int pixel, int panel) {
     enum { V = VECTORS };
     const ptrdiff_t step = in->pixel_step;
@@ -66,7 +66,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     }
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
-    const float *low = x + pixel * step, *high = low + 7 * step;
+    const float *low = in->x + pixel * step, *high = low + 7 * step;
     for (int left = in->depth; left > 0; left -= in->segment) {
         const int n = least(left, in->segment);
         for (int k = 0; k < n; k++) {
@@ -121,13 +121,87 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     }
 }
 
-#define POINTWISE_CASE(P)                                             \
-    case P:                                                           \
-        pointwise_tile(P, N, finish, in, in->x, out, pixel, panel);   \
+/* The last panel of a thin row when at most half of it is real (8, 24, 40, 56 … channels), and
+ * the F whole panels (0 or 1) before it. The half takes half a register tile, so no multiply-add
+ * goes to padding: where a vector is a whole panel, two pixels share one, lanes 0-7 the even
+ * pixel's and lanes 8-15 the odd one's; three vectors then hold 24 channels of two pixels. */
+static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const pointwise_input *in,
+                                              const pointwise_output *out, int pixel, int panel) {
+    enum { V = VECTORS, H = HALF_VECTORS, PAIRS = (TILE_PIXELS + HALF_PIXELS - 1) / HALF_PIXELS };
+    const ptrdiff_t step = in->pixel_step;
+    const float *w = in->w + panel * in->panel_step;
+    const float *bias = in->bias + panel * PANEL;
+    const int channels = out->channels - (panel + F) * PANEL; /* of the half */
+    float *y = out->y + (ptrdiff_t)pixel * out->channels + panel * PANEL;
+    vf acc[TILE_PIXELS][V];
+    half last[PAIRS][H];
+
+    UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++)
+        acc[p][v] = vf_load(out->accumulate ? y + (ptrdiff_t)p * out->channels + v * LANES
+                                            : bias + v * LANES);
+    UNROLL for (int p = 0; p < P; p += HALF_PIXELS) UNROLL for (int v = 0; v < H; v++)
+        last[p / HALF_PIXELS][v] =
+            out->accumulate ? half_load_rows(y + (ptrdiff_t)p * out->channels + F * PANEL,
+                                             out->channels, v, channels, P - p)
+                            : half_load(bias + F * PANEL, v);
+
+    const float *low = in->x + pixel * step, *high = low + 7 * step;
+    for (int left = in->depth; left > 0; left -= in->segment) {
+        const int n = least(left, in->segment);
+        for (int k = 0; k < n; k++) {
+            vf weight[V];
+            half last_weight[H];
+            UNROLL for (int v = 0; v < V * F; v++) weight[v] = vf_load(w + v * LANES);
+            UNROLL for (int v = 0; v < H; v++) last_weight[v] = half_load(w + F * in->panel_step, v);
+            UNROLL for (int p = 0; p < P; p += HALF_PIXELS) {
+                const int odd = least(p + HALF_PIXELS, P) - 1;
+                const vf a = vf_set1(p < 7 ? low[p * step] : high[(p - 7) * step]);
+                const vf b = vf_set1(odd < 7 ? low[odd * step] : high[(odd - 7) * step]);
+                UNROLL for (int v = 0; v < V * F; v++) {
+                    acc[p][v] = vf_fma(a, weight[v], acc[p][v]);
+                    if (odd != p) acc[odd][v] = vf_fma(b, weight[v], acc[odd][v]);
+                }
+                const half both = half_join(a, b);
+                UNROLL for (int v = 0; v < H; v++)
+                    last[p / HALF_PIXELS][v] =
+                        half_fma(both, last_weight[v], last[p / HALF_PIXELS][v]);
+            }
+            w += PANEL;
+            low++;
+            high++;
+        }
+        low += in->segment_step - n;
+        high += in->segment_step - n;
+    }
+
+    const ptrdiff_t from = out->residual_pixel_step;
+    const float *r = out->residual;
+    if (r) r += pixel * from + panel * out->residual_panel_step;
+    UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++) {
+        vf sum = acc[p][v];
+        if (r) sum = vf_add(sum, vf_load(r + p * from + v * LANES));
+        vf_store(y + (ptrdiff_t)p * out->channels + v * LANES, sum);
+    }
+    if (r) r += F * out->residual_panel_step;
+    y += F * PANEL;
+    UNROLL for (int p = 0; p < P; p += HALF_PIXELS) UNROLL for (int v = 0; v < H; v++) {
+        half sum = last[p / HALF_PIXELS][v];
+        if (r) sum = half_add(sum, half_load_rows(r + p * from, from, v, channels, P - p));
+        half_store_rows(y + (ptrdiff_t)p * out->channels, out->channels, v, channels, P - p, sum);
+    }
+}
+
+#define POINTWISE_CASE(P)                                           \
+    case P:                                                         \
+        if (HALF)                                                   \
+            pointwise_half_tile(P, N, in, out, pixel, panel);       \
+        else                                                        \
+            pointwise_tile(P, N, finish, in, out, pixel, panel);    \
         break;
 
-/* One tile of `pixels` <= TILE_PIXELS pixels. */
-static ALWAYS_INLINE void pointwise_pixels(const int N, const pointwise_finish finish, int pixels,
+/* One tile of `pixels` <= TILE_PIXELS pixels and N whole panels, and the HALF behind them. */
+static ALWAYS_INLINE void pointwise_pixels(const int N, const int HALF,
+                                           const pointwise_finish finish, int pixels,
                                            const pointwise_input *in, const pointwise_output *out,
                                            int pixel, int panel) {
     switch (pixels) {
@@ -157,16 +231,26 @@ static ALWAYS_INLINE void pointwise_pixels(const int N, const pointwise_finish f
 static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, int panels,
                                     const pointwise_input *in, const pointwise_output *out) {
     const int tiles = (pixels + TILE_PIXELS - 1) / TILE_PIXELS;
-    for (int panel = 0; panel < panels; panel += TILE_PANELS) {
-        const int single = TILE_PANELS == 1 || panels - panel == 1;
+    const int rest = finish == LINEAR_TO_CHANNELS ? out->channels % PANEL : 0;
+    const int half_last = rest > 0 && rest <= PANEL / 2;
+    const int before_half = HALF_PIXELS > 1 ? 1 : 0; /* one whole panel fits beside the half */
+    for (int panel = 0; panel < panels;) {
+        const int left = panels - panel;
+        const int is_half = half_last && left <= 1 + before_half;
+        const int count = is_half ? left : least(TILE_PANELS, left - (half_last ? 1 : 0));
         for (int tile = 0, pixel = 0; tile < tiles; tile++) {
             const int size = (pixels - pixel + tiles - tile - 1) / (tiles - tile);
-            if (single)
-                pointwise_pixels(1, finish, size, in, out, pixel, panel);
+            if (is_half && count == 1)
+                pointwise_pixels(0, 1, finish, size, in, out, pixel, panel);
+            else if (is_half)
+                pointwise_pixels(before_half, 1, finish, size, in, out, pixel, panel);
+            else if (TILE_PANELS == 1 || count == 1)
+                pointwise_pixels(1, 0, finish, size, in, out, pixel, panel);
             else
-                pointwise_pixels(TILE_PANELS, finish, size, in, out, pixel, panel);
+                pointwise_pixels(TILE_PANELS, 0, finish, size, in, out, pixel, panel);
             pixel += size;
         }
+        panel += count;
     }
 }
 

@@ -1,105 +1,255 @@
 /* Inverted residuals by rows: the paper's section 5.1 with the map cut into rows, so that the
  * weights stay and the activations stream. For early blocks: large maps, few weights.
  *
- * Each block keeps a ring of its last k expanded rows,
+ * An input row is expanded once, strip by strip, two panels at a time, and at once scattered:
+ * each kernel row ky adds its taps to the output row that it belongs to. So no expanded row is
+ * ever stored, only the sums of the (k - 1) / stride output rows that are not complete,
  *
- *     [hidden/16][k slots][columns][16]      columns include the zero padding left and right
+ *     partial   [(k - 1) / stride][hidden/16][out_width][16]
  *
- * and makes an output row by filtering the ring (depthwise) into one row of hidden channels and
- * projecting that. Every input row is expanded once. The block asks for an input row only when
- * the ring needs it, so blocks chain: a row comes from the tensor in the arena, from the block
- * before, or from the stem, and nothing but rings exists in between.
+ * half of what a ring of expanded rows would hold at stride 1, a sixth at stride 2. The sums
+ * are of the same terms in the same order as if the whole kernel lay under the output at once.
+ * The strip that an input row completes is projected to the thin output while it is in L1.
  *
- * Output row r may overwrite input rows whose expansion is in the ring, so a block whose output
- * rows do not overtake its input rows runs in place; its shortcut reads the thin input row r
- * just before the same bytes are written. */
+ * A block asks for an input row when an output row needs it, so blocks chain (a cascade): a thin
+ * row comes from the tensor in the arena, from the block before, or strip by strip from the stem;
+ * nothing but partial sums and a few thin rows exists in between, and nothing is computed twice.
+ *
+ * Output row r is written while input row j = r * stride - pad + k - 1 is read, so a block whose
+ * output rows never reach row j runs in place; its shortcut reads the thin row r just before the
+ * same bytes are written. */
 #ifndef MNV2_ROWS_H
 #define MNV2_ROWS_H
 
 #include "block.h"
 #include "stem.h"
 
+enum { STRIP_PANELS = 2 }; /* the widest register tile's */
+
 typedef struct {
     const mnv2_context *context;
     const mnv2_step *step;
-    int expanded[MNV2_MAX_BLOCKS]; /* input rows of each block that its ring has seen */
+    const channel_pattern *pattern;
+    int taken[MNV2_MAX_BLOCKS]; /* input rows of each block that its sums have seen */
 } row_stream;
+
+/* An output row under which the input row lies, for panel 0 and column 0. */
+typedef struct {
+    const float *w; /* its kernel row */
+    float *sums;
+    int begins; /* no real input row lies above: the sums start at the bias */
+} output_row;
+
+/* One input row on its way through a block. Rows at or past in_height are padding: nothing to
+ * expand, but the output row that they complete is. */
+typedef struct {
+    const mnv2_block *block;
+    int index, j;      /* block, input row */
+    const float *thin; /* [in_width][in_channels]; NULL behind the stem */
+    output_row out[MNV2_MAX_KERNEL]; /* ascending */
+    int count;
+    int completes; /* the output row that it completes, which is out[0]; or -1 */
+} input_row;
+
+/* Output columns [first, last) and the columns of the padded input row under them. */
+typedef struct {
+    int first, last;
+    int start;    /* padded column at the left edge of the expanded strip */
+    int from, to; /* real columns that are new in this strip */
+    int end;      /* padded column past the strip */
+} strip;
 
 static void rows_block(row_stream *stream, int index, int r, float *y);
 
-static int first_of_network(const row_stream *stream, int index) {
+static int behind_stem(const row_stream *stream, int index) {
     return index == 0 && stream->step->first == 0;
 }
 
-/* The thin input row j of a block: in the tensor of the step, or in the ring between blocks. */
+/* Thin input row j of a block: in the tensor of the step, or among the last rows kept. */
 static float *thin_row(const row_stream *stream, int index, int j) {
     const mnv2_block *block = &stream->context->plan->blocks[index];
-    const ptrdiff_t row_floats = (ptrdiff_t)block->in_width * block->in_channels;
-    if (index == stream->step->first)
+    const int stored = behind_stem(stream, index) ? panels_of(block->hidden) * PANEL
+                                                  : block->in_channels;
+    const ptrdiff_t row_floats = (ptrdiff_t)block->in_width * stored;
+    if (index == stream->step->first && index > 0)
         return (float *)(stream->context->arena + stream->step->input) + j * row_floats;
     return (float *)(stream->context->arena + block->thin) + j % block->thin_rows * row_floats;
 }
 
-/* Brings input row j of a block into its ring, expanded. */
-static void rows_fill(row_stream *stream, int index, int j) {
-    const mnv2_block *block = &stream->context->plan->blocks[index];
-    const ptrdiff_t row_floats = (ptrdiff_t)block->columns * PANEL;
-    const ptrdiff_t panel_step = block->kernel * row_floats;
-    float *slot = (float *)(stream->context->arena + block->expanded) +
-                  j % block->kernel * row_floats + block->pad_left * PANEL;
-    if (first_of_network(stream, index)) {
-        stem_row(stream->context, j, slot, panel_step);
-        return;
+static strip strip_of(const mnv2_block *block, int first, int last) {
+    const int k = block->kernel, s = block->stride;
+    strip made = {.first = first, .last = last, .start = first * s, .end = (last - 1) * s + k};
+    const int seen = first ? (first - 1) * s + k : 0; /* padded columns of the strips before */
+    made.from = seen > block->pad_left ? seen - block->pad_left : 0;
+    made.to = least(made.end - block->pad_left, block->in_width);
+    return made;
+}
+
+/* Expands the strip of panels [panel, panel + panels): y is [panels][end - start][16]. */
+static void fill_strip(const row_stream *stream, const input_row *row, const strip *at, int panel,
+                       int panels, float *y) {
+    const mnv2_context *context = stream->context;
+    const mnv2_block *block = row->block;
+    const int columns = at->end - at->start, overlap = block->kernel - block->stride;
+    const ptrdiff_t panel_step = (ptrdiff_t)columns * PANEL;
+    const int pixels = at->to - at->from;
+    float *fresh = y + (at->from + block->pad_left - at->start) * PANEL;
+    if (pixels > 0 && row->thin)
+        expand(context, block, panel * PANEL, panels * PANEL,
+               row->thin + (ptrdiff_t)at->from * block->in_channels, pixels, fresh, panel_step);
+    else if (pixels > 0)
+        stem(context, (const float *)(context->arena + stream->step->image), pixels, panel, panels,
+             fresh, panel_step);
+
+    float *halo = (float *)(context->arena + stream->step->halo) + panel * overlap * PANEL;
+    const size_t halo_bytes = (size_t)(overlap * PANEL) * sizeof *halo;
+    const int before = at->first ? 0 : block->pad_left; /* zero columns on the left */
+    const int after = least(at->end - at->to - block->pad_left, columns);
+    for (int i = 0; i < panels; i++, y += panel_step, halo += overlap * PANEL) {
+        if (at->first) memcpy(y, halo, halo_bytes);
+        memset(y, 0, (size_t)(before * PANEL) * sizeof *y);
+        if (after > 0)
+            memset(y + (columns - after) * PANEL, 0, (size_t)(after * PANEL) * sizeof *y);
+        if (at->last < block->out_width)
+            memcpy(halo, y + (columns - overlap) * PANEL, halo_bytes);
     }
-    float *thin = thin_row(stream, index, j);
-    if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
-    expand(stream->context, block, 0, block->hidden, thin, block->in_width, slot, panel_step);
+}
+
+/* The output rows under which input row j lies. */
+static void find_outputs(const row_stream *stream, input_row *row) {
+    const mnv2_context *context = stream->context;
+    const mnv2_block *block = row->block;
+    const int k = block->kernel, s = block->stride, pending = (k - 1) / s;
+    const ptrdiff_t row_floats = (ptrdiff_t)panels_of(block->hidden) * block->out_width * PANEL;
+    const int above = row->j + block->pad_top - k + 1; /* top of the kernel that ends at j */
+    row->completes = above >= 0 && above % s == 0 ? above / s : -1;
+    if (row->completes >= block->out_height) row->completes = -1;
+    const int first = above > 0 ? (above + s - 1) / s : 0;
+    const int last = row->j < block->in_height
+                         ? least((row->j + block->pad_top) / s, block->out_height - 1)
+                         : row->completes;
+    /* Ascending: the row that becomes complete frees the place that the newest one takes. */
+    for (int r = first; r <= last; r++) {
+        const int top = r * s - block->pad_top;
+        row->out[row->count++] = (output_row){
+            .w = depthwise_weight(context, block, 0, row->j - top),
+            .sums = (float *)(context->arena + block->partial) + r % pending * row_floats,
+            .begins = row->j == (top > 0 ? top : 0),
+        };
+    }
+}
+
+/* Adds the taps of the input row to the sums of every output row that it lies under: x is the
+ * expanded strip of one panel, or NULL for a row of padding. */
+static void scatter_strip(const row_stream *stream, const input_row *row, const strip *at,
+                          int panel, const float *x) {
+    const mnv2_block *block = row->block;
+    const int k = block->kernel, pixels = at->last - at->first, finish = row->completes >= 0;
+    const ptrdiff_t column = ((ptrdiff_t)panel * block->out_width + at->first) * PANEL;
+    scatter_row rows[MNV2_MAX_KERNEL];
+    for (int i = 0; i < row->count; i++) {
+        const output_row *out = &row->out[i];
+        rows[i] = (scatter_row){
+            .w = out->w + panel * k * k * PANEL,
+            .start = out->sums + column,
+            .start_step = PANEL,
+            .y = out->sums + column,
+        };
+        if (out->begins) {
+            rows[i].start = depthwise_bias(stream->context, block, panel);
+            rows[i].start_step = 0;
+        }
+    }
+    if (finish)
+        rows[0].y = (float *)(stream->context->arena + stream->step->filtered) +
+                    (ptrdiff_t)panel * stream->step->strip * PANEL;
+    if (x)
+        scatter(k, block->stride, x, rows, row->count, finish, pixels);
+    else if (finish)
+        finish_row(rows, pixels);
+}
+
+/* Projects the filtered strip to output row r: y is [out_width][out_channels]. */
+static void project_strip(const row_stream *stream, int index, const strip *at, int r, float *y) {
+    const mnv2_context *context = stream->context;
+    const mnv2_block *block = &context->plan->blocks[index];
+    pointwise_output out = {
+        .y = y + (ptrdiff_t)at->first * block->out_channels,
+        .channels = block->out_channels,
+    };
+    if (block->residual) {
+        const int stem = behind_stem(stream, index); /* then thin rows are panels */
+        out.residual_pixel_step = stem ? PANEL : block->in_channels;
+        out.residual_panel_step = stem ? (ptrdiff_t)block->in_width * PANEL : PANEL;
+        out.residual = thin_row(stream, index, r) + at->first * out.residual_pixel_step;
+    }
+    project(context, block, 0, block->hidden,
+            (const float *)(context->arena + stream->step->filtered),
+            (ptrdiff_t)stream->step->strip * PANEL, at->last - at->first, &out);
+}
+
+/* Keeps the stem's output for the shortcut of a first block that has one (narrow networks). */
+static void keep_stem(const row_stream *stream, const input_row *row, const strip *at, int panel,
+                      int panels, const float *x) {
+    const mnv2_block *block = row->block;
+    const int columns = at->end - at->start;
+    float *kept = thin_row(stream, row->index, row->j);
+    for (int i = 0; i < panels; i++)
+        memcpy(kept + ((ptrdiff_t)(panel + i) * block->in_width + at->from) * PANEL,
+               x + ((ptrdiff_t)i * columns + at->from + block->pad_left - at->start) * PANEL,
+               (size_t)((at->to - at->from) * PANEL) * sizeof *kept);
+}
+
+/* Takes input row j into the sums of a block; y is the output row that it completes, or NULL. */
+static void take_row(row_stream *stream, int index, int j, float *y) {
+    const mnv2_context *context = stream->context;
+    const mnv2_block *block = &context->plan->blocks[index];
+    const int stem = behind_stem(stream, index), real = j < block->in_height;
+    input_row row = {.block = block, .index = index, .j = j};
+    if (real && !stem) {
+        float *thin = thin_row(stream, index, j);
+        if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
+        row.thin = thin;
+    }
+    find_outputs(stream, &row);
+
+    float *expanded = (float *)(context->arena + stream->step->expanded);
+    const int panels = panels_of(block->hidden);
+    const int strips = (block->out_width + stream->step->strip - 1) / stream->step->strip;
+    for (int i = 0, first = 0; i < strips; i++) {
+        const int pixels = (block->out_width - first + strips - i - 1) / (strips - i);
+        const strip at = strip_of(block, first, first + pixels);
+        const ptrdiff_t panel_step = (ptrdiff_t)(at.end - at.start) * PANEL;
+        if (stem && real && at.to > at.from)
+            stem_load(context, stream->pattern, j, at.from, at.to - at.from,
+                      (float *)(context->arena + stream->step->image));
+        for (int panel = 0; panel < panels; panel += STRIP_PANELS) {
+            const int count = least(STRIP_PANELS, panels - panel);
+            if (real) fill_strip(stream, &row, &at, panel, count, expanded);
+            if (real && stem && block->residual && at.to > at.from)
+                keep_stem(stream, &row, &at, panel, count, expanded);
+            for (int n = 0; n < count; n++)
+                scatter_strip(stream, &row, &at, panel + n, real ? expanded + n * panel_step : NULL);
+        }
+        if (y) project_strip(stream, index, &at, row.completes, y);
+        first += pixels;
+    }
 }
 
 /* Output row r of a block: y is [out_width][out_channels]. Rows are asked for in order. */
 static void rows_block(row_stream *stream, int index, int r, float *y) {
-    const mnv2_context *context = stream->context;
-    const mnv2_block *block = &context->plan->blocks[index];
-    const int top = r * block->stride - block->pad_top;
-    const int first = top > 0 ? top : 0, last = least(top + block->kernel, block->in_height);
-    while (stream->expanded[index] < last) {
-        rows_fill(stream, index, stream->expanded[index]);
-        stream->expanded[index]++;
+    const mnv2_block *block = &stream->context->plan->blocks[index];
+    const int completes = r * block->stride - block->pad_top + block->kernel - 1;
+    while (stream->taken[index] <= completes) {
+        const int j = stream->taken[index]++;
+        take_row(stream, index, j, j == completes ? y : NULL);
     }
-
-    const ptrdiff_t row_floats = (ptrdiff_t)block->columns * PANEL;
-    const float *ring = (const float *)(context->arena + block->expanded);
-    float *filtered = (float *)(context->arena + block->filtered);
-    const ptrdiff_t filtered_step = (ptrdiff_t)block->out_width * PANEL;
-    for (int panel = 0; panel < panels_of(block->hidden); panel++) {
-        const float *x[MNV2_MAX_KERNEL];
-        for (int j = first; j < last; j++)
-            x[j - first] = ring + (panel * block->kernel + j % block->kernel) * row_floats;
-        depthwise(context, block, panel, x, first - top, last - first,
-                  filtered + panel * filtered_step);
-    }
-
-    pointwise_output out = {.y = y, .channels = block->out_channels};
-    if (block->residual && first_of_network(stream, index)) { /* t = 1: the ring is the input */
-        out.residual = ring + r % block->kernel * row_floats + block->pad_left * PANEL;
-        out.residual_pixel_step = PANEL;
-        out.residual_panel_step = block->kernel * row_floats;
-    } else if (block->residual) {
-        out.residual = thin_row(stream, index, r);
-        out.residual_pixel_step = block->in_channels;
-        out.residual_panel_step = PANEL;
-    }
-    project(context, block, 0, block->hidden, filtered, filtered_step, block->out_width, &out);
 }
 
 static void rows_step(const mnv2_context *context, const mnv2_step *step) {
-    row_stream stream = {.context = context, .step = step};
+    const channel_pattern pattern = pattern_of(&context->plan->stem);
+    row_stream stream = {.context = context, .step = step, .pattern = &pattern};
     const int final = step->first + step->count - 1;
-    for (int i = step->first; i <= final; i++) {
-        const mnv2_block *block = &context->plan->blocks[i];
-        clear_padding(block, (float *)(context->arena + block->expanded),
-                      panels_of(block->hidden) * block->kernel);
-    }
     const mnv2_block *block = &context->plan->blocks[final];
     const ptrdiff_t row_floats = (ptrdiff_t)block->out_width * block->out_channels;
     float *y = (float *)(context->arena + step->output);

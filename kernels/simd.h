@@ -9,12 +9,21 @@
  *   TILE_PANELS            output panels of that tile (1 or 2); TILE_PIXELS * TILE_PANELS *
  *                          VECTORS accumulators must fit the register file with room for
  *                          TILE_PANELS * VECTORS weights and a broadcast activation
+ *   SCATTER_ROWS           output rows of a 3x3 depthwise tile of 7 pixels that fit beside their
+ *                          weights: 3, or 1 where registers are few
  *   vf                     a vector of LANES floats
  *   vf_load, vf_store      unaligned; no lane beyond LANES is touched
  *   vf_load_part, vf_store_part   only the first n lanes, 0 <= n <= LANES; the others read as 0
  *   vf_set1, vf_add, vf_mul
  *   vf_fma(a, b, c)        a * b + c, rounded once where the machine can (HAS_FMA 1), else twice
  *   vf_clamp(x, least, most)   min(max(x, least), most); a NaN becomes `least`
+ *   half                   what holds the first 8 lanes of a panel, of HALF_PIXELS pixels in
+ *                          HALF_VECTORS of it: two pixels in one AVX-512 vector, else one
+ *   half_load(p, v)        vector v of 8 lanes, the same for every pixel
+ *   half_load_rows(p, step, v, n, pixels), half_store_rows(p, step, v, n, pixels, x)
+ *                          vector v of the first n <= 8 lanes of each pixel, `step` floats
+ *                          apart; where pixels is 1 the second pixel is left alone
+ *   half_join(even, odd), half_fma, half_add   broadcast activations of the two pixels
  *   vf_from_u8(p)          LANES pixels of 8 bits as floats
  */
 #ifndef MNV2_SIMD_H
@@ -35,6 +44,31 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
+
+#ifndef HALF_PIXELS
+enum { HALF_PIXELS = 1, HALF_VECTORS = VECTORS / 2 };
+typedef vf half;
+static inline half half_load(const float *p, int v) { return vf_load(p + v * LANES); }
+static inline half half_load_rows(const float *p, ptrdiff_t step, int v, int n, int pixels) {
+    (void)step, (void)pixels;
+    n -= v * LANES;
+    return n >= LANES ? vf_load(p + v * LANES) : vf_load_part(p + v * LANES, n > 0 ? n : 0);
+}
+static inline void half_store_rows(float *p, ptrdiff_t step, int v, int n, int pixels, half x) {
+    (void)step, (void)pixels;
+    n -= v * LANES;
+    if (n >= LANES)
+        vf_store(p + v * LANES, x);
+    else if (n > 0)
+        vf_store_part(p + v * LANES, x, n);
+}
+static inline half half_join(vf even, vf odd) {
+    (void)odd;
+    return even;
+}
+static inline half half_fma(half a, half b, half c) { return vf_fma(a, b, c); }
+static inline half half_add(half a, half b) { return vf_add(a, b); }
+#endif
 
 _Static_assert(LANES * VECTORS == PANEL, "a panel is 16 lanes");
 

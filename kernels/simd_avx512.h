@@ -8,6 +8,7 @@
 #define VECTORS 1
 #define TILE_PIXELS 14
 #define TILE_PANELS 2
+#define SCATTER_ROWS 3
 #define HAS_FMA 1
 
 typedef __m512 vf;
@@ -31,3 +32,33 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 static inline vf vf_from_u8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
+
+#define HALF_PIXELS 2
+enum { HALF_VECTORS = 1 };
+typedef __m512 half;
+static inline __m512 join_halves(__m256 even, __m256 odd) {
+    return _mm512_castpd_ps(_mm512_insertf64x4(
+        _mm512_castpd256_pd512(_mm256_castps_pd(even)), _mm256_castps_pd(odd), 1));
+}
+static inline half half_load(const float *p, int v) {
+    (void)v;
+    return _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_loadu_ps(p))));
+}
+static inline half half_load_rows(const float *p, ptrdiff_t step, int v, int n, int pixels) {
+    (void)v;
+    const __mmask8 lanes = (__mmask8)first_lanes(n);
+    const __m256 even = _mm256_maskz_loadu_ps(lanes, p);
+    return join_halves(even, pixels > 1 ? _mm256_maskz_loadu_ps(lanes, p + step) : even);
+}
+static inline void half_store_rows(float *p, ptrdiff_t step, int v, int n, int pixels, half x) {
+    (void)v;
+    const __mmask8 lanes = (__mmask8)first_lanes(n);
+    _mm256_mask_storeu_ps(p, lanes, _mm512_castps512_ps256(x));
+    if (pixels > 1)
+        _mm256_mask_storeu_ps(
+            p + step, lanes,
+            _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+}
+static inline half half_join(vf even, vf odd) { return _mm512_mask_blend_ps(0xff00, even, odd); }
+static inline half half_fma(half a, half b, half c) { return _mm512_fmadd_ps(a, b, c); }
+static inline half half_add(half a, half b) { return _mm512_add_ps(a, b); }

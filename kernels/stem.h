@@ -1,8 +1,8 @@
-/* The stem: 3x3 stride-2 convolution of the image, BN folded, ReLU6, one output row at a time.
+/* The stem: 3x3 stride-2 convolution of the image, BN folded, ReLU6, a strip of a row at a time.
  *
- * Three image rows are normalised as they are loaded, into [3][columns][3] with their padding
- * (which is zero after normalisation), so the float image never exists. The row that two
- * outputs share is loaded twice: that is under 2 % of the stem's work and saves a ring.
+ * The pixels under the strip are normalised as they are loaded, into [3][columns][3] with their
+ * padding (which is zero after normalisation), so the float image never exists. Pixels that two
+ * outputs share are loaded twice: that is a few per cent of the stem's work and saves a ring.
  * Then it is a 1x1 convolution of depth 27 in three segments of nine taps. */
 #ifndef MNV2_STEM_H
 #define MNV2_STEM_H
@@ -14,68 +14,86 @@
 
 enum { IMAGE_CHANNELS = 3, STEM_KERNEL = 3, STEM_STRIDE = 2, CHANNEL_PERIOD = 3 * PANEL };
 
-/* y[i] = x[i] * scale[i % 3] + shift[i % 3] for `count` values, of which x[0] is red. */
-static void normalise_row(const mnv2_stem *stem, const uint8_t *x, float *y, int count) {
-    float scale[CHANNEL_PERIOD], shift[CHANNEL_PERIOD]; /* the pattern, period 3, as vectors */
+/* What a value is multiplied by and added to, three channels repeated to whole vectors. */
+typedef struct {
+    float scale[CHANNEL_PERIOD], shift[CHANNEL_PERIOD];
+} channel_pattern;
+
+static channel_pattern pattern_of(const mnv2_stem *stem) {
+    channel_pattern made;
     for (int i = 0; i < CHANNEL_PERIOD; i++) {
-        scale[i] = stem->scale[i % IMAGE_CHANNELS];
-        shift[i] = stem->shift[i % IMAGE_CHANNELS];
+        made.scale[i] = stem->scale[i % IMAGE_CHANNELS];
+        made.shift[i] = stem->shift[i % IMAGE_CHANNELS];
     }
-    uint8_t rest[CHANNEL_PERIOD] = {0};
+    return made;
+}
+
+/* y[i] = x[i] * scale[i % 3] + shift[i % 3] for `count` values, of which x[0] is red. */
+static void normalise_row(const channel_pattern *pattern, const uint8_t *x, float *y, int count) {
     for (int i = 0; i < count; i += CHANNEL_PERIOD) {
         const int n = least(count - i, CHANNEL_PERIOD);
-        const uint8_t *from = x + i;
-        if (n < CHANNEL_PERIOD) from = memcpy(rest, from, (size_t)n);
         for (int j = 0; j < n; j += LANES) {
-            const vf value = vf_fma(vf_from_u8(from + j), vf_load(scale + j), vf_load(shift + j));
-            if (n - j >= LANES)
-                vf_store(y + i + j, value);
-            else
-                vf_store_part(y + i + j, value, n - j);
+            const vf scale = vf_load(pattern->scale + j), shift = vf_load(pattern->shift + j);
+            const int lanes = n - j;
+            if (lanes >= LANES) {
+                vf_store(y + i + j, vf_fma(vf_from_u8(x + i + j), scale, shift));
+            } else {
+                uint8_t rest[LANES] = {0};
+                memcpy(rest, x + i + j, (size_t)lanes);
+                vf_store_part(y + i + j, vf_fma(vf_from_u8(rest), scale, shift), lanes);
+            }
         }
     }
 }
 
-/* Loads the three image rows under output row `r`. */
-static void stem_load_rows(const mnv2_context *context, int r) {
+/* Image columns under `pixels` outputs. */
+static int stem_columns(int pixels) { return (pixels - 1) * STEM_STRIDE + STEM_KERNEL; }
+
+/* Loads what lies under outputs [first, first + pixels) of output row r: y is [3][columns][3]. */
+static void stem_load(const mnv2_context *context, const channel_pattern *pattern, int r,
+                      int first, int pixels, float *y) {
     const mnv2_stem *stem = &context->plan->stem;
-    const int count = stem->in_width * IMAGE_CHANNELS;
-    const int row_floats = stem->columns * IMAGE_CHANNELS;
-    const int before = stem->pad_left * IMAGE_CHANNELS;
-    float *rows = (float *)(context->arena + stem->rows);
-    for (int ky = 0; ky < STEM_KERNEL; ky++) {
-        float *row = rows + ky * row_floats;
-        const int y = r * STEM_STRIDE - stem->pad_top + ky;
-        if (y < 0 || y >= stem->in_height) {
-            memset(row, 0, (size_t)row_floats * sizeof *row);
+    const int columns = stem_columns(pixels);
+    const int left = first * STEM_STRIDE - stem->pad_left; /* may be negative: padding */
+    const int from = left > 0 ? left : 0, to = least(left + columns, stem->in_width);
+    const int before = (from - left) * IMAGE_CHANNELS, count = (to - from) * IMAGE_CHANNELS;
+    const int after = columns * IMAGE_CHANNELS - before - count;
+    for (int ky = 0; ky < STEM_KERNEL; ky++, y += columns * IMAGE_CHANNELS) {
+        const int row = r * STEM_STRIDE - stem->pad_top + ky;
+        if (row < 0 || row >= stem->in_height) {
+            memset(y, 0, (size_t)(columns * IMAGE_CHANNELS) * sizeof *y);
             continue;
         }
-        const ptrdiff_t at = (ptrdiff_t)y * count;
-        memset(row, 0, (size_t)before * sizeof *row);
+        const ptrdiff_t at = ((ptrdiff_t)row * stem->in_width + from) * IMAGE_CHANNELS;
+        memset(y, 0, (size_t)before * sizeof *y);
         if (context->image_is_float)
-            memcpy(row + before, (const float *)context->image + at, (size_t)count * sizeof *row);
+            memcpy(y + before, (const float *)context->image + at, (size_t)count * sizeof *y);
         else
-            normalise_row(stem, (const uint8_t *)context->image + at, row + before, count);
-        memset(row + before + count, 0, (size_t)(row_floats - before - count) * sizeof *row);
+            normalise_row(pattern, (const uint8_t *)context->image + at, y + before, count);
+        memset(y + before + count, 0, (size_t)after * sizeof *y);
     }
 }
 
-/* Output row `r` as panels: y is [channels/16], panel_step floats apart, of [out_width][16]. */
-static void stem_row(const mnv2_context *context, int r, float *y, ptrdiff_t panel_step) {
-    const mnv2_stem *stem = &context->plan->stem;
-    stem_load_rows(context, r);
+/* Channels of panels [panel, panel + panels) from what stem_load left at x: y is panels,
+ * panel_step floats apart, of [pixels][16]. */
+static void stem(const mnv2_context *context, const float *x, int pixels, int panel, int panels,
+                 float *y, ptrdiff_t panel_step) {
+    const mnv2_stem *spec = &context->plan->stem;
+    const int depth = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS;
+    const float *w = (const float *)(context->weights + spec->weight);
+    const float *bias = (const float *)(context->weights + spec->bias);
     const pointwise_input in = {
-        .x = (const float *)(context->arena + stem->rows),
+        .x = x,
         .pixel_step = STEM_STRIDE * IMAGE_CHANNELS,
-        .segment_step = stem->columns * IMAGE_CHANNELS,
+        .segment_step = stem_columns(pixels) * IMAGE_CHANNELS,
         .segment = STEM_KERNEL * IMAGE_CHANNELS,
-        .depth = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS,
-        .w = (const float *)(context->weights + stem->weight),
-        .panel_step = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS * PANEL,
-        .bias = (const float *)(context->weights + stem->bias),
+        .depth = depth,
+        .w = w + (ptrdiff_t)panel * depth * PANEL,
+        .panel_step = depth * PANEL,
+        .bias = bias + panel * PANEL,
     };
     const pointwise_output out = {.y = y, .panel_step = panel_step};
-    expand_pixels(stem->out_width, panels_of(stem->channels), &in, &out);
+    expand_pixels(pixels, panels, &in, &out);
 }
 
 #endif

@@ -12,21 +12,23 @@
 #ifndef MNV2_TILES_H
 #define MNV2_TILES_H
 
+#include <string.h>
+
 #include "block.h"
 
 static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const float *x = (const float *)(context->arena + step->input);
-    float *expanded = (float *)(context->arena + block->expanded);
-    float *filtered = (float *)(context->arena + block->filtered);
+    float *expanded = (float *)(context->arena + step->expanded);
+    float *filtered = (float *)(context->arena + step->filtered);
     const int out_pixels = block->out_height * block->out_width;
-    const ptrdiff_t line_floats = (ptrdiff_t)block->columns * PANEL;
-    const ptrdiff_t expanded_step = block->lines * line_floats; /* between panels */
+    const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
+    const ptrdiff_t expanded_step = step->lines * line_floats; /* between panels */
     const ptrdiff_t filtered_step = (ptrdiff_t)out_pixels * PANEL;
-    memset(expanded, 0, (size_t)(panels_of(block->tile) * expanded_step) * sizeof *expanded);
+    memset(expanded, 0, (size_t)(panels_of(step->tile) * expanded_step) * sizeof *expanded);
 
-    for (int first = 0; first < block->hidden; first += block->tile) {
-        const int count = least(block->tile, block->hidden - first);
+    for (int first = 0; first < block->hidden; first += step->tile) {
+        const int count = least(step->tile, block->hidden - first);
         for (int j = 0; j < block->in_height; j++) {
             float *line = expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL;
             expand(context, block, first, count,
@@ -35,12 +37,16 @@ static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
         }
         for (int panel = 0; panel < panels_of(count); panel++)
             for (int r = 0; r < block->out_height; r++) {
-                const float *rows[MNV2_MAX_KERNEL];
+                gather_input in = {
+                    .w = depthwise_weight(context, block, first / PANEL + panel, 0),
+                    .bias = depthwise_bias(context, block, first / PANEL + panel),
+                };
                 for (int ky = 0; ky < block->kernel; ky++)
-                    rows[ky] = expanded + panel * expanded_step +
+                    in.x[ky] = expanded + panel * expanded_step +
                                (r * block->stride + ky) * line_floats;
-                depthwise(context, block, first / PANEL + panel, rows, 0, block->kernel,
-                          filtered + panel * filtered_step + r * block->out_width * PANEL);
+                gather(block->kernel, block->stride, &in,
+                       filtered + panel * filtered_step + r * block->out_width * PANEL,
+                       block->out_width);
             }
         const pointwise_output out = {
             .y = (float *)(context->arena + step->output),

@@ -14,7 +14,7 @@ from ..architecture import layers
 from ..errors import InputError, MnvError, UnsupportedError
 from ..input_spec import InputSpec
 from ..modelfile import ModelFile
-from ..plan import Plan, Step, columns_of
+from ..plan import TILE_CHANNELS, Plan, Step
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -153,7 +153,6 @@ class NativeExecutor:
             block.out_channels, block.residual = spec.out_channels, spec.residual
             block.kernel, block.stride = layer.kernel, layer.stride
             block.pad_top, block.pad_left = layer.pad_rows[0], layer.pad_columns[0]
-            block.columns = columns_of(layer)
             block.expand_weight, block.expand_bias = weights_of(f"block{i}.expand")
             block.depthwise_weight, block.depthwise_bias = weights_of(f"block{i}.depthwise")
             block.project_weight, block.project_bias = weights_of(f"block{i}.project")
@@ -166,10 +165,10 @@ class NativeExecutor:
         head.classifier_weight, head.classifier_bias = weights_of("classifier")
 
         for planned, step in zip(plan.steps, steps, strict=True):
-            self._build_step(planned, step, built, blocks)
+            self._build_step(planned, step, blocks)
         return built
 
-    def _build_step(self, planned: Step, step: Any, built: Any, blocks: Any) -> None:
+    def _build_step(self, planned: Step, step: Any, blocks: Any) -> None:
         lib = self._lib
         kinds = {
             "rows": lib.MNV2_ROWS,
@@ -180,16 +179,17 @@ class NativeExecutor:
         step.kind = kinds[planned.kind]
         step.input = planned.input.offset if planned.input else 0
         step.output = planned.output.offset if planned.output else 0
-        step.count = len(planned.stages)
-        if planned.stages:
-            step.first = planned.stages[0].block
-        for stage in planned.stages:
-            block = blocks[stage.block]
-            block.expanded, block.filtered = stage.expanded.offset, stage.filtered.offset
-            block.lines, block.tile = stage.lines, stage.tile
+        step.count = len(planned.blocks)
+        step.first = planned.blocks.start
+        step.strip = planned.strip
         for buffer in planned.scratch:
-            if buffer.name == "image rows":
-                built.stem.rows, built.stem.columns = buffer.offset, buffer.shape[1]
+            name, *of_block = reversed(buffer.name.split())
+            setattr(blocks[int(of_block[0])] if of_block else step, name, buffer.offset)
+            if name == "thin":
+                blocks[int(of_block[0])].thin_rows = buffer.shape[0]
+            if planned.kind == "tiles" and name == "expanded":
+                step.tile = TILE_CHANNELS
+                _, step.lines, step.columns, _ = buffer.shape
 
 
 def isas() -> dict[str, bool]:
