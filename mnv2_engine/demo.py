@@ -19,7 +19,7 @@ from .errors import (
     UnsupportedError,
     missing_extra,
 )
-from .plan import kib
+from .plan_table import kib
 
 if TYPE_CHECKING:
     from .engine import Prediction

@@ -15,7 +15,7 @@ from .errors import InputError, MnvError
 from .input_spec import InputSpec
 from .modelfile import ModelFile, open_model
 from .pixels import batch_of, images_in, pixels_of
-from .plan import Plan, kib, make_plan
+from .plan import Plan, make_plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +52,8 @@ class Info(NamedTuple):
     weight_bytes: int
 
     def __str__(self) -> str:
+        from .plan_table import kib
+
         network = self.architecture
         height, width = network.resolution
         spec = self.input_spec

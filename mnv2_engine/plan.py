@@ -1,44 +1,31 @@
 """How a network runs: an architecture becomes steps with every byte of the arena placed.
 
-Pure Python and plain data; every executor runs the same plan. A block runs by one of two
-schedules, and the expanded tensor exists in neither (section 5.1 of the paper):
-
-- **rows**: an input row is expanded strip by strip and scattered at once into the sums of the
-  output rows that it lies under; weights stay, activations stream. Blocks stream into each other
-  (a cascade) with a few thin rows in between; the first begins at the stem. The step runs in place
-  where its output rows never reach an input row that is still needed.
-- **tiles**: one tile of hidden channels at a time, F(x) = Σᵢ Bᵢ(N(Aᵢ x)); activations stay,
-  weights stream.
-
-The planner tries every cascade. Within the least arena, and a little room for longer strips, it
-takes the schedules that expand in the fewest pieces, and then those of the least bytes. All counts
-are exact, alignment included; the caller's image and the mapped weights are stated apart.
+Pure Python and plain data; every executor runs the same plan. The planner tries every cascade of
+blocks (schedules.py). Within the least arena, and a little room for longer strips, it takes the
+schedules that expand in the fewest pieces, and then those of the least bytes. All counts are
+exact, alignment included; the caller's image and the mapped weights are stated apart.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .architecture import (
-    IMAGE_CHANNELS,
-    STEM_KERNEL,
-    STEM_STRIDE,
-    Architecture,
-    Layer,
-    layers,
-)
+from .architecture import IMAGE_CHANNELS, Architecture
 from .errors import UnsupportedError
-from .packing import PANEL, packed_shapes
+from .packing import packed_shapes
+from .schedules import (
+    FLOAT_BYTES,
+    Schedule,
+    Shapes,
+    bytes_of,
+    classifier_schedule,
+    elements,
+    head_schedule,
+    schedules_from,
+)
 
-FLOAT_BYTES = 4
-ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
-STRIP_PANELS = 2  # panels that are expanded at a time: those of the widest register tile
-# Output pixels of a strip: multiples of the widest register tile's. Longer strips are faster, so
-# the planner spends up to 1 / ROOM of the least arena on them.
-STRIP_PIXELS = (14, 28)
-ROOM = 16
-TILE_CHANNELS = STRIP_PANELS * PANEL  # hidden channels of a tile
-LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
+# Longer strips are faster: the planner spends up to this share of the least arena on them.
+ROOM = 1 / 16
 
 
 class Buffer(NamedTuple):
@@ -76,38 +63,9 @@ class Plan(NamedTuple):
     unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
 
     def __str__(self) -> str:
+        from .plan_table import describe
+
         return describe(self)
-
-
-class _Schedule(NamedTuple):
-    """A way to run some blocks, not yet placed. Sizes in bytes, names with shapes."""
-
-    kind: str
-    blocks: range
-    in_place: bool
-    input_bytes: int
-    output_bytes: int
-    scratch: tuple[tuple[str, tuple[int, ...]], ...]
-    strip: int
-    pieces: int  # calls of the expand kernel: what a shorter strip pays for
-    bytes: int
-
-
-def _schedule(
-    kind: str,
-    blocks: range,
-    in_place: bool,
-    input_bytes: int,
-    output_bytes: int,
-    scratch: tuple[tuple[str, tuple[int, ...]], ...] = (),
-    strip: int = 0,
-    pieces: int = 0,
-) -> _Schedule:
-    ends = max(input_bytes, output_bytes) if in_place else input_bytes + output_bytes
-    live = ends + sum(_bytes_of(shape) for _, shape in scratch)
-    return _Schedule(
-        kind, blocks, in_place, input_bytes, output_bytes, scratch, strip, pieces, live
-    )
 
 
 def make_plan(network: Architecture) -> Plan:
@@ -116,173 +74,24 @@ def make_plan(network: Architecture) -> Plan:
         raise UnsupportedError("a block without an expand layer can only follow the stem")
     if any(block.kernel not in (3, 5) for block in network.blocks):
         raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
-    shapes = _Shapes(network)
+    shapes = Shapes(network)
     count = len(network.blocks)
-    choices = [_schedules(shapes, index) for index in range(count)]
-    choices.append([_head(shapes)])
-    choices.append([_classifier(shapes)])
+    choices = [schedules_from(shapes, index) for index in range(count)]
+    choices.append([head_schedule(shapes)])
+    choices.append([classifier_schedule(shapes)])
     least = _least_arena(choices)
-    chosen = _fewest_pieces(choices, least + least // ROOM)
+    chosen = _fewest_pieces(choices, least + int(least * ROOM))
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
-    weights = sum(_elements(shape) for shape in packed_shapes(network).values()) * FLOAT_BYTES
+    weights = sum(elements(shape) for shape in packed_shapes(network).values()) * FLOAT_BYTES
     return Plan(
         network,
         steps,
         arena,
         weights,
-        _elements((*network.resolution, IMAGE_CHANNELS)),
+        elements((*network.resolution, IMAGE_CHANNELS)),
         max(step.unfused_bytes for step in steps),
     )
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
-
-
-def _bytes_of(shape: tuple[int, ...]) -> int:
-    """Bytes of a float32 array in the arena, rounded up to ALIGNMENT."""
-    return -(-_elements(shape) * FLOAT_BYTES // ALIGNMENT) * ALIGNMENT
-
-
-def _panels(channels: int) -> int:
-    return -(-channels // PANEL)
-
-
-class _Shapes:
-    """The layers of a network by name, with the sizes that schedules are made of."""
-
-    def __init__(self, network: Architecture) -> None:
-        self.network = network
-        self.layers = {layer.name: layer for layer in layers(network)}
-
-    def depthwise(self, index: int) -> Layer:
-        return self.layers[f"block{index}.depthwise"]
-
-    def thin_input(self, index: int) -> tuple[int, ...]:
-        return (*self.depthwise(index).in_size, self.network.blocks[index].in_channels)
-
-    def thin_output(self, index: int) -> tuple[int, ...]:
-        return (*self.depthwise(index).out_size, self.network.blocks[index].out_channels)
-
-
-# --- the ways to run blocks ---------------------------------------------------------------
-
-
-def _schedules(shapes: _Shapes, first: int) -> list[_Schedule]:
-    """Every way to run the blocks from `first` on, one or a cascade of several."""
-    count = len(shapes.network.blocks)
-    found = []
-    for last in range(first, min(count, first + LONGEST_CASCADE)):
-        blocks = range(first, last + 1)
-        widest = max(shapes.depthwise(index).out_size[1] for index in blocks)
-        ways = (False, True) if first > 0 and _runs_in_place(shapes, blocks) else (False,)
-        for strip in STRIP_PIXELS:
-            found += [_rows(shapes, blocks, min(strip, widest), in_place) for in_place in ways]
-            if strip >= widest:
-                break
-    if first > 0:
-        found.append(_tiles(shapes, first))
-    return found
-
-
-def _rows(shapes: _Shapes, blocks: range, strip: int, in_place: bool) -> _Schedule:
-    expanded, halo, filtered, pieces = 0, 0, 0, 0
-    kept: list[tuple[str, tuple[int, ...]]] = []
-    for index in blocks:
-        block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
-        panels = _panels(block.hidden)
-        rows, in_width = depthwise.in_size
-        out_width = depthwise.out_size[1]
-        columns = (min(strip, out_width) - 1) * block.stride + block.kernel
-        expanded = max(expanded, columns)
-        halo = max(halo, panels * (block.kernel - block.stride))
-        filtered = max(filtered, panels)
-        pieces += rows * -(-out_width // strip) * -(-panels // STRIP_PANELS)
-        pending = (block.kernel - 1) // block.stride  # output rows in progress
-        kept.append((f"{index} partial", (pending, panels, out_width, PANEL)))
-        # A shortcut waits for as many input rows as the kernel reaches below its middle.
-        thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
-        if index > blocks.start:
-            kept.append((f"{index} thin", (thin_rows, in_width, block.in_channels)))
-        elif index == 0:
-            image = (columns - 1) * STEM_STRIDE + STEM_KERNEL
-            kept.append(("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
-            if block.residual:
-                kept.append((f"{index} thin", (thin_rows, panels, in_width, PANEL)))
-    return _schedule(
-        "rows",
-        blocks,
-        in_place,
-        _bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0,
-        _bytes_of(shapes.thin_output(blocks[-1])),
-        (
-            ("expanded", (STRIP_PANELS, expanded, PANEL)),
-            ("halo", (halo, PANEL)),
-            ("filtered", (filtered, strip, PANEL)),
-            *kept,
-        ),
-        strip,
-        pieces,
-    )
-
-
-def _tiles(shapes: _Shapes, index: int) -> _Schedule:
-    depthwise = shapes.depthwise(index)
-    panels = _panels(min(TILE_CHANNELS, shapes.network.blocks[index].hidden))
-    lines, columns = (
-        max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
-        for size, out, (before, _) in zip(
-            depthwise.in_size,
-            depthwise.out_size,
-            (depthwise.pad_rows, depthwise.pad_columns),
-            strict=True,
-        )
-    )
-    return _schedule(
-        "tiles",
-        range(index, index + 1),
-        False,
-        _bytes_of(shapes.thin_input(index)),
-        _bytes_of(shapes.thin_output(index)),
-        (
-            ("expanded", (panels, lines, columns, PANEL)),
-            ("filtered", (panels, _elements(depthwise.out_size), PANEL)),
-        ),
-        pieces=depthwise.in_size[0] * -(-_panels(depthwise.in_channels) // panels),
-    )
-
-
-def _runs_in_place(shapes: _Shapes, blocks: range) -> bool:
-    """Whether an output row never reaches the input row that is read while it is written."""
-    rows_in, columns_in, channels_in = shapes.thin_input(blocks.start)
-    rows_out, columns_out, channels_out = shapes.thin_output(blocks[-1])
-    # How far reading is ahead of writing is a concave function of the row, so the ends decide.
-    for r in (0, rows_out - 1):
-        reading = r
-        for index in reversed(blocks):
-            depthwise = shapes.depthwise(index)
-            reading = reading * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel - 1
-            reading = min(reading, depthwise.in_size[0])
-        written = (r + 1) * columns_out * channels_out
-        if written > min(reading, rows_in) * columns_in * channels_in:
-            return False
-    return True
-
-
-def _head(shapes: _Shapes) -> _Schedule:
-    head = shapes.layers["head"]
-    thin = _bytes_of((*head.in_size, head.in_channels))
-    features = _bytes_of((_panels(head.out_channels), PANEL))
-    return _schedule("head", range(0), False, thin, features)
-
-
-def _classifier(shapes: _Shapes) -> _Schedule:
-    features = _bytes_of((_panels(shapes.network.head_channels), PANEL))
-    return _schedule("classifier", range(0), False, features, 0)
 
 
 # --- choosing -----------------------------------------------------------------------------
@@ -292,14 +101,14 @@ def _classifier(shapes: _Shapes) -> _Schedule:
 # step. In place, a tensor at the low end may change its size; one at the high end may not.
 
 
-def _moves(schedule: _Schedule, high: bool) -> list[bool]:
+def _moves(schedule: Schedule, high: bool) -> list[bool]:
     """The ends at which the output may lie when the input lies at the `high` end or not."""
     if not schedule.in_place:
         return [False, True] if schedule.input_bytes == 0 else [not high]
     return [high] if not high or schedule.input_bytes == schedule.output_bytes else []
 
 
-def _least_arena(choices: list[list[_Schedule]]) -> int:
+def _least_arena(choices: list[list[Schedule]]) -> int:
     """The least peak over every sequence of schedules: (choice, end of the tensor) -> peak."""
     reached: dict[tuple[int, bool], int] = {(0, False): 0}
     for at, schedules in enumerate(choices):
@@ -314,10 +123,10 @@ def _least_arena(choices: list[list[_Schedule]]) -> int:
     return min(peak for (at, _), peak in reached.items() if at == len(choices))
 
 
-def _fewest_pieces(choices: list[list[_Schedule]], arena: int) -> list[tuple[_Schedule, bool]]:
+def _fewest_pieces(choices: list[list[Schedule]], arena: int) -> list[tuple[Schedule, bool]]:
     """The schedules within `arena` of the fewest pieces, then of the least sum of bytes, each with
     the end of its output."""
-    Path = tuple[tuple[int, int], list[tuple[_Schedule, bool]]]
+    Path = tuple[tuple[int, int], list[tuple[Schedule, bool]]]
     reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0), [])}
     for at, schedules in enumerate(choices):
         for high in (False, True):
@@ -339,7 +148,7 @@ def _fewest_pieces(choices: list[list[_Schedule]], arena: int) -> list[tuple[_Sc
 # --- placing ------------------------------------------------------------------------------
 
 
-def _place(shapes: _Shapes, schedule: _Schedule, output_high: bool, arena: int) -> Step:
+def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) -> Step:
     input_high = output_high if schedule.in_place else not output_high
     in_shape, out_shape = _ends(shapes, schedule)
 
@@ -352,7 +161,7 @@ def _place(shapes: _Shapes, schedule: _Schedule, output_high: bool, arena: int) 
     free = max(low, default=0)
     scratch = []
     for name, shape in schedule.scratch:
-        scratch.append(Buffer(name, free, _bytes_of(shape), shape))
+        scratch.append(Buffer(name, free, bytes_of(shape), shape))
         free += scratch[-1].bytes
     return Step(
         schedule.kind,
@@ -368,7 +177,7 @@ def _place(shapes: _Shapes, schedule: _Schedule, output_high: bool, arena: int) 
     )
 
 
-def _name(schedule: _Schedule) -> str:
+def _name(schedule: Schedule) -> str:
     if schedule.kind == "head":
         return "head + pool"
     if not schedule.blocks:
@@ -380,7 +189,7 @@ def _name(schedule: _Schedule) -> str:
 
 
 def _ends(
-    shapes: _Shapes, schedule: _Schedule
+    shapes: Shapes, schedule: Schedule
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
     """Shapes of a step's input and output tensors; None where they are the caller's."""
     if schedule.kind == "head":
@@ -392,14 +201,14 @@ def _ends(
     return shapes.thin_input(first) if first else None, shapes.thin_output(last)
 
 
-def _unfused_bytes(shapes: _Shapes, schedule: _Schedule) -> int:
+def _unfused_bytes(shapes: Shapes, schedule: Schedule) -> int:
     """The most bytes live when each layer of the step reads and writes whole tensors: its input,
     its output, and the input of the block while a shortcut waits for it."""
 
     def layer_bytes(name: str) -> int:
         layer = shapes.layers[name]
-        inputs = 0 if name == "stem" else _elements((*layer.in_size, layer.in_channels))
-        return (inputs + _elements((*layer.out_size, layer.out_channels))) * FLOAT_BYTES
+        inputs = 0 if name == "stem" else elements((*layer.in_size, layer.in_channels))
+        return (inputs + elements((*layer.out_size, layer.out_channels))) * FLOAT_BYTES
 
     if not schedule.blocks:
         return layer_bytes(schedule.kind)
@@ -408,60 +217,8 @@ def _unfused_bytes(shapes: _Shapes, schedule: _Schedule) -> int:
         names = [f"block{index}.{part}" for part in ("expand", "depthwise", "project")]
         names = [name for name in names if name in shapes.layers]
         residual = shapes.network.blocks[index].residual
-        waiting = _elements(shapes.thin_input(index)) * FLOAT_BYTES if residual else 0
+        waiting = elements(shapes.thin_input(index)) * FLOAT_BYTES if residual else 0
         for name in ["stem", *names] if index == 0 else names:
             held = waiting if name not in ("stem", names[0]) else 0
             most = max(most, layer_bytes(name) + held)
     return most
-
-
-# --- showing ------------------------------------------------------------------------------
-
-
-def kib(count: int) -> str:
-    """Bytes as KiB, one decimal."""
-    return f"{_kib(count)} KiB"
-
-
-def _kib(count: int) -> str:
-    return f"{count / 1024:,.1f}"
-
-
-def describe(plan: Plan) -> str:
-    """The plan as a table: a line a step, then the sums."""
-    header = ("step", "schedule", "input", "output", "scratch", "live KiB", "unfused")
-    rows = [header]
-    for step in plan.steps:
-        rows.append(
-            (
-                step.name,
-                step.kind + (" in place" if step.in_place else ""),
-                _shape_text(step.input.shape) if step.input else "image",
-                _shape_text(step.output.shape) if step.output else "logits",
-                _kib(sum(buffer.bytes for buffer in step.scratch)) if step.scratch else "-",
-                _kib(step.bytes),
-                _kib(step.unfused_bytes),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    left = 4  # columns of text; the others are numbers
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    peak = max(plan.steps, key=lambda step: step.bytes)
-    lines += [
-        "",
-        f"arena    {kib(plan.arena_bytes):>14}   all that a prediction needs; peak at {peak.name}",
-        f"unfused  {kib(plan.unfused_bytes):>14}   when every layer writes its whole output",
-        f"weights  {kib(plan.weight_bytes):>14}   mapped from the model file, read only",
-        f"image    {kib(plan.image_bytes):>14}   the caller's, uint8",
-    ]
-    return "\n".join(lines)
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return "×".join(str(extent) for extent in shape)

@@ -16,7 +16,8 @@ from native_network import SUPPORTED_ISAS, image
 from mnv2_engine import UnsupportedError
 from mnv2_engine.architecture import Block, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.executors.reference import run
-from mnv2_engine.plan import ALIGNMENT, Buffer, Step, make_plan
+from mnv2_engine.plan import Buffer, Step, make_plan
+from mnv2_engine.schedules import ALIGNMENT
 
 KIB = 1024
 

@@ -14,7 +14,8 @@ from ..architecture import layers
 from ..errors import InputError, MnvError, UnsupportedError
 from ..input_spec import InputSpec
 from ..modelfile import ModelFile
-from ..plan import TILE_CHANNELS, Plan, Step
+from ..plan import Plan, Step
+from ..schedules import TILE_CHANNELS
 
 ISA_VARIABLE = "MNV2_ISA"
 
