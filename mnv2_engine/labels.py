@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .architecture import MAX_CLASSES
-from .errors import InputError
+from .errors import InputError, MnvError
 
 IMAGENET_FILE = os.path.join(os.path.dirname(__file__), "data", "imagenet_classes.txt")
 IMAGENET_CLASSES = 1000
@@ -13,7 +13,7 @@ IMAGENET_CLASSES = 1000
 BACKGROUND = "background"  # class 0 of TensorFlow's 1001
 
 # Far above any list of class names, far below what would hurt.
-MAX_FILE_BYTES = 1 << 26
+MAX_FILE_BYTES = 1 << 25
 
 
 def imagenet(classes: int = IMAGENET_CLASSES) -> tuple[str, ...]:
@@ -32,12 +32,8 @@ def imagenet(classes: int = IMAGENET_CLASSES) -> tuple[str, ...]:
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The labels in a UTF-8 text file, one a line, in the order of the classes.
-
-    White space around a label and blank lines at the end are dropped; a blank line elsewhere
-    would shift every class after it, and raises InputError. So do a file that cannot be read, is
-    not UTF-8 or holds no label or too many.
-    """
+    """The labels in a text file; see `parse_labels`. Raises InputError for a file that cannot be
+    read or is no list of labels."""
     name = os.fsdecode(path)
     try:
         with open(path, "rb") as file:
@@ -45,21 +41,34 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"labels {name}: cannot be read: {reason}") from error
+    return parse_labels(data, f"labels {name}", InputError)
+
+
+def parse_labels(data: bytes, what: str, error: type[MnvError]) -> tuple[str, ...]:
+    """The labels in UTF-8 text, one a line, in the order of the classes.
+
+    White space around a label and blank lines at the end are dropped; lines that all begin with
+    their own number, counted from 0, lose it ("0  background", "1  tench"). Raises `error`, whose
+    message begins with `what`, for anything but UTF-8 text, for a line that is blank or has
+    control characters (a blank one would shift every class after it), and for no label or too many.
+    """
     if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"labels {name}: more than {MAX_FILE_BYTES} bytes is no list of labels")
+        raise error(f"{what}: more than {MAX_FILE_BYTES} bytes is no list of labels")
     try:
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"labels {name}: expected UTF-8 text ({error})") from None
-    # Not splitlines(), which also splits at form feeds and the like inside a label.
-    lines = text.replace("\r\n", "\n").rstrip().split("\n")
-    labels = tuple(line.strip() for line in lines)
+    except UnicodeDecodeError as reason:
+        raise error(f"{what}: expected UTF-8 text ({reason})") from None
     if not text.strip():
-        raise InputError(f"labels {name}: expected one label a line, found none")
-    if "" in labels:
-        raise InputError(
-            f"labels {name}: line {labels.index('') + 1} is blank; every class needs a label"
-        )
+        raise error(f"{what}: expected one label a line, found none")
+    # Not splitlines(), which also splits at form feeds and the like inside a label.
+    labels = [line.strip().replace("\t", " ") for line in text.rstrip().split("\n")]
     if len(labels) > MAX_CLASSES:
-        raise InputError(f"labels {name}: {len(labels)} labels; expected at most {MAX_CLASSES}")
-    return labels
+        raise error(f"{what}: {len(labels)} labels; expected at most {MAX_CLASSES}")
+    for number, label in enumerate(labels, 1):
+        if not label or any(c < " " or "\x7f" <= c <= "\x9f" for c in label):
+            fault = "not plain text" if label else "blank"
+            raise error(f"{what}: line {number} is {fault}; every class needs a label")
+    numbered = [label.split(None, 1) for label in labels]
+    if all(len(parts) == 2 and parts[0] == str(i) for i, parts in enumerate(numbered)):
+        labels = [parts[1] for parts in numbered]
+    return tuple(labels)

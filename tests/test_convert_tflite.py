@@ -426,9 +426,9 @@ def test_metadata_that_restate_the_integers(converted):
 
 DAMAGED_LABELS = {
     "no archive": (None, "which cannot be read"),
-    "not UTF-8": (b"a\n\xff", "byte 2 is not UTF-8"),
-    "a blank line": (b"a\n\nc", "line 2 is empty"),
-    "no labels": (b"\n\n", "no labels"),
+    "not UTF-8": (b"a\n\xff", "expected UTF-8 text"),
+    "a blank line": (b"a\n\nc", "line 2 is blank"),
+    "no labels": (b"\n\n", "found none"),
 }
 
 

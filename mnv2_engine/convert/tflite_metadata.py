@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError, MnvError
+from ..labels import MAX_FILE_BYTES, parse_labels
 from .archive import Archive
-from .label_file import MAX_LABEL_BYTES, parse_labels
 
 _MAGIC = b"M001"  # at byte 4
 _MAX_ITEMS = 64  # of any of the lists, which have one or two
@@ -89,7 +89,7 @@ def _labels(handle: BinaryIO, name: str, what: str) -> tuple[str, ...]:
         archive = Archive(handle, what)
         if name not in archive.members:
             raise CheckpointError(f"{what}: it is not in the zip archive at the file's end")
-        content = archive.read(name, MAX_LABEL_BYTES + 1)
+        content = archive.read(name, MAX_FILE_BYTES + 1)
     except MnvError as error:
         raise CheckpointError(
             f"{what}: its metadata name the label file {name[:80]!r}, which cannot be read: the "
