@@ -41,7 +41,7 @@ class Step(NamedTuple):
     """One step: reads the tensor at `input`, leaves one at `output`, uses scratch in between."""
 
     kind: str  # "rows", "tiles", "head" (last 1×1 convolution and pool) or "classifier"
-    name: str  # "stem to block3", "block4", "head + pool", "classifier"
+    name: str  # "stem, block0-3", "block4", "head + pool", "classifier"
     blocks: range  # those that stream into each other, or the one; empty for the ends
     input: Buffer | None  # None: the caller's image
     output: Buffer | None  # None: the caller's logits
@@ -183,9 +183,8 @@ def _name(schedule: Schedule) -> str:
     if not schedule.blocks:
         return schedule.kind
     first, last = schedule.blocks[0], schedule.blocks[-1]
-    if first == 0:
-        return f"stem to block{last}"
-    return f"block{first} to block{last}" if last > first else f"block{first}"
+    name = f"block{first}-{last}" if last > first else f"block{first}"
+    return f"stem, {name}" if first == 0 else name
 
 
 def _ends(

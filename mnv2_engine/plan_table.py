@@ -19,7 +19,7 @@ def _kib(count: int) -> str:
 
 def describe(plan: Plan) -> str:
     """The plan as a table: a line a step, then the sums."""
-    header = ("step", "schedule", "input", "output", "scratch", "live KiB", "unfused")
+    header = ("step (KiB)", "schedule", "input", "output", "scratch", "live", "unfused")
     rows = [header]
     for step in plan.steps:
         rows.append(
