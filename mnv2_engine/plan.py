@@ -2,8 +2,9 @@
 
 Pure Python and plain data; every executor runs the same plan. The planner tries every cascade of
 blocks (schedules.py). Within the least arena, and a little room for longer strips, it takes the
-schedules that expand in the fewest pieces, and then those of the least bytes. All counts are
-exact, alignment included; the caller's image and the mapped weights are stated apart.
+fastest: those that reread the fewest weights, then expand in the fewest pieces, and then need the
+least bytes. All counts are exact, alignment included; the caller's image and the mapped weights
+are stated apart.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def make_plan(network: Architecture) -> Plan:
     choices.append([head_schedule(shapes)])
     choices.append([classifier_schedule(shapes)])
     least = _least_arena(choices)
-    chosen = _fewest_pieces(choices, least + int(least * ROOM))
+    chosen = _fastest(choices, least + int(least * ROOM))
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
     weights = sum(elements(shape) for shape in packed_shapes(network).values()) * FLOAT_BYTES
@@ -123,20 +124,24 @@ def _least_arena(choices: list[list[Schedule]]) -> int:
     return min(peak for (at, _), peak in reached.items() if at == len(choices))
 
 
-def _fewest_pieces(choices: list[list[Schedule]], arena: int) -> list[tuple[Schedule, bool]]:
-    """The schedules within `arena` of the fewest pieces, then of the least sum of bytes, each with
-    the end of its output."""
-    Path = tuple[tuple[int, int], list[tuple[Schedule, bool]]]
-    reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0), [])}
+def _fastest(choices: list[list[Schedule]], arena: int) -> list[tuple[Schedule, bool]]:
+    """The schedules within `arena` of the least cost, each with the end of its output."""
+    Cost = tuple[int, int, int]  # weights read again, pieces, bytes
+    Path = tuple[Cost, list[tuple[Schedule, bool]]]
+    reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0, 0), [])}
     for at, schedules in enumerate(choices):
         for high in (False, True):
             if (at, high) not in reached:
                 continue
-            (pieces, total), path = reached[at, high]
+            (reread, pieces, total), path = reached[at, high]
             for schedule in schedules:
                 if schedule.bytes > arena:
                     continue
-                cost = pieces + schedule.pieces, total + schedule.bytes
+                cost = (
+                    reread + schedule.reread_bytes,
+                    pieces + schedule.pieces,
+                    total + schedule.bytes,
+                )
                 for end in _moves(schedule, high):
                     key = at + max(1, len(schedule.blocks)), end
                     if key not in reached or cost < reached[key][0]:

@@ -29,6 +29,9 @@ ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 STRIP_PANELS = 2  # panels that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
 TILE_CHANNELS = STRIP_PANELS * PANEL  # hidden channels of a tile
+# Weights that a cascade reads again for every row should stay in a core's own cache: half of 512
+# KiB, the smallest second-level cache of today's servers.
+CACHED_WEIGHT_BYTES = 256 << 10
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
 
@@ -42,6 +45,7 @@ class Schedule(NamedTuple):
     output_bytes: int
     scratch: tuple[tuple[str, tuple[int, ...]], ...]
     strip: int
+    reread_bytes: int  # weights that come from beyond the core's cache more than once
     pieces: int  # calls of the expand kernel: what a shorter strip pays for
     bytes: int
 
@@ -54,11 +58,23 @@ def _schedule(
     output_bytes: int,
     scratch: tuple[tuple[str, tuple[int, ...]], ...] = (),
     strip: int = 0,
+    reread_bytes: int = 0,
     pieces: int = 0,
 ) -> Schedule:
     ends = max(input_bytes, output_bytes) if in_place else input_bytes + output_bytes
     live = ends + sum(bytes_of(shape) for _, shape in scratch)
-    return Schedule(kind, blocks, in_place, input_bytes, output_bytes, scratch, strip, pieces, live)
+    return Schedule(
+        kind,
+        blocks,
+        in_place,
+        input_bytes,
+        output_bytes,
+        scratch,
+        strip,
+        reread_bytes,
+        pieces,
+        live,
+    )
 
 
 def elements(shape: tuple[int, ...]) -> int:
@@ -87,6 +103,12 @@ class Shapes:
     def depthwise(self, index: int) -> Layer:
         return self.layers[f"block{index}.depthwise"]
 
+    def weight_bytes(self, index: int) -> int:
+        block = self.network.blocks[index]
+        inputs = block.in_channels if block.expansion != 1 else 0
+        per_hidden = inputs + block.kernel * block.kernel + block.out_channels
+        return block.hidden * per_hidden * FLOAT_BYTES
+
     def thin_input(self, index: int) -> tuple[int, ...]:
         return (*self.depthwise(index).in_size, self.network.blocks[index].in_channels)
 
@@ -112,7 +134,7 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
 
 
 def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule:
-    expanded, halo, filtered, pieces = 0, 0, 0, 0
+    expanded, halo, filtered, pieces, weights = 0, 0, 0, 0, 0
     kept: list[tuple[str, tuple[int, ...]]] = []
     for index in blocks:
         block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
@@ -123,6 +145,7 @@ def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule
         expanded = max(expanded, columns)
         halo = max(halo, panels * (block.kernel - block.stride))
         filtered = max(filtered, panels)
+        weights += shapes.weight_bytes(index)
         pieces += rows * -(-out_width // strip) * -(-panels // STRIP_PANELS)
         pending = (block.kernel - 1) // block.stride  # output rows in progress
         kept.append((f"{index} partial", (pending, panels, out_width, PANEL)))
@@ -148,13 +171,16 @@ def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule
             *kept,
         ),
         strip,
-        pieces,
+        reread_bytes=(shapes.thin_output(blocks[-1])[0] - 1) * weights
+        if weights > CACHED_WEIGHT_BYTES
+        else 0,
+        pieces=pieces,
     )
 
 
 def _tiles(shapes: Shapes, index: int) -> Schedule:
     depthwise = shapes.depthwise(index)
-    panels = _panels(min(TILE_CHANNELS, shapes.network.blocks[index].hidden))
+    panels = _panels(min(TILE_CHANNELS, depthwise.in_channels))
     lines, columns = (
         max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
         for size, out, (before, _) in zip(

@@ -15,7 +15,6 @@ from ..errors import InputError, MnvError, UnsupportedError
 from ..input_spec import InputSpec
 from ..modelfile import ModelFile
 from ..plan import Plan, Step
-from ..schedules import TILE_CHANNELS
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -189,8 +188,8 @@ class NativeExecutor:
             if name == "thin":
                 blocks[int(of_block[0])].thin_rows = buffer.shape[0]
             if planned.kind == "tiles" and name == "expanded":
-                step.tile = TILE_CHANNELS
-                _, step.lines, step.columns, _ = buffer.shape
+                panels, step.lines, step.columns, lanes = buffer.shape
+                step.tile = panels * lanes
 
 
 def isas() -> dict[str, bool]:
