@@ -281,7 +281,7 @@ def test_many_threads_share_an_engine(model_path):
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(engine._executor._arenas) == 1  # those of overlapping calls were given back
+    assert len(engine._executor._arenas) <= 1  # those of overlapping calls were given back
 
 
 def test_closing_while_another_thread_predicts_is_safe(model_path, pixels):

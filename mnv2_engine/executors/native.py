@@ -73,10 +73,12 @@ class NativeExecutor:
                 ffi.NULL if features is None else self.floats(features),
                 ffi.NULL if logits is None else self.floats(logits),
             )
-        if self._arenas:
-            arena.close()
-        else:
-            self._arenas.append(arena)
+        self._arenas.append(arena)
+        while len(self._arenas) > 1:  # of calls that overlapped; one is kept
+            try:
+                self._arenas.pop().close()
+            except IndexError:  # another thread was faster
+                break
         if status != self._lib.MNV2_OK:
             raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
 
