@@ -23,6 +23,7 @@ from .schedules import (
     elements,
     head_schedule,
     schedules_from,
+    scratch_of,
 )
 
 # Longer strips are faster: the planner spends up to this share of the least arena on them.
@@ -165,7 +166,7 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
     low = [b.bytes for b in (source, target) if b is not None and b.offset == 0 and b.bytes < arena]
     free = max(low, default=0)
     scratch = []
-    for name, shape in schedule.scratch:
+    for name, shape in scratch_of(shapes, schedule):
         scratch.append(Buffer(name, free, bytes_of(shape), shape))
         free += scratch[-1].bytes
     return Step(

@@ -35,15 +35,18 @@ CACHED_WEIGHT_BYTES = 256 << 10
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
 
+Scratch = tuple[tuple[str, tuple[int, ...]], ...]  # names, as in kernels/mnv2.h, with shapes
+
+
 class Schedule(NamedTuple):
-    """A way to run some blocks, not yet placed. Sizes in bytes, names with shapes."""
+    """A way to run some blocks, not yet placed. A planner holds hundreds of them, so they are
+    numbers alone; `scratch_of` gives the arrays of one."""
 
     kind: str
     blocks: range
     in_place: bool
     input_bytes: int
     output_bytes: int
-    scratch: tuple[tuple[str, tuple[int, ...]], ...]
     strip: int
     reread_bytes: int  # weights that come from beyond the core's cache more than once
     pieces: int  # calls of the expand kernel: what a shorter strip pays for
@@ -56,7 +59,7 @@ def _schedule(
     in_place: bool,
     input_bytes: int,
     output_bytes: int,
-    scratch: tuple[tuple[str, tuple[int, ...]], ...] = (),
+    scratch: Scratch = (),
     strip: int = 0,
     reread_bytes: int = 0,
     pieces: int = 0,
@@ -69,7 +72,6 @@ def _schedule(
         in_place,
         input_bytes,
         output_bytes,
-        scratch,
         strip,
         reread_bytes,
         pieces,
@@ -134,19 +136,37 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
 
 
 def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule:
-    expanded, halo, filtered, pieces, weights = 0, 0, 0, 0, 0
+    pieces, weights = 0, 0
+    for index in blocks:
+        depthwise = shapes.depthwise(index)
+        strips = -(-depthwise.out_size[1] // strip)
+        pieces += depthwise.in_size[0] * strips * -(-_panels(depthwise.in_channels) // STRIP_PANELS)
+        weights += shapes.weight_bytes(index)
+    output = shapes.thin_output(blocks[-1])
+    return _schedule(
+        "rows",
+        blocks,
+        in_place,
+        bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0,
+        bytes_of(output),
+        _rows_scratch(shapes, blocks, strip),
+        strip,
+        reread_bytes=(output[0] - 1) * weights if weights > CACHED_WEIGHT_BYTES else 0,
+        pieces=pieces,
+    )
+
+
+def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
+    expanded, halo, filtered = 0, 0, 0
     kept: list[tuple[str, tuple[int, ...]]] = []
     for index in blocks:
         block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
         panels = _panels(block.hidden)
-        rows, in_width = depthwise.in_size
-        out_width = depthwise.out_size[1]
+        in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
         columns = (min(strip, out_width) - 1) * block.stride + block.kernel
         expanded = max(expanded, columns)
         halo = max(halo, panels * (block.kernel - block.stride))
         filtered = max(filtered, panels)
-        weights += shapes.weight_bytes(index)
-        pieces += rows * -(-out_width // strip) * -(-panels // STRIP_PANELS)
         pending = (block.kernel - 1) // block.stride  # output rows in progress
         kept.append((f"{index} partial", (pending, panels, out_width, PANEL)))
         # A shortcut waits for as many input rows as the kernel reaches below its middle.
@@ -158,27 +178,29 @@ def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule
             kept.append(("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
             if block.residual:
                 kept.append((f"{index} thin", (thin_rows, panels, in_width, PANEL)))
-    return _schedule(
-        "rows",
-        blocks,
-        in_place,
-        bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0,
-        bytes_of(shapes.thin_output(blocks[-1])),
-        (
-            ("expanded", (STRIP_PANELS, expanded, PANEL)),
-            ("halo", (halo, PANEL)),
-            ("filtered", (filtered, strip, PANEL)),
-            *kept,
-        ),
-        strip,
-        reread_bytes=(shapes.thin_output(blocks[-1])[0] - 1) * weights
-        if weights > CACHED_WEIGHT_BYTES
-        else 0,
-        pieces=pieces,
+    return (
+        ("expanded", (STRIP_PANELS, expanded, PANEL)),
+        ("halo", (halo, PANEL)),
+        ("filtered", (filtered, strip, PANEL)),
+        *kept,
     )
 
 
 def _tiles(shapes: Shapes, index: int) -> Schedule:
+    depthwise = shapes.depthwise(index)
+    tiles = -(-depthwise.in_channels // TILE_CHANNELS)
+    return _schedule(
+        "tiles",
+        range(index, index + 1),
+        False,
+        bytes_of(shapes.thin_input(index)),
+        bytes_of(shapes.thin_output(index)),
+        _tiles_scratch(shapes, index),
+        pieces=depthwise.in_size[0] * tiles,
+    )
+
+
+def _tiles_scratch(shapes: Shapes, index: int) -> Scratch:
     depthwise = shapes.depthwise(index)
     panels = _panels(min(TILE_CHANNELS, depthwise.in_channels))
     lines, columns = (
@@ -190,18 +212,19 @@ def _tiles(shapes: Shapes, index: int) -> Schedule:
             strict=True,
         )
     )
-    return _schedule(
-        "tiles",
-        range(index, index + 1),
-        False,
-        bytes_of(shapes.thin_input(index)),
-        bytes_of(shapes.thin_output(index)),
-        (
-            ("expanded", (panels, lines, columns, PANEL)),
-            ("filtered", (panels, elements(depthwise.out_size), PANEL)),
-        ),
-        pieces=depthwise.in_size[0] * -(-_panels(depthwise.in_channels) // panels),
+    return (
+        ("expanded", (panels, lines, columns, PANEL)),
+        ("filtered", (panels, elements(depthwise.out_size), PANEL)),
     )
+
+
+def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
+    """The scratch arrays of a schedule; their bytes are in its sum."""
+    if schedule.kind == "rows":
+        return _rows_scratch(shapes, schedule.blocks, schedule.strip)
+    if schedule.kind == "tiles":
+        return _tiles_scratch(shapes, schedule.blocks.start)
+    return ()
 
 
 def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
