@@ -43,7 +43,11 @@
 #endif
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
 
 #ifndef HALF_PIXELS
 enum { HALF_PIXELS = 1, HALF_VECTORS = VECTORS / 2 };
