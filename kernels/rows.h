@@ -7,8 +7,9 @@
  *
  *     partial   [(k - 1) / stride][hidden/16][out_width][16]
  *
- * half of what a ring of expanded rows would hold at stride 1, a sixth at stride 2. The sums
- * are of the same terms in the same order as if the whole kernel lay under the output at once.
+ * two thirds of what a ring of expanded rows would hold at k = 3 and stride 1, a sixth at stride
+ * 2. The sums are of the same terms in the same order as if the whole kernel lay under the
+ * output at once.
  * The strip that an input row completes is projected to the thin output while it is in L1.
  *
  * A block asks for an input row when an output row needs it, so blocks chain (a cascade): a thin
