@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from .architecture import Architecture
 from .errors import InputError, MnvError
@@ -101,6 +101,19 @@ class Engine:
         if backend not in BACKENDS:
             raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
         return cls(open_model(path), backend)
+
+    @overload
+    def predict(
+        self, source: str | os.PathLike[str] | bytes | bytearray, top_k: int = 5
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self, source: list[Any] | tuple[Any, ...], top_k: int = 5
+    ) -> list[list[Prediction]]: ...
+
+    @overload
+    def predict(self, source: Any, top_k: int = 5) -> Any: ...
 
     def predict(self, source: Any, top_k: int = 5) -> Any:
         """The `top_k` most probable classes of an image, most probable first: [Prediction].
