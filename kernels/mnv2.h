@@ -32,7 +32,8 @@ typedef struct {
     int32_t out_height, out_width, out_channels;
     int32_t kernel, stride, pad_top, pad_left; /* of the depthwise layer */
     int32_t residual;                          /* add the thin input to the thin output */
-    int64_t expand_weight, expand_bias; /* in the weights: [hidden/16][in_channels][16]; -1: t = 1 */
+    /* In the weights. */
+    int64_t expand_weight, expand_bias;       /* [hidden/16][in_channels][16]; -1 where t = 1 */
     int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16] */
     int64_t project_weight, project_bias;     /* [out_channels/16][hidden][16] */
     /* Rows, in the arena: partial sums of the output rows in progress,

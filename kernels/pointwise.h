@@ -91,7 +91,8 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     UNROLL for (int v = 0; v < N * V; v++) {
         if (finish == RELU6_TO_PANELS) {
             float *y = out->y + (panel + v / V) * out->panel_step + pixel * PANEL + v % V * LANES;
-            UNROLL for (int p = 0; p < P; p++) vf_store(y + p * PANEL, vf_clamp(acc[p][v], zero, six));
+            UNROLL for (int p = 0; p < P; p++)
+                vf_store(y + p * PANEL, vf_clamp(acc[p][v], zero, six));
         } else if (finish == RELU6_TO_POOL) {
             float *y = out->y + panel * PANEL + v * LANES;
             vf sum = vf_load(y);
@@ -153,7 +154,8 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
             vf weight[V];
             half last_weight[H];
             UNROLL for (int v = 0; v < V * F; v++) weight[v] = vf_load(w + v * LANES);
-            UNROLL for (int v = 0; v < H; v++) last_weight[v] = half_load(w + F * in->panel_step, v);
+            UNROLL for (int v = 0; v < H; v++)
+                last_weight[v] = half_load(w + F * in->panel_step, v);
             UNROLL for (int p = 0; p < P; p += HALF_PIXELS) {
                 const int odd = least(p + HALF_PIXELS, P) - 1;
                 const vf a = vf_set1(p < 7 ? low[p * step] : high[(p - 7) * step]);

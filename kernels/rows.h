@@ -230,7 +230,8 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
             if (real && stem && block->residual && at.to > at.from)
                 keep_stem(stream, &row, &at, panel, count, expanded);
             for (int n = 0; n < count; n++)
-                scatter_strip(stream, &row, &at, panel + n, real ? expanded + n * panel_step : NULL);
+                scatter_strip(stream, &row, &at, panel + n,
+                              real ? expanded + n * panel_step : NULL);
         }
         if (y) project_strip(stream, index, &at, row.completes, y);
         first += pixels;

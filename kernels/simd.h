@@ -15,16 +15,20 @@
  *   vf_load, vf_store      unaligned; no lane beyond LANES is touched
  *   vf_load_part, vf_store_part   only the first n lanes, 0 <= n <= LANES; the others read as 0
  *   vf_set1, vf_add, vf_mul
- *   vf_fma(a, b, c)        a * b + c, rounded once where the machine can (HAS_FMA 1), else twice
+ *   vf_fma(a, b, c)        a * b + c, rounded once where the machine can, else twice
  *   vf_clamp(x, least, most)   min(max(x, least), most); a NaN becomes `least`
- *   half                   what holds the first 8 lanes of a panel, of HALF_PIXELS pixels in
- *                          HALF_VECTORS of it: two pixels in one AVX-512 vector, else one
+ *   vf_from_u8(p)          LANES pixels of 8 bits as floats
+ *
+ * and, where a vector is a whole panel, what the last half panel of a thin row is computed in
+ * (elsewhere it is a vector of one pixel, defined below):
+ *
+ *   half                   lanes 0-7 of a panel, of HALF_PIXELS pixels in HALF_VECTORS of it
  *   half_load(p, v)        vector v of 8 lanes, the same for every pixel
  *   half_load_rows(p, step, v, n, pixels), half_store_rows(p, step, v, n, pixels, x)
  *                          vector v of the first n <= 8 lanes of each pixel, `step` floats
  *                          apart; where pixels is 1 the second pixel is left alone
- *   half_join(even, odd), half_fma, half_add   broadcast activations of the two pixels
- *   vf_from_u8(p)          LANES pixels of 8 bits as floats
+ *   half_join(even, odd)   two broadcast activations as one operand
+ *   half_fma, half_add
  */
 #ifndef MNV2_SIMD_H
 #define MNV2_SIMD_H

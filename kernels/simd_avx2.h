@@ -7,7 +7,6 @@
 #define TILE_PIXELS 6
 #define TILE_PANELS 1
 #define SCATTER_ROWS 1
-#define HAS_FMA 1
 
 typedef __m256 vf;
 

@@ -9,7 +9,6 @@
 #define TILE_PIXELS 14
 #define TILE_PANELS 2
 #define SCATTER_ROWS 3
-#define HAS_FMA 1
 
 typedef __m512 vf;
 

@@ -32,13 +32,11 @@ static inline vf vf_set1(float x) { return (vf){x, x, x, x}; }
 static inline vf vf_add(vf a, vf b) { return a + b; }
 static inline vf vf_mul(vf a, vf b) { return a * b; }
 #if defined(__ARM_FEATURE_FMA) && defined(__aarch64__)
-#define HAS_FMA 1
 static inline vf vf_fma(vf a, vf b, vf c) {
     for (int i = 0; i < LANES; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return c;
 }
 #else
-#define HAS_FMA 0
 static inline vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 #endif
 static inline vf vf_select(vi mask, vf a, vf b) {

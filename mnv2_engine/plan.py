@@ -71,7 +71,10 @@ class Plan(NamedTuple):
 
 
 def make_plan(network: Architecture) -> Plan:
-    """The plan with the least arena. UnsupportedError for a network that no schedule runs."""
+    """The fastest plan whose arena is the least, or larger by at most ROOM of it.
+
+    Raises UnsupportedError for a network that no schedule runs.
+    """
     if any(block.expansion == 1 for block in network.blocks[1:]):
         raise UnsupportedError("a block without an expand layer can only follow the stem")
     if any(block.kernel not in (3, 5) for block in network.blocks):
