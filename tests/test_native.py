@@ -103,7 +103,22 @@ def test_pixels_are_normalised_as_the_model_says(isa, width):
     assert relative_error(found, truth) <= TOLERANCE
 
 
-def test_denormals_are_flushed_and_the_callers_state_is_restored():
+@pytest.mark.parametrize("isa", SUPPORTED_ISAS)
+@pytest.mark.parametrize(("feature", "weight"), [(1.0, 1e-39), (1e-20, 1e-20)])
+def test_denormals_are_flushed(isa, feature, weight):
+    """A denormal operand counts as zero, and so does a denormal result."""
+    network = mobilenet_v2(0.35, 32, 4)
+    weights = make_weights(network)
+    weights["head.weight"][:] = 0
+    weights["head.bias"][:] = feature
+    weights["classifier.weight"][:] = weight
+    weights["classifier.bias"][:] = 0
+    logits, features = NativeNetwork(network, weights, isa)(image(network))
+    np.testing.assert_array_equal(features, np.float32(feature))
+    np.testing.assert_array_equal(logits, 0.0)
+
+
+def test_the_callers_floating_point_state_is_restored():
     network = mobilenet_v2(0.35, 32, 4)
     weights = make_weights(network)
     tiny = np.float32(1e-40)
