@@ -12,26 +12,33 @@
 #include <string.h>
 
 #include "block.h"
+#include "parts.h"
 
 static void head_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_head *head = &context->plan->head;
-    const int panels = panels_of(head->features), pixels = head->height * head->width;
-    float *features = (float *)(context->arena + step->output);
-    const pointwise_input in = {
-        .x = (const float *)(context->arena + step->input),
-        .pixel_step = head->channels,
-        .segment = head->channels,
-        .depth = head->channels,
-        .w = (const float *)(context->weights + head->head_weight),
-        .panel_step = (ptrdiff_t)head->channels * PANEL,
-        .bias = (const float *)(context->weights + head->head_bias),
-    };
-    const pointwise_output out = {.y = features};
-    memset(features, 0, (size_t)panels * PANEL * sizeof *features);
-    pointwise(RELU6_TO_POOL, pixels, panels, &in, &out);
+    const int pixels = head->height * head->width;
     const vf share = vf_set1(1.0f / (float)pixels);
-    for (int i = 0; i < panels * PANEL; i += LANES)
-        vf_store(features + i, vf_mul(vf_load(features + i), share));
+    for (int part = context->first_part; part < context->end_part; part++) {
+        const range panels =
+            share_of(context, part, panels_of(head->features), TILE_PANELS);
+        const int floats = (panels.end - panels.first) * PANEL;
+        float *features = (float *)(context->arena + step->output) + panels.first * PANEL;
+        const ptrdiff_t panel_step = (ptrdiff_t)head->channels * PANEL;
+        const pointwise_input in = {
+            .x = (const float *)(context->arena + step->input),
+            .pixel_step = head->channels,
+            .segment = head->channels,
+            .depth = head->channels,
+            .w = (const float *)(context->weights + head->head_weight) + panels.first * panel_step,
+            .panel_step = panel_step,
+            .bias = (const float *)(context->weights + head->head_bias) + panels.first * PANEL,
+        };
+        const pointwise_output out = {.y = features};
+        memset(features, 0, (size_t)floats * sizeof *features);
+        pointwise(RELU6_TO_POOL, pixels, panels.end - panels.first, &in, &out);
+        for (int i = 0; i < floats; i += LANES)
+            vf_store(features + i, vf_mul(vf_load(features + i), share));
+    }
 }
 
 enum { CLASSIFIER_PANELS = 8 / VECTORS };
@@ -66,12 +73,14 @@ static void classifier_step(const mnv2_context *context, const mnv2_step *step) 
     const float *x = (const float *)(context->arena + step->input);
     const float *w = (const float *)(context->weights + head->classifier_weight);
     const float *bias = (const float *)(context->weights + head->classifier_bias);
-    const int panels = panels_of(head->classes);
-    int panel = 0;
-    for (; panel + CLASSIFIER_PANELS <= panels; panel += CLASSIFIER_PANELS)
-        classifier_panels(CLASSIFIER_PANELS, head, x, w, bias, context->logits, panel);
-    for (; panel < panels; panel++)
-        classifier_panels(1, head, x, w, bias, context->logits, panel);
+    for (int part = context->first_part; part < context->end_part; part++) {
+        const range panels = share_of(context, part, panels_of(head->classes), 1);
+        int panel = panels.first;
+        for (; panel + CLASSIFIER_PANELS <= panels.end; panel += CLASSIFIER_PANELS)
+            classifier_panels(CLASSIFIER_PANELS, head, x, w, bias, context->logits, panel);
+        for (; panel < panels.end; panel++)
+            classifier_panels(1, head, x, w, bias, context->logits, panel);
+    }
 }
 
 #endif

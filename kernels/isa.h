@@ -2,9 +2,9 @@
 #ifndef MNV2_ISA_H
 #define MNV2_ISA_H
 
-#include "mnv2.h"
+#include "pool.h"
 
-/* Everything that a step reads and writes. */
+/* Everything that a step reads and writes, and the parts of it that are this thread's. */
 typedef struct {
     const mnv2_plan *plan;
     const char *weights;
@@ -12,6 +12,8 @@ typedef struct {
     const void *image;
     int image_is_float;
     float *logits;
+    int first_part, end_part; /* of plan->threads */
+    mnv2_pool *pool;          /* whose threads have the other parts; NULL: there are none */
 } mnv2_context;
 
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);

@@ -1,8 +1,9 @@
 /* mnv2_engine's C core: runs a planned network, one call a prediction.
  *
  * No hidden threads, no hidden allocation, no I/O, no global state: the caller owns the plan,
- * the weights, the arena, the image and the outputs, and may call from many threads at once
- * with an arena each. Every offset is in bytes; every activation and weight is float32.
+ * the weights, the arena, the image, the outputs and the pool of threads, and may call from many
+ * threads at once with an arena each. Every offset is in bytes; every activation and weight is
+ * float32.
  */
 #ifndef MNV2_H
 #define MNV2_H
@@ -15,6 +16,7 @@ extern "C" {
 
 #define MNV2_MAX_BLOCKS 64
 #define MNV2_MAX_KERNEL 5
+#define MNV2_MAX_THREADS 64
 
 /* The 3x3 stride-2 convolution at the image, and how pixels become numbers. */
 typedef struct {
@@ -60,13 +62,16 @@ typedef enum {
  *           filtered  [hidden/16][strip][16]
  *           image     [3][columns][3]                          normalised pixels under the strip
  *   tiles   expanded  [tile/16][lines][columns][16]            with its zero padding
- *           filtered  [tile/16][out_height * out_width][16]
- */
+ *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
+ *
+ * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on,
+ * partial sums and thin rows included; only `filtered` of tiles is common to all parts. */
 typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
     int64_t input, output;
     int64_t expanded, filtered, halo, image;
+    int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
     int32_t tile;           /* tiles: hidden channels of a tile */
     int32_t lines, columns; /* tiles: height and width of the expanded tile, padding included */
@@ -86,6 +91,7 @@ typedef struct {
     const mnv2_block *blocks;
     const mnv2_step *steps;
     int32_t block_count, step_count;
+    int32_t threads; /* parts that every step is cut into; the answer is the same for any number */
     int64_t arena_bytes, weight_bytes;
 } mnv2_plan;
 
@@ -97,10 +103,25 @@ const char *mnv2_isa_name(const mnv2_isa *isa);
 /* Whether this CPU has it and this operating system saves its registers. */
 int32_t mnv2_isa_supported(const mnv2_isa *isa);
 
-enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1 };
+enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
+
+/* Threads that wait to take part in runs. They sleep while there is none: after a run, or for
+ * another thread within one, they look for work for some microseconds before they do. A forked
+ * child has none of them: it must forget the pool, without stopping it, and start its own. */
+typedef struct mnv2_pool mnv2_pool;
+
+/* Bytes of memory, 64-byte aligned, that a pool needs. */
+int64_t mnv2_pool_bytes(void);
+/* Starts threads - 1 threads; the caller of mnv2_run is one more. The memory becomes the pool's
+ * until it is stopped. MNV2_NO_THREADS: the system gave none, and none is left. */
+int32_t mnv2_pool_start(void *memory, int32_t threads);
+/* Ends its threads; no run may be in it. */
+void mnv2_pool_stop(mnv2_pool *pool);
 
 /* Runs one image through the network.
  *
+ *   pool      of as many threads as the plan has; or NULL, or one that another call is using: then
+ *             this thread computes all parts itself
  *   weights   plan->weight_bytes bytes, read only, 4-byte aligned (64 is faster)
  *   arena     plan->arena_bytes bytes, 64-byte aligned; its content before does not matter
  *   image     [in_height][in_width][3], uint8, or float32 that is already normalised
@@ -108,8 +129,9 @@ enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1 };
  *   logits    head.classes floats, or NULL
  *
  * Denormals are flushed to zero inside; the caller's floating-point state is restored. */
-int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, const void *weights, void *arena,
-                 const void *image, int32_t image_is_float, float *features, float *logits);
+int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
+                 void *arena, const void *image, int32_t image_is_float, float *features,
+                 float *logits);
 
 /* Index of the first value that is infinite or not a number, or -1. */
 int64_t mnv2_first_not_finite(const float *x, int64_t count);

@@ -18,11 +18,15 @@
  *
  * Output row r is written while input row j = r * stride - pad + k - 1 is read, so a block whose
  * output rows never reach row j runs in place; its shortcut reads the thin row r just before the
- * same bytes are written. */
+ * same bytes are written.
+ *
+ * A part of the step makes a band of the last block's output rows, from the rows of every block
+ * that those need; the few that two bands need are made by both. Parts never run in place. */
 #ifndef MNV2_ROWS_H
 #define MNV2_ROWS_H
 
 #include "block.h"
+#include "parts.h"
 #include "stem.h"
 
 enum { STRIP_PANELS = 2 }; /* the widest register tile's */
@@ -31,8 +35,14 @@ typedef struct {
     const mnv2_context *context;
     const mnv2_step *step;
     const channel_pattern *pattern;
-    int taken[MNV2_MAX_BLOCKS]; /* input rows of each block that its sums have seen */
+    int part;
+    range band[MNV2_MAX_BLOCKS]; /* output rows that this part makes */
+    int next[MNV2_MAX_BLOCKS];   /* the input row that the sums of a block take next */
 } row_stream;
+
+static float *own(const row_stream *stream, int64_t offset) {
+    return scratch_of(stream->context, stream->step, stream->part, offset);
+}
 
 /* An output row under which the input row lies, for panel 0 and column 0. */
 typedef struct {
@@ -74,7 +84,7 @@ static float *thin_row(const row_stream *stream, int index, int j) {
     const ptrdiff_t row_floats = (ptrdiff_t)block->in_width * stored;
     if (index == stream->step->first && index > 0)
         return (float *)(stream->context->arena + stream->step->input) + j * row_floats;
-    return (float *)(stream->context->arena + block->thin) + j % block->thin_rows * row_floats;
+    return own(stream, block->thin) + j % block->thin_rows * row_floats;
 }
 
 static strip strip_of(const mnv2_block *block, int first, int last) {
@@ -99,10 +109,9 @@ static void fill_strip(const row_stream *stream, const input_row *row, const str
         expand(context, block, panel * PANEL, panels * PANEL,
                row->thin + (ptrdiff_t)at->from * block->in_channels, pixels, fresh, panel_step);
     else if (pixels > 0)
-        stem(context, (const float *)(context->arena + stream->step->image), pixels, panel, panels,
-             fresh, panel_step);
+        stem(context, own(stream, stream->step->image), pixels, panel, panels, fresh, panel_step);
 
-    float *halo = (float *)(context->arena + stream->step->halo) + panel * overlap * PANEL;
+    float *halo = own(stream, stream->step->halo) + panel * overlap * PANEL;
     const size_t halo_bytes = (size_t)(overlap * PANEL) * sizeof *halo;
     const int before = at->first ? 0 : block->pad_left; /* zero columns on the left */
     const int after = least(at->end - at->to - block->pad_left, columns);
@@ -116,25 +125,27 @@ static void fill_strip(const row_stream *stream, const input_row *row, const str
     }
 }
 
-/* The output rows under which input row j lies. */
+/* The output rows of the band under which input row j lies. */
 static void find_outputs(const row_stream *stream, input_row *row) {
     const mnv2_context *context = stream->context;
     const mnv2_block *block = row->block;
     const int k = block->kernel, s = block->stride, pending = (k - 1) / s;
     const ptrdiff_t row_floats = (ptrdiff_t)panels_of(block->hidden) * block->out_width * PANEL;
+    const range band = stream->band[row->index];
     const int above = row->j + block->pad_top - k + 1; /* top of the kernel that ends at j */
     row->completes = above >= 0 && above % s == 0 ? above / s : -1;
-    if (row->completes >= block->out_height) row->completes = -1;
-    const int first = above > 0 ? (above + s - 1) / s : 0;
+    if (row->completes < band.first || row->completes >= band.end) row->completes = -1;
+    int first = above > 0 ? (above + s - 1) / s : 0;
+    if (first < band.first) first = band.first;
     const int last = row->j < block->in_height
-                         ? least((row->j + block->pad_top) / s, block->out_height - 1)
+                         ? least((row->j + block->pad_top) / s, band.end - 1)
                          : row->completes;
     /* Ascending: the row that becomes complete frees the place that the newest one takes. */
     for (int r = first; r <= last; r++) {
         const int top = r * s - block->pad_top;
         row->out[row->count++] = (output_row){
             .w = depthwise_weight(context, block, 0, row->j - top),
-            .sums = (float *)(context->arena + block->partial) + r % pending * row_floats,
+            .sums = own(stream, block->partial) + r % pending * row_floats,
             .begins = row->j == (top > 0 ? top : 0),
         };
     }
@@ -162,7 +173,7 @@ static void scatter_strip(const row_stream *stream, const input_row *row, const 
         }
     }
     if (finish)
-        rows[0].y = (float *)(stream->context->arena + stream->step->filtered) +
+        rows[0].y = own(stream, stream->step->filtered) +
                     (ptrdiff_t)panel * stream->step->strip * PANEL;
     if (x)
         scatter(k, block->stride, x, rows, row->count, finish, pixels);
@@ -184,8 +195,7 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
         out.residual_panel_step = stem ? (ptrdiff_t)block->in_width * PANEL : PANEL;
         out.residual = thin_row(stream, index, r) + at->first * out.residual_pixel_step;
     }
-    project(context, block, 0, block->hidden,
-            (const float *)(context->arena + stream->step->filtered),
+    project(context, block, 0, block->hidden, own(stream, stream->step->filtered),
             (ptrdiff_t)stream->step->strip * PANEL, at->last - at->first, &out);
 }
 
@@ -214,7 +224,7 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
     }
     find_outputs(stream, &row);
 
-    float *expanded = (float *)(context->arena + stream->step->expanded);
+    float *expanded = own(stream, stream->step->expanded);
     const int panels = panels_of(block->hidden);
     const int strips = (block->out_width + stream->step->strip - 1) / stream->step->strip;
     for (int i = 0, first = 0; i < strips; i++) {
@@ -223,7 +233,7 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
         const ptrdiff_t panel_step = (ptrdiff_t)(at.end - at.start) * PANEL;
         if (stem && real && at.to > at.from)
             stem_load(context, stream->pattern, j, at.from, at.to - at.from,
-                      (float *)(context->arena + stream->step->image));
+                      own(stream, stream->step->image));
         for (int panel = 0; panel < panels; panel += STRIP_PANELS) {
             const int count = least(STRIP_PANELS, panels - panel);
             if (real) fill_strip(stream, &row, &at, panel, count, expanded);
@@ -242,20 +252,39 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
 static void rows_block(row_stream *stream, int index, int r, float *y) {
     const mnv2_block *block = &stream->context->plan->blocks[index];
     const int completes = r * block->stride - block->pad_top + block->kernel - 1;
-    while (stream->taken[index] <= completes) {
-        const int j = stream->taken[index]++;
+    while (stream->next[index] <= completes) {
+        const int j = stream->next[index]++;
         take_row(stream, index, j, j == completes ? y : NULL);
+    }
+}
+
+/* The rows of every block that a band of the last one's output needs. */
+static void find_bands(row_stream *stream, int final, range band) {
+    for (int index = final; index >= stream->step->first; index--) {
+        const mnv2_block *block = &stream->context->plan->blocks[index];
+        stream->band[index] = band;
+        const int first = band.first * block->stride - block->pad_top;
+        const int end = (band.end - 1) * block->stride - block->pad_top + block->kernel;
+        band.first = first > 0 ? first : 0;
+        band.end = least(end, block->in_height);
+        stream->next[index] = band.first;
     }
 }
 
 static void rows_step(const mnv2_context *context, const mnv2_step *step) {
     const channel_pattern pattern = pattern_of(&context->plan->stem);
-    row_stream stream = {.context = context, .step = step, .pattern = &pattern};
     const int final = step->first + step->count - 1;
     const mnv2_block *block = &context->plan->blocks[final];
     const ptrdiff_t row_floats = (ptrdiff_t)block->out_width * block->out_channels;
     float *y = (float *)(context->arena + step->output);
-    for (int r = 0; r < block->out_height; r++) rows_block(&stream, final, r, y + r * row_floats);
+    for (int part = context->first_part; part < context->end_part; part++) {
+        const range band = share_of(context, part, block->out_height, 1);
+        if (band.first == band.end) continue;
+        row_stream stream = {.context = context, .step = step, .pattern = &pattern, .part = part};
+        find_bands(&stream, final, band);
+        for (int r = band.first; r < band.end; r++)
+            rows_block(&stream, final, r, y + r * row_floats);
+    }
 }
 
 #endif

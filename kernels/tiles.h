@@ -8,55 +8,92 @@
  *     [tile/16][lines][columns][16]      lines and columns include the zero padding
  *
  * and filtered [tile/16][out_height * out_width][16]. The sum over i is held in the thin output
- * itself; the shortcut is added with the last tile. */
+ * itself; the shortcut is added with the last tile.
+ *
+ * Parts share the hidden channels of a tile, which is as many times wider, and when all are
+ * filtered they share the output pixels. Two filtered tiles take turns, so that a part may go on
+ * to the next tile while another still projects this one. */
 #ifndef MNV2_TILES_H
 #define MNV2_TILES_H
 
 #include <string.h>
 
 #include "block.h"
+#include "parts.h"
+
+/* Hidden channels [first, first + count) of the whole input, expanded and filtered: y is
+ * [count/16][out_height * out_width][16]. `expanded` has its zero padding already. */
+static void filter_channels(const mnv2_context *context, const mnv2_step *step, int first,
+                            int count, float *expanded, float *y) {
+    const mnv2_block *block = &context->plan->blocks[step->first];
+    const float *x = (const float *)(context->arena + step->input);
+    const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
+    const ptrdiff_t panel_step = step->lines * line_floats;
+    for (int j = 0; j < block->in_height; j++)
+        expand(context, block, first, count,
+               x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
+               expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL,
+               panel_step);
+    for (int panel = 0; panel < panels_of(count); panel++, expanded += panel_step)
+        for (int r = 0; r < block->out_height; r++, y += block->out_width * PANEL) {
+            gather_input in = {
+                .w = depthwise_weight(context, block, first / PANEL + panel, 0),
+                .bias = depthwise_bias(context, block, first / PANEL + panel),
+            };
+            for (int ky = 0; ky < block->kernel; ky++)
+                in.x[ky] = expanded + (r * block->stride + ky) * line_floats;
+            gather(block->kernel, block->stride, &in, y, block->out_width);
+        }
+}
+
+/* Adds hidden channels [first, first + count), filtered at x, to a part's output pixels. */
+static void project_channels(const mnv2_context *context, const mnv2_step *step, int part,
+                             int first, int count, const float *x) {
+    const mnv2_block *block = &context->plan->blocks[step->first];
+    const int out_pixels = block->out_height * block->out_width;
+    const range pixels = share_of(context, part, out_pixels, 1);
+    const float *thin = (const float *)(context->arena + step->input);
+    const pointwise_output out = {
+        .y = (float *)(context->arena + step->output) +
+             (ptrdiff_t)pixels.first * block->out_channels,
+        .channels = block->out_channels,
+        .accumulate = first > 0,
+        .residual = block->residual && first + count == block->hidden
+                        ? thin + (ptrdiff_t)pixels.first * block->in_channels
+                        : NULL,
+        .residual_pixel_step = block->in_channels,
+        .residual_panel_step = PANEL,
+    };
+    project(context, block, first, count, x + (ptrdiff_t)pixels.first * PANEL,
+            (ptrdiff_t)out_pixels * PANEL, pixels.end - pixels.first, &out);
+}
 
 static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_block *block = &context->plan->blocks[step->first];
-    const float *x = (const float *)(context->arena + step->input);
-    float *expanded = (float *)(context->arena + step->expanded);
+    const int threads = context->plan->threads, tile = threads * step->tile;
+    const ptrdiff_t expanded_floats =
+        (ptrdiff_t)panels_of(step->tile) * step->lines * step->columns * PANEL;
+    const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
     float *filtered = (float *)(context->arena + step->filtered);
-    const int out_pixels = block->out_height * block->out_width;
-    const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
-    const ptrdiff_t expanded_step = step->lines * line_floats; /* between panels */
-    const ptrdiff_t filtered_step = (ptrdiff_t)out_pixels * PANEL;
-    memset(expanded, 0, (size_t)(panels_of(step->tile) * expanded_step) * sizeof *expanded);
+    float *other = threads > 1 ? filtered + panels_of(tile) * filtered_step : filtered;
+    for (int part = context->first_part; part < context->end_part; part++)
+        memset(scratch_of(context, step, part, step->expanded), 0,
+               (size_t)expanded_floats * sizeof(float));
 
-    for (int first = 0; first < block->hidden; first += step->tile) {
-        const int count = least(step->tile, block->hidden - first);
-        for (int j = 0; j < block->in_height; j++) {
-            float *line = expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL;
-            expand(context, block, first, count,
-                   x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width, line,
-                   expanded_step);
+    for (int first = 0; first < block->hidden; first += tile) {
+        const int count = least(tile, block->hidden - first);
+        for (int part = context->first_part; part < context->end_part; part++) {
+            const range channels = share_of(context, part, count, PANEL);
+            filter_channels(context, step, first + channels.first, channels.end - channels.first,
+                            scratch_of(context, step, part, step->expanded),
+                            filtered + channels.first / PANEL * filtered_step);
         }
-        for (int panel = 0; panel < panels_of(count); panel++)
-            for (int r = 0; r < block->out_height; r++) {
-                gather_input in = {
-                    .w = depthwise_weight(context, block, first / PANEL + panel, 0),
-                    .bias = depthwise_bias(context, block, first / PANEL + panel),
-                };
-                for (int ky = 0; ky < block->kernel; ky++)
-                    in.x[ky] = expanded + panel * expanded_step +
-                               (r * block->stride + ky) * line_floats;
-                gather(block->kernel, block->stride, &in,
-                       filtered + panel * filtered_step + r * block->out_width * PANEL,
-                       block->out_width);
-            }
-        const pointwise_output out = {
-            .y = (float *)(context->arena + step->output),
-            .channels = block->out_channels,
-            .accumulate = first > 0,
-            .residual = block->residual && first + count == block->hidden ? x : NULL,
-            .residual_pixel_step = block->in_channels,
-            .residual_panel_step = PANEL,
-        };
-        project(context, block, first, count, filtered, filtered_step, out_pixels, &out);
+        all_parts_done(context);
+        for (int part = context->first_part; part < context->end_part; part++)
+            project_channels(context, step, part, first, count, filtered);
+        float *const swap = filtered;
+        filtered = other;
+        other = swap;
     }
 }
 

@@ -37,6 +37,7 @@ class Buffer(NamedTuple):
     offset: int  # bytes from the arena's start, a multiple of ALIGNMENT
     bytes: int  # rounded up to ALIGNMENT
     shape: tuple[int, ...]
+    copies: int = 1  # one a thread, Step.thread_bytes apart; `bytes` and `shape` are of one
 
 
 class Step(NamedTuple):
@@ -50,6 +51,7 @@ class Step(NamedTuple):
     in_place: bool
     scratch: tuple[Buffer, ...]  # named as in kernels/mnv2.h, those of a block after its number
     strip: int  # rows: output pixels of a strip, at most
+    thread_bytes: int  # of one thread's own scratch
     bytes: int  # of the arena that are live during the step
     unfused_bytes: int  # what the same layers need when each writes its whole output
 
@@ -58,6 +60,7 @@ class Plan(NamedTuple):
     """A network's whole schedule. `str()` is a table for people."""
 
     architecture: Architecture
+    threads: int  # that share every step
     steps: tuple[Step, ...]
     arena_bytes: int  # exactly what a prediction needs, its scratch included
     weight_bytes: int  # packed float32 weights, mapped from the model file
@@ -70,8 +73,9 @@ class Plan(NamedTuple):
         return describe(self)
 
 
-def make_plan(network: Architecture) -> Plan:
-    """The fastest plan whose arena is the least, or larger by at most ROOM of it.
+def make_plan(network: Architecture, threads: int = 1) -> Plan:
+    """The fastest plan whose arena is the least, or larger by at most ROOM of it, for `threads`
+    threads, of which each needs scratch of its own.
 
     Raises UnsupportedError for a network that no schedule runs.
     """
@@ -79,18 +83,28 @@ def make_plan(network: Architecture) -> Plan:
         raise UnsupportedError("a block without an expand layer can only follow the stem")
     if any(block.kernel not in (3, 5) for block in network.blocks):
         raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
-    shapes = Shapes(network)
-    count = len(network.blocks)
-    choices = [schedules_from(shapes, index) for index in range(count)]
-    choices.append([head_schedule(shapes)])
-    choices.append([classifier_schedule(shapes)])
+    shapes = Shapes(network, threads)
+    choices = every_schedule(shapes)
     least = _least_arena(choices)
-    chosen = _fastest(choices, least + int(least * ROOM))
+    return assemble(shapes, _fastest(choices, least + int(least * ROOM)))
+
+
+def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
+    """All ways to run the blocks from each block on; then those of the head, of the classifier."""
+    choices = [schedules_from(shapes, index) for index in range(len(shapes.network.blocks))]
+    return [*choices, [head_schedule(shapes)], [classifier_schedule(shapes)]]
+
+
+def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
+    """The plan of schedules that follow on each other, each with whether its output lies at the
+    high end of the arena."""
+    network = shapes.network
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
     weights = sum(elements(shape) for shape in packed_shapes(network).values()) * FLOAT_BYTES
     return Plan(
         network,
+        shapes.threads,
         steps,
         arena,
         weights,
@@ -106,7 +120,7 @@ def make_plan(network: Architecture) -> Plan:
 # step. In place, a tensor at the low end may change its size; one at the high end may not.
 
 
-def _moves(schedule: Schedule, high: bool) -> list[bool]:
+def moves(schedule: Schedule, high: bool) -> list[bool]:
     """The ends at which the output may lie when the input lies at the `high` end or not."""
     if not schedule.in_place:
         return [False, True] if schedule.input_bytes == 0 else [not high]
@@ -122,7 +136,7 @@ def _least_arena(choices: list[list[Schedule]]) -> int:
                 continue
             for schedule in schedules:
                 needed = max(reached[at, high], schedule.bytes)
-                for end in _moves(schedule, high):
+                for end in moves(schedule, high):
                     key = at + max(1, len(schedule.blocks)), end
                     reached[key] = min(needed, reached.get(key, needed))
     return min(peak for (at, _), peak in reached.items() if at == len(choices))
@@ -146,7 +160,7 @@ def _fastest(choices: list[list[Schedule]], arena: int) -> list[tuple[Schedule, 
                     pieces + schedule.pieces,
                     total + schedule.bytes,
                 )
-                for end in _moves(schedule, high):
+                for end in moves(schedule, high):
                     key = at + max(1, len(schedule.blocks)), end
                     if key not in reached or cost < reached[key][0]:
                         reached[key] = (cost, [*path, (schedule, end)])
@@ -169,9 +183,12 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
     low = [b.bytes for b in (source, target) if b is not None and b.offset == 0 and b.bytes < arena]
     free = max(low, default=0)
     scratch = []
-    for name, shape in scratch_of(shapes, schedule):
-        scratch.append(Buffer(name, free, bytes_of(shape), shape))
+    thread_bytes = 0
+    for name, shape, shared in scratch_of(shapes, schedule):
+        copies = 1 if shared else shapes.threads
+        scratch.append(Buffer(name, free, bytes_of(shape), shape, copies))
         free += scratch[-1].bytes
+        thread_bytes += 0 if shared else scratch[-1].bytes
     return Step(
         schedule.kind,
         _name(schedule),
@@ -181,6 +198,7 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
         schedule.in_place,
         tuple(scratch),
         schedule.strip,
+        thread_bytes,
         schedule.bytes,
         _unfused_bytes(shapes, schedule),
     )

@@ -22,13 +22,14 @@ def describe(plan: Plan) -> str:
     header = ("step (KiB)", "schedule", "input", "output", "scratch", "live", "unfused")
     rows = [header]
     for step in plan.steps:
+        scratch = sum(buffer.bytes * buffer.copies for buffer in step.scratch)
         rows.append(
             (
                 step.name,
                 step.kind + (" in place" if step.in_place else ""),
                 _shape_text(step.input.shape) if step.input else "image",
                 _shape_text(step.output.shape) if step.output else "logits",
-                _kib(sum(buffer.bytes for buffer in step.scratch)) if step.scratch else "-",
+                _kib(scratch) if scratch else "-",
                 _kib(step.bytes),
                 _kib(step.unfused_bytes),
             )

@@ -8,6 +8,9 @@ In none of them does the expanded tensor exist (section 5.1 of the paper):
   where its output rows never reach an input row that is still needed.
 - **tiles**: one tile of hidden channels at a time, F(x) = Σᵢ Bᵢ(N(Aᵢ x)); activations stay,
   weights stream.
+
+Threads cut rows into bands of output rows, which do not run in place and make the few rows between
+two bands twice; they share the channels, then the pixels, of a tile. Each has scratch of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +38,15 @@ CACHED_WEIGHT_BYTES = 256 << 10
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
 
-Scratch = tuple[tuple[str, tuple[int, ...]], ...]  # names, as in kernels/mnv2.h, with shapes
+class Array(NamedTuple):
+    """A float32 array of scratch."""
+
+    name: str  # as in kernels/mnv2.h, those of a block after its number
+    shape: tuple[int, ...]
+    shared: bool = False  # by all threads; else each has one
+
+
+Scratch = tuple[Array, ...]
 
 
 class Schedule(NamedTuple):
@@ -49,7 +60,9 @@ class Schedule(NamedTuple):
     output_bytes: int
     strip: int
     reread_bytes: int  # weights that come from beyond the core's cache more than once
-    pieces: int  # calls of the expand kernel: what a shorter strip pays for
+    # Calls of the expand kernel: what a shorter strip, and a row made twice, pay for; those of the
+    # slowest thread, times threads.
+    pieces: int
     bytes: int
 
 
@@ -59,13 +72,14 @@ def _schedule(
     in_place: bool,
     input_bytes: int,
     output_bytes: int,
+    threads: int = 1,
     scratch: Scratch = (),
     strip: int = 0,
     reread_bytes: int = 0,
     pieces: int = 0,
 ) -> Schedule:
     ends = max(input_bytes, output_bytes) if in_place else input_bytes + output_bytes
-    live = ends + sum(bytes_of(shape) for _, shape in scratch)
+    live = ends + sum(bytes_of(a.shape) * (1 if a.shared else threads) for a in scratch)
     return Schedule(
         kind,
         blocks,
@@ -96,10 +110,11 @@ def _panels(channels: int) -> int:
 
 
 class Shapes:
-    """The layers of a network by name, with the sizes that schedules are made of."""
+    """The layers of a network by name, with the sizes that schedules for `threads` are made of."""
 
-    def __init__(self, network: Architecture) -> None:
+    def __init__(self, network: Architecture, threads: int) -> None:
         self.network = network
+        self.threads = threads
         self.layers = {layer.name: layer for layer in layers(network)}
 
     def depthwise(self, index: int) -> Layer:
@@ -121,11 +136,12 @@ class Shapes:
 def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     """Every way to run the blocks from `first` on, one or a cascade of several."""
     count = len(shapes.network.blocks)
+    may_be_in_place = first > 0 and shapes.threads == 1
     found = []
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
         widest = max(shapes.depthwise(index).out_size[1] for index in blocks)
-        ways = (False, True) if first > 0 and _runs_in_place(shapes, blocks) else (False,)
+        ways = (False, True) if may_be_in_place and _runs_in_place(shapes, blocks) else (False,)
         for strip in STRIP_PIXELS:
             found += [_rows(shapes, blocks, min(strip, widest), in_place) for in_place in ways]
             if strip >= widest:
@@ -136,12 +152,10 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
 
 
 def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule:
-    pieces, weights = 0, 0
-    for index in blocks:
-        depthwise = shapes.depthwise(index)
-        strips = -(-depthwise.out_size[1] // strip)
-        pieces += depthwise.in_size[0] * strips * -(-_panels(depthwise.in_channels) // STRIP_PANELS)
-        weights += shapes.weight_bytes(index)
+    weights = sum(shapes.weight_bytes(index) for index in blocks)
+    pieces = shapes.threads * max(
+        _band_pieces(shapes, blocks, strip, thread) for thread in range(shapes.threads)
+    )
     output = shapes.thin_output(blocks[-1])
     return _schedule(
         "rows",
@@ -149,6 +163,7 @@ def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule
         in_place,
         bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0,
         bytes_of(output),
+        shapes.threads,
         _rows_scratch(shapes, blocks, strip),
         strip,
         reread_bytes=(output[0] - 1) * weights if weights > CACHED_WEIGHT_BYTES else 0,
@@ -156,9 +171,26 @@ def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule
     )
 
 
+def _band_pieces(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
+    """Calls of the expand kernel for the rows that one thread's band needs of every block."""
+    height = shapes.depthwise(blocks[-1]).out_size[0]
+    first, end = (height * t // shapes.threads for t in (thread, thread + 1))
+    if first == end:
+        return 0
+    pieces = 0
+    for index in reversed(blocks):
+        depthwise = shapes.depthwise(index)
+        end = (end - 1) * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
+        end = min(end, depthwise.in_size[0])
+        first = max(first * depthwise.stride - depthwise.pad_rows[0], 0)
+        strips = -(-depthwise.out_size[1] // strip)
+        pieces += (end - first) * strips * -(-_panels(depthwise.in_channels) // STRIP_PANELS)
+    return pieces
+
+
 def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
     expanded, halo, filtered = 0, 0, 0
-    kept: list[tuple[str, tuple[int, ...]]] = []
+    kept: list[Array] = []
     for index in blocks:
         block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
         panels = _panels(block.hidden)
@@ -168,41 +200,42 @@ def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
         halo = max(halo, panels * (block.kernel - block.stride))
         filtered = max(filtered, panels)
         pending = (block.kernel - 1) // block.stride  # output rows in progress
-        kept.append((f"{index} partial", (pending, panels, out_width, PANEL)))
+        kept.append(Array(f"{index} partial", (pending, panels, out_width, PANEL)))
         # A shortcut waits for as many input rows as the kernel reaches below its middle.
         thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
         if index > blocks.start:
-            kept.append((f"{index} thin", (thin_rows, in_width, block.in_channels)))
+            kept.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels)))
         elif index == 0:
             image = (columns - 1) * STEM_STRIDE + STEM_KERNEL
-            kept.append(("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
+            kept.append(Array("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
             if block.residual:
-                kept.append((f"{index} thin", (thin_rows, panels, in_width, PANEL)))
+                kept.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL)))
     return (
-        ("expanded", (STRIP_PANELS, expanded, PANEL)),
-        ("halo", (halo, PANEL)),
-        ("filtered", (filtered, strip, PANEL)),
+        Array("expanded", (STRIP_PANELS, expanded, PANEL)),
+        Array("halo", (halo, PANEL)),
+        Array("filtered", (filtered, strip, PANEL)),
         *kept,
     )
 
 
 def _tiles(shapes: Shapes, index: int) -> Schedule:
     depthwise = shapes.depthwise(index)
-    tiles = -(-depthwise.in_channels // TILE_CHANNELS)
+    panels = -(-_panels(depthwise.in_channels) // shapes.threads) * shapes.threads
     return _schedule(
         "tiles",
         range(index, index + 1),
         False,
         bytes_of(shapes.thin_input(index)),
         bytes_of(shapes.thin_output(index)),
+        shapes.threads,
         _tiles_scratch(shapes, index),
-        pieces=depthwise.in_size[0] * tiles,
+        pieces=depthwise.in_size[0] * -(-panels // STRIP_PANELS),
     )
 
 
 def _tiles_scratch(shapes: Shapes, index: int) -> Scratch:
-    depthwise = shapes.depthwise(index)
-    panels = _panels(min(TILE_CHANNELS, depthwise.in_channels))
+    depthwise, threads = shapes.depthwise(index), shapes.threads
+    panels = _panels(min(TILE_CHANNELS, -(-depthwise.in_channels // threads)))
     lines, columns = (
         max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
         for size, out, (before, _) in zip(
@@ -212,14 +245,17 @@ def _tiles_scratch(shapes: Shapes, index: int) -> Scratch:
             strict=True,
         )
     )
+    # Threads that project one tile do not wait for those that filter the next.
+    turns = 2 if threads > 1 else 1
+    pixels = elements(depthwise.out_size)
     return (
-        ("expanded", (panels, lines, columns, PANEL)),
-        ("filtered", (panels, elements(depthwise.out_size), PANEL)),
+        Array("filtered", (turns * threads * panels, pixels, PANEL), shared=True),
+        Array("expanded", (panels, lines, columns, PANEL)),
     )
 
 
 def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
-    """The scratch arrays of a schedule; their bytes are in its sum."""
+    """The scratch arrays of a schedule, shared ones first; their bytes are in its sum."""
     if schedule.kind == "rows":
         return _rows_scratch(shapes, schedule.blocks, schedule.strip)
     if schedule.kind == "tiles":

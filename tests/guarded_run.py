@@ -2,7 +2,7 @@
 
 Run as a script by test_plan.py, in a process of its own: an access out of bounds ends it.
 Each network runs with its arena against a page before and against one after; image, weights and
-logits end at a page. Prints a line a network.
+logits end at a page; in one part, and in three. Prints a line a network.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from native_network import SUPPORTED_ISAS, NativeNetwork, image
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.executors import native
+from mnv2_engine.plan import make_plan
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE
@@ -39,7 +40,7 @@ def guarded(size: int, at_end: bool = True, fill: int = 0xAA) -> Any:
     return (ctypes.c_char * size).from_address(start)
 
 
-def run_guarded(network: Architecture, isa: str) -> None:
+def run_guarded(network: Architecture, isa: str, threads: int) -> None:
     weights = make_weights(network)
     x = image(network)
     expected, _ = NativeNetwork(network, weights, isa)(x)
@@ -47,7 +48,7 @@ def run_guarded(network: Architecture, isa: str) -> None:
     ctypes.memmove(pixels, x.tobytes(), x.nbytes)
     for at_end in (True, False):
         native.private_memory = lambda size, at_end=at_end: guarded(size, at_end)  # type: ignore[assignment]
-        made = NativeNetwork(network, weights, isa)
+        made = NativeNetwork(network, weights, isa, make_plan(network, threads))
         packed = made.executor._weights
         copied = guarded(len(packed))
         ctypes.memmove(copied, bytes(made.executor._ffi.buffer(packed)), len(packed))
@@ -72,6 +73,7 @@ def matrix() -> list[Architecture]:
 if __name__ == "__main__":
     for network in matrix():
         for isa in SUPPORTED_ISAS:
-            run_guarded(network, isa)
+            for threads in (1, 3):
+                run_guarded(network, isa, threads)
             print(network.name, network.padding, isa, flush=True)
     sys.exit(0)

@@ -14,6 +14,10 @@ class Executor(Protocol):
     backend: str  # "c" or "numpy"
 
     @property
+    def threads(self) -> int:
+        """Threads that share the work of one image."""
+
+    @property
     def isa(self) -> str | None:
         """Name of the instruction set in use, or None where it is not the executor's choice."""
 

@@ -2,11 +2,11 @@
 
 The executor keeps one arena for the next call; concurrent calls get one each and give theirs
 back to the system when they end. An arena is private memory, so a forked child writes its own copy.
+One call at a time has the threads of the pool; those that overlap with it each do with their own.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..errors import InputError, MnvError, UnsupportedError
 from ..input_spec import InputSpec
 from ..modelfile import ModelFile
 from ..plan import Plan, Step
+from .memory import private_memory
+from .pool import Pool
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -37,10 +39,16 @@ class NativeExecutor:
         self._isa = self._choose_isa(isa or os.environ.get(ISA_VARIABLE) or None)
         self._network = plan.architecture
         self._arena_bytes = plan.arena_bytes
-        self._arenas: list[mmap.mmap] = []
+        self._arenas: list[Any] = []
         self._weights = self._ffi.from_buffer(model.buffer)
         self._kept: list[Any] = []  # what the plan structure points into
         self._plan = self._build(model, plan)
+        self._pool = Pool(self._ffi, self._lib, plan.threads)
+
+    @property
+    def threads(self) -> int:
+        """Threads that share the work of one image."""
+        return int(self._plan.threads)
 
     @property
     def isa(self) -> str:
@@ -66,6 +74,7 @@ class NativeExecutor:
             status = self._lib.mnv2_run(
                 self._isa,
                 self._plan,
+                self._pool.handle(),
                 self._weights,
                 memory,
                 pixels,
@@ -137,6 +146,7 @@ class NativeExecutor:
         self._kept += [blocks, steps]
         built.blocks, built.block_count = blocks, len(network.blocks)
         built.steps, built.step_count = steps, len(plan.steps)
+        built.threads = plan.threads
         built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
 
         stem, layer = built.stem, by_name["stem"]
@@ -184,6 +194,7 @@ class NativeExecutor:
         step.count = len(planned.blocks)
         step.first = planned.blocks.start
         step.strip = planned.strip
+        step.thread_bytes = planned.thread_bytes
         for buffer in planned.scratch:
             name, *of_block = reversed(buffer.name.split())
             setattr(blocks[int(of_block[0])] if of_block else step, name, buffer.offset)
@@ -207,13 +218,6 @@ def _built_isas(ffi: Any, lib: Any) -> dict[str, Any]:
     while isa := lib.mnv2_isa_at(len(built)):
         built[ffi.string(lib.mnv2_isa_name(isa)).decode()] = isa
     return built
-
-
-def private_memory(size: int) -> mmap.mmap:
-    """`size` bytes of zeroed memory from the system, page-aligned, copied on write after fork."""
-    if os.name == "nt":
-        return mmap.mmap(-1, size)
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _normalisation(spec: InputSpec) -> tuple[list[float], list[float]]:

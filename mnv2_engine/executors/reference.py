@@ -144,6 +144,7 @@ class ReferenceExecutor:
     """The oracle as a backend: a model file's weights, in float32, one image at a time."""
 
     backend = "numpy"
+    threads = 1  # but for those that NumPy's own matrix product may have
     isa: str | None = None  # NumPy's own choice
 
     def __init__(self, model: ModelFile) -> None:
