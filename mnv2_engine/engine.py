@@ -40,6 +40,7 @@ class Info(NamedTuple):
     """What an engine is and how it runs. `str()` is a table for people."""
 
     backend: str  # "c" or "numpy"
+    threads: int  # that share the work of one image
     isa: str | None  # instruction set of the C core: "avx512", "avx2" or "baseline"
     mapped: bool  # weights are used where the file is mapped; False: they were copied
     path: str
@@ -66,6 +67,7 @@ class Info(NamedTuple):
             ("weights", f"{kib(self.weight_bytes)} {self.dtype}, {self._storage()}"),
             ("arena", kib(self.arena_bytes)),
             ("backend", f"{self.backend} ({self.isa})" if self.isa else self.backend),
+            ("threads", str(self.threads)),
             *((key, value) for key, value in self.provenance.items()),
         ]
         return "\n".join(f"{key:<14}{value}" for key, value in rows)
@@ -81,26 +83,32 @@ class Engine:
     each for as long as they overlap.
     """
 
-    def __init__(self, model: ModelFile, backend: str = "auto") -> None:
+    def __init__(self, model: ModelFile, threads: int | str = 1, backend: str = "auto") -> None:
         """An engine for an open model file; see `load`."""
-        if backend not in BACKENDS:
-            raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
-        self._plan = make_plan(model.architecture)
+        count = _checked(threads, backend)
+        self._plan = make_plan(model.architecture, count)
         self._model: ModelFile | None = model
         self._executor: Executor | None = _executor(model, self._plan, backend)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], backend: str = "auto") -> Engine:
+    def load(
+        cls, path: str | os.PathLike[str], threads: int | str = 1, backend: str = "auto"
+    ) -> Engine:
         """Loads a model file that `mnv2 convert` wrote.
+
+        `threads` share the work of one image: 1 to 64, or ``auto``, the CPUs that this process
+        may use (its affinity mask, cut by its cgroup's quota). The answers are the same, to the
+        bit, for any number; the arena grows, as each thread has scratch of its own. They start
+        with the first call, sleep between calls, and a forked process starts its own. While
+        several calls overlap, one has the threads and each of the others does with its own.
 
         `backend` is ``c`` (the fused kernels), ``numpy`` (the slow reference, which needs as much
         memory as an unfused run) or ``auto``: c, or numpy with a warning where the C core cannot
         be imported. Raises ModelFileError for a file that is not a sound model file,
         UnsupportedError for one that this version cannot run, InputError for a bad argument.
         """
-        if backend not in BACKENDS:
-            raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
-        return cls(open_model(path), backend)
+        _checked(threads, backend)
+        return cls(open_model(path), threads, backend)
 
     @overload
     def predict(
@@ -192,6 +200,7 @@ class Engine:
         executor, model = self._open()
         return Info(
             executor.backend,
+            executor.threads,
             executor.isa,
             model.mapped,
             model.path,
@@ -225,6 +234,22 @@ class Engine:
         if executor is None or model is None:
             raise InputError("this engine is closed; load the model file again")
         return executor, model
+
+
+def _checked(threads: int | str, backend: str) -> int:
+    """The number of threads; InputError for one that cannot be, or an unknown backend."""
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+    if threads == 1 and threads is not True:  # the common case imports nothing for it
+        return 1
+    from .cpus import thread_count
+
+    count = thread_count(threads)
+    if count > 1 and backend == "numpy":
+        if threads == "auto":
+            return 1
+        raise InputError(f"threads {threads}: the numpy backend has none of its own; use 1")
+    return count
 
 
 def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:

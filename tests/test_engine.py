@@ -248,6 +248,7 @@ def test_loading_what_is_not_a_model(tmp_path):
 def test_info_tells_what_runs(model_path):
     info = Engine.load(model_path).info
     assert info.backend == "c"
+    assert info.threads == 1
     assert info.isa in ("avx512", "avx2", "baseline")
     assert info.mapped
     assert info.architecture == NETWORK

@@ -95,11 +95,12 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from ..cpus import thread_count
     from ..modelfile import open_model
     from ..plan import make_plan
 
     with open_model(args.model) as model:
-        plan = make_plan(model.architecture)
+        plan = make_plan(model.architecture, thread_count(args.threads))
     say(as_json(plan) if args.json else str(plan))
     return 0
 

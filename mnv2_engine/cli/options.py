@@ -124,6 +124,7 @@ def _add_classify(commands: Any) -> None:
         default="auto",
         help="c: the fused kernels; numpy: the slow reference; auto (default): c where possible",
     )
+    _add_threads(classify, "that share the work of each image")
     _add_json(classify, "one line of JSON for each image")
 
 
@@ -148,6 +149,7 @@ def _add_plan(commands: Any) -> None:
         "example:\n  mnv2 plan mnv2.npz\n",
     )
     plan.add_argument("model", metavar="M.npz", help="a model file")
+    _add_threads(plan, "that the work is planned for")
     _add_json(plan, "one JSON object")
 
 
@@ -163,6 +165,20 @@ def _add(commands: Any, name: str, summary: str, details: str, epilog: str) -> A
 
 def _add_json(command: Any, what: str) -> None:
     command.add_argument("--json", action="store_true", help=f"answer with {what}")
+
+
+def _add_threads(command: Any, what: str) -> None:
+    command.add_argument(
+        "--threads",
+        metavar="N|auto",
+        type=_threads,
+        default=1,
+        help=f"threads {what}; auto: as many as this process has CPUs (default: 1)",
+    )
+
+
+def _threads(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def _positive(text: str) -> int:
