@@ -2,86 +2,144 @@
  *
  *   y[q][c] = relu6(bias[c] + sum over ky, kx of x[ky][q * stride + kx][c] * w[ky][kx][c])
  *
- * gather    a whole output row at once, from the k input rows under it.
+ * gather    a whole map, from the k input rows under each output row.
  * scatter   one input row into the sums of the output rows under which it lies; the sums begin
  *           at the bias or where the rows before left them, and the complete one is clipped.
  *
  * Both add the same terms in the same order. x rows are [column][16], padding included. Register
  * tile: Q output pixels of one vector (of R output rows, when scattering); each input pixel is
- * loaded once and used by every output that it reaches. Bound by FMA for k = 5, by loads, stores
- * and FMA alike for k = 3. */
+ * loaded once and used by every output that it reaches, and the weights stay in registers from
+ * tile to tile as far as there are enough. Bound by FMA. */
 #ifndef MNV2_DEPTHWISE_H
 #define MNV2_DEPTHWISE_H
 
 #include "mnv2.h"
 #include "simd.h"
+#include "tiling.h"
 
-enum { GATHER_PIXELS = 8, SCATTER_PIXELS = SCATTER_ROWS > 1 ? 14 : 8, FUSED_PIXELS = 7 };
+enum { DEPTHWISE_PIXELS = 8, FUSED_PIXELS = 7, MOST_TAPS = MNV2_MAX_KERNEL * MNV2_MAX_KERNEL };
+
+/* Adds Q pixels' taps of one input row. */
+static ALWAYS_INLINE void add_taps(const int Q, const int K, const int S, const float *x,
+                                   const vf *weight, vf *acc) {
+    UNROLL for (int i = 0; i < (Q - 1) * S + K; i++) {
+        const vf value = vf_load(x + i * PANEL);
+        UNROLL for (int kx = 0; kx < K; kx++)
+            if (i >= kx && (i - kx) % S == 0 && (i - kx) / S < Q)
+                acc[(i - kx) / S] = vf_fma(value, weight[kx], acc[(i - kx) / S]);
+    }
+}
 
 typedef struct {
-    const float *x[MNV2_MAX_KERNEL]; /* the k rows under the output, top first */
-    const float *w;                  /* [k][k][16] */
-    const float *bias;               /* [16] */
-} gather_input;
+    const float *x; /* [lines][columns][16] */
+    ptrdiff_t line; /* floats from one line to the next */
+    const float *w; /* [k][k][16] */
+    const float *bias;
+    float *y; /* [rows][pixels][16] */
+    int rows, pixels;
+} gather_map;
 
-static ALWAYS_INLINE void gather_tile(const int Q, const int K, const int S,
-                                      const gather_input *in, float *y, int pixel) {
+/* Pixels [pixel, pixel + tiles * Q) of every output row. */
+static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, const gather_map *map,
+                                       int pixel, int tiles) {
+    const int held = K == 3 && HOLDS_3X3; /* in registers, all taps of it */
     for (int lane = 0; lane < PANEL; lane += LANES) {
-        vf acc[GATHER_PIXELS];
-        const vf bias = vf_load(in->bias + lane);
-        UNROLL for (int q = 0; q < Q; q++) acc[q] = bias;
-        for (int ky = 0; ky < K; ky++) {
-            const float *x = in->x[ky] + (ptrdiff_t)pixel * S * PANEL + lane;
-            const float *w = in->w + ky * K * PANEL + lane;
-            vf weight[MNV2_MAX_KERNEL];
-            UNROLL for (int kx = 0; kx < K; kx++) weight[kx] = vf_load(w + kx * PANEL);
-            UNROLL for (int i = 0; i < (Q - 1) * S + K; i++) {
-                const vf value = vf_load(x + i * PANEL);
-                UNROLL for (int kx = 0; kx < K; kx++)
-                    if (i >= kx && (i - kx) % S == 0 && (i - kx) / S < Q)
-                        acc[(i - kx) / S] = vf_fma(value, weight[kx], acc[(i - kx) / S]);
+        const vf bias = vf_load(map->bias + lane);
+        vf weight[MOST_TAPS];
+        if (held) UNROLL for (int i = 0; i < K * K; i++)
+            weight[i] = vf_load(map->w + i * PANEL + lane);
+        for (int r = 0; r < map->rows; r++) {
+            const float *x = map->x + r * S * map->line + (ptrdiff_t)pixel * S * PANEL + lane;
+            float *y = map->y + ((ptrdiff_t)r * map->pixels + pixel) * PANEL + lane;
+            for (int t = 0; t < tiles; t++, x += Q * S * PANEL, y += Q * PANEL) {
+                vf acc[DEPTHWISE_PIXELS];
+                UNROLL for (int q = 0; q < Q; q++) acc[q] = bias;
+                if (held) {
+                    UNROLL for (int ky = 0; ky < K; ky++)
+                        add_taps(Q, K, S, x + ky * map->line, weight + ky * K, acc);
+                } else {
+                    for (int ky = 0; ky < K; ky++) {
+                        UNROLL for (int kx = 0; kx < K; kx++)
+                            weight[kx] = vf_load(map->w + (ky * K + kx) * PANEL + lane);
+                        add_taps(Q, K, S, x + ky * map->line, weight, acc);
+                    }
+                }
+                const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
+                UNROLL for (int q = 0; q < Q; q++)
+                    vf_store(y + q * PANEL, vf_clamp(acc[q], zero, six));
             }
         }
-        const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
-        UNROLL for (int q = 0; q < Q; q++)
-            vf_store(y + (pixel + q) * PANEL + lane, vf_clamp(acc[q], zero, six));
     }
 }
 
 /* One output row under which the input row lies. */
 typedef struct {
-    const float *w;       /* [k][16]: the kernel row that meets the input row */
-    const float *start;   /* [pixels][16], or the bias: */
-    ptrdiff_t start_step; /* floats between the sums of two pixels: PANEL, or 0 */
-    float *y;             /* [pixels][16]; may be `start` */
+    const float *w;    /* [k][16]: the kernel row that meets the input row */
+    const float *bias; /* [16]: where the sums begin; or NULL: at `sums` */
+    const float *sums; /* [pixels][16] */
+    float *y;          /* [pixels][16]; may be `sums` */
 } scatter_row;
 
-/* R neighbouring output rows, the first of which may be complete. The input pixels stay in
- * registers while one output row after the other takes them. */
-static ALWAYS_INLINE void scatter_tile(const int Q, const int R, const int K, const int S,
-                                       const float *x, const scatter_row *rows, int finish,
-                                       int pixel) {
-    enum { MOST = (FUSED_PIXELS - 1) * 2 + MNV2_MAX_KERNEL };
+/* R neighbouring output rows, of which the first is complete and the last begins: what a row
+ * inside the map meets at k = 3. The input pixels stay in registers while one output row after
+ * the other takes them. */
+static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, const int S,
+                                        const float *x, const scatter_row *rows, int pixel,
+                                        int tiles) {
+    enum { MOST = (FUSED_PIXELS - 1) * 2 + 3, MOST_ROWS = 3 };
     for (int lane = 0; lane < PANEL; lane += LANES) {
+        vf weight[MOST_ROWS][MNV2_MAX_KERNEL];
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int kx = 0; kx < K; kx++)
+            weight[r][kx] = vf_load(rows[r].w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
-        vf value[MOST];
-        if (R > 1) UNROLL for (int i = 0; i < (Q - 1) * S + K; i++)
-            value[i] = vf_load(from + i * PANEL);
+        const ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
+        const float *sums[MOST_ROWS];
+        float *y[MOST_ROWS];
         UNROLL for (int r = 0; r < R; r++) {
-            const float *start = rows[r].start + pixel * rows[r].start_step + lane;
-            float *y = rows[r].y + pixel * PANEL + lane;
-            vf acc[SCATTER_PIXELS], weight[MNV2_MAX_KERNEL];
-            UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_load(start + q * rows[r].start_step);
-            UNROLL for (int kx = 0; kx < K; kx++)
-                weight[kx] = vf_load(rows[r].w + kx * PANEL + lane);
-            UNROLL for (int i = 0; i < (Q - 1) * S + K; i++) {
-                const vf at = R > 1 ? value[i] : vf_load(from + i * PANEL);
-                UNROLL for (int kx = 0; kx < K; kx++)
-                    if (i >= kx && (i - kx) % S == 0 && (i - kx) / S < Q)
-                        acc[(i - kx) / S] = vf_fma(at, weight[kx], acc[(i - kx) / S]);
+            y[r] = rows[r].y + at;
+            sums[r] = r == 0 ? rows[r].sums + at : y[r];
+        }
+        const float *bias = rows[R - 1].bias + lane;
+        for (int t = 0; t < tiles; t++, from += Q * S * PANEL) {
+            vf value[MOST];
+            UNROLL for (int i = 0; i < (Q - 1) * S + K; i++) value[i] = vf_load(from + i * PANEL);
+            UNROLL for (int r = 0; r < R; r++) {
+                vf acc[FUSED_PIXELS];
+                UNROLL for (int q = 0; q < Q; q++)
+                    acc[q] = vf_load(r == R - 1 ? bias : sums[r] + q * PANEL);
+                UNROLL for (int kx = 0; kx < K; kx++) UNROLL for (int q = 0; q < Q; q++)
+                    acc[q] = vf_fma(value[q * S + kx], weight[r][kx], acc[q]);
+                if (r == 0) {
+                    const vf zero = vf_late(0.0f), six = vf_late(6.0f);
+                    UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_clamp(acc[q], zero, six);
+                }
+                UNROLL for (int q = 0; q < Q; q++) vf_store(y[r] + q * PANEL, acc[q]);
+                y[r] += Q * PANEL;
+                sums[r] += Q * PANEL;
             }
-            if (r == 0 && finish) {
-                const vf zero = vf_late(0.0f), six = vf_late(6.0f);
+        }
+    }
+}
+
+/* Any one output row. */
+static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, const float *x,
+                                      const scatter_row *row, int finish, int pixel, int tiles) {
+    for (int lane = 0; lane < PANEL; lane += LANES) {
+        vf weight[MNV2_MAX_KERNEL];
+        UNROLL for (int kx = 0; kx < K; kx++) weight[kx] = vf_load(row->w + kx * PANEL + lane);
+        const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
+        const float *sums = row->sums + (ptrdiff_t)pixel * PANEL + lane;
+        float *y = row->y + (ptrdiff_t)pixel * PANEL + lane;
+        for (int t = 0; t < tiles; t++, from += Q * S * PANEL, sums += Q * PANEL, y += Q * PANEL) {
+            vf acc[DEPTHWISE_PIXELS];
+            if (row->bias) {
+                UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_load(row->bias + lane);
+            } else {
+                UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_load(sums + q * PANEL);
+            }
+            add_taps(Q, K, S, from, weight, acc);
+            if (finish) {
+                const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
                 UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_clamp(acc[q], zero, six);
             }
             UNROLL for (int q = 0; q < Q; q++) vf_store(y + q * PANEL, acc[q]);
@@ -89,107 +147,92 @@ static ALWAYS_INLINE void scatter_tile(const int Q, const int R, const int K, co
     }
 }
 
-#define GATHER_CASE(Q)                      \
-    case Q:                                 \
-        gather_tile(Q, K, S, in, y, pixel); \
+/* CALL(Q) for the tiles of size Q, of the longer and then of the shorter ones. */
+#define DEPTHWISE_CASE(Q)                 \
+    case Q:                               \
+        CALL(Q, pixel, tiles);            \
         break;
 
-#define SCATTER_CASE(Q)                                    \
-    case Q:                                                \
-        scatter_tile(Q, R, K, S, x, rows, finish, pixel); \
-        break;
-
-static ALWAYS_INLINE void gather_pixels(const int K, const int S, const gather_input *in, float *y,
-                                        int pixels) {
-    const int tiles = (pixels + GATHER_PIXELS - 1) / GATHER_PIXELS;
-    for (int tile = 0, pixel = 0; tile < tiles; tile++) {
-        const int size = (pixels - pixel + tiles - tile - 1) / (tiles - tile);
-        switch (size) {
-            GATHER_CASE(1)
-            GATHER_CASE(2)
-            GATHER_CASE(3)
-            GATHER_CASE(4)
-            GATHER_CASE(5)
-            GATHER_CASE(6)
-            GATHER_CASE(7)
-            GATHER_CASE(8)
-        }
-        pixel += size;
+#define FOR_EACH_TILE_SIZE(pixels, most)                                                     \
+    const tiling cut = tiling_of(pixels, most);                                               \
+    for (int longer = cut.longer > 0, pixel = 0; longer >= 0; longer--) {                    \
+        const int tiles = longer ? cut.longer : cut.tiles - cut.longer;                      \
+        switch (cut.size + longer) {                                                         \
+            DEPTHWISE_CASE(1)                                                                \
+            DEPTHWISE_CASE(2)                                                                \
+            DEPTHWISE_CASE(3)                                                                \
+            DEPTHWISE_CASE(4)                                                                \
+            DEPTHWISE_CASE(5)                                                                \
+            DEPTHWISE_CASE(6)                                                                \
+            DEPTHWISE_CASE(7)                                                                \
+            DEPTHWISE_CASE(8)                                                                \
+        }                                                                                    \
+        pixel += tiles * (cut.size + longer);                                                \
     }
-}
 
-/* y: [pixels][16]. */
-static void gather(int kernel, int stride, const gather_input *in, float *y, int pixels) {
+#define CALL(Q, pixel, tiles) gather_tiles(Q, K, S, map, pixel, tiles)
+static ALWAYS_INLINE void gather_pixels(const int K, const int S, const gather_map *map) {
+    FOR_EACH_TILE_SIZE(map->pixels, DEPTHWISE_PIXELS)
+}
+#undef CALL
+
+static void gather(int kernel, int stride, const gather_map *map) {
     if (kernel == 3 && stride == 1)
-        gather_pixels(3, 1, in, y, pixels);
+        gather_pixels(3, 1, map);
     else if (kernel == 3)
-        gather_pixels(3, 2, in, y, pixels);
+        gather_pixels(3, 2, map);
     else if (stride == 1)
-        gather_pixels(5, 1, in, y, pixels);
+        gather_pixels(5, 1, map);
     else
-        gather_pixels(5, 2, in, y, pixels);
+        gather_pixels(5, 2, map);
 }
 
-static ALWAYS_INLINE void scatter_pixels(const int R, const int K, const int S, const float *x,
-                                         const scatter_row *rows, int finish, int pixels) {
-    const int most = R > 1 ? FUSED_PIXELS : SCATTER_PIXELS;
-    const int tiles = (pixels + most - 1) / most;
-    for (int tile = 0, pixel = 0; tile < tiles; tile++) {
-        const int size = (pixels - pixel + tiles - tile - 1) / (tiles - tile);
-        switch (size) {
-            SCATTER_CASE(1)
-            SCATTER_CASE(2)
-            SCATTER_CASE(3)
-            SCATTER_CASE(4)
-            SCATTER_CASE(5)
-            SCATTER_CASE(6)
-            SCATTER_CASE(7)
-        }
-        if (R == 1) switch (size) {
-            SCATTER_CASE(8)
-#if SCATTER_ROWS > 1
-            SCATTER_CASE(9)
-            SCATTER_CASE(10)
-            SCATTER_CASE(11)
-            SCATTER_CASE(12)
-            SCATTER_CASE(13)
-            SCATTER_CASE(14)
-#endif
-        }
-        pixel += size;
-    }
+#define CALL(Q, pixel, tiles) scatter_one(Q, K, S, x, row, finish, pixel, tiles)
+static ALWAYS_INLINE void scatter_row_pixels(const int K, const int S, const float *x,
+                                             const scatter_row *row, int finish, int pixels) {
+    FOR_EACH_TILE_SIZE(pixels, DEPTHWISE_PIXELS)
 }
+#undef CALL
+
+#define CALL(Q, pixel, tiles) \
+    if (Q <= FUSED_PIXELS) scatter_fused(Q <= FUSED_PIXELS ? Q : 1, R, 3, S, x, rows, pixel, tiles)
+static ALWAYS_INLINE void scatter_fused_pixels(const int R, const int S, const float *x,
+                                               const scatter_row *rows, int pixels) {
+    FOR_EACH_TILE_SIZE(pixels, FUSED_PIXELS)
+}
+#undef CALL
 
 /* `count` output rows, ascending; `finish`: the first of them is complete. */
 static void scatter(int kernel, int stride, const float *x, const scatter_row *rows, int count,
                     int finish, int pixels) {
-#if SCATTER_ROWS > 1 /* enough registers to take all rows of a 3x3 kernel at once */
-    if (kernel == 3 && count == 3) {
-        scatter_pixels(3, 3, 1, x, rows, finish, pixels);
+    /* With enough registers, all rows of a 3x3 kernel at once. */
+    if (HOLDS_3X3 && kernel == 3 && count == 4 - stride && finish && !rows[0].bias &&
+        rows[count - 1].bias && (count == 2 || !rows[1].bias)) {
+        if (stride == 1)
+            scatter_fused_pixels(3, 1, x, rows, pixels);
+        else
+            scatter_fused_pixels(2, 2, x, rows, pixels);
         return;
     }
-    if (kernel == 3 && stride == 2 && count == 2) {
-        scatter_pixels(2, 3, 2, x, rows, finish, pixels);
-        return;
-    }
-#endif
     for (int r = 0; r < count; r++, finish = 0) {
         if (kernel == 3 && stride == 1)
-            scatter_pixels(1, 3, 1, x, rows + r, finish, pixels);
+            scatter_row_pixels(3, 1, x, rows + r, finish, pixels);
         else if (kernel == 3)
-            scatter_pixels(1, 3, 2, x, rows + r, finish, pixels);
+            scatter_row_pixels(3, 2, x, rows + r, finish, pixels);
         else if (stride == 1)
-            scatter_pixels(1, 5, 1, x, rows + r, finish, pixels);
+            scatter_row_pixels(5, 1, x, rows + r, finish, pixels);
         else
-            scatter_pixels(1, 5, 2, x, rows + r, finish, pixels);
+            scatter_row_pixels(5, 2, x, rows + r, finish, pixels);
     }
 }
 
 /* An output row that ends below the map: no taps, only the clip. */
 static void finish_row(const scatter_row *row, int pixels) {
     const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
-    for (int i = 0; i < pixels * PANEL; i += LANES)
-        vf_store(row->y + i, vf_clamp(vf_load(row->start + i), zero, six));
+    for (int i = 0; i < pixels * PANEL; i += LANES) {
+        const vf sums = vf_load(row->bias ? row->bias + i % PANEL : row->sums + i);
+        vf_store(row->y + i, vf_clamp(sums, zero, six));
+    }
 }
 
 #endif

@@ -17,6 +17,7 @@
 #define MNV2_POINTWISE_H
 
 #include "simd.h"
+#include "tiling.h"
 
 typedef struct {
     const float *x;
@@ -194,46 +195,52 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
     }
 }
 
-#define POINTWISE_CASE(P)                                           \
-    case P:                                                         \
-        if (HALF)                                                   \
-            pointwise_half_tile(P, N, in, out, pixel, panel);       \
-        else                                                        \
-            pointwise_tile(P, N, finish, in, out, pixel, panel);    \
+#define POINTWISE_CASE(P)                                                                   \
+    case P:                                                                                 \
+        for (int t = 0; t < tiles; t++, pixel += P) {                                       \
+            if (HALF)                                                                       \
+                pointwise_half_tile(P, N, in, out, pixel, panel);                           \
+            else                                                                            \
+                pointwise_tile(P, N, finish, in, out, pixel, panel);                        \
+        }                                                                                   \
         break;
 
-/* One tile of `pixels` <= TILE_PIXELS pixels and N whole panels, and the HALF behind them. */
-static ALWAYS_INLINE void pointwise_pixels(const int N, const int HALF,
-                                           const pointwise_finish finish, int pixels,
+/* All pixels of N whole panels, and of the HALF behind them. */
+static ALWAYS_INLINE void pointwise_panels(const int N, const int HALF,
+                                           const pointwise_finish finish, const tiling *cut,
                                            const pointwise_input *in, const pointwise_output *out,
-                                           int pixel, int panel) {
-    switch (pixels) {
-        POINTWISE_CASE(1)
-        POINTWISE_CASE(2)
+                                           int panel) {
+    int pixel = 0;
+    for (int longer = cut->longer > 0; longer >= 0; longer--) {
+        const int tiles = longer ? cut->longer : cut->tiles - cut->longer;
+        switch (cut->size + longer) {
+            POINTWISE_CASE(1)
+            POINTWISE_CASE(2)
 #if TILE_PIXELS >= 6
-        POINTWISE_CASE(3)
-        POINTWISE_CASE(4)
-        POINTWISE_CASE(5)
-        POINTWISE_CASE(6)
+            POINTWISE_CASE(3)
+            POINTWISE_CASE(4)
+            POINTWISE_CASE(5)
+            POINTWISE_CASE(6)
 #endif
 #if TILE_PIXELS >= 14
-        POINTWISE_CASE(7)
-        POINTWISE_CASE(8)
-        POINTWISE_CASE(9)
-        POINTWISE_CASE(10)
-        POINTWISE_CASE(11)
-        POINTWISE_CASE(12)
-        POINTWISE_CASE(13)
-        POINTWISE_CASE(14)
+            POINTWISE_CASE(7)
+            POINTWISE_CASE(8)
+            POINTWISE_CASE(9)
+            POINTWISE_CASE(10)
+            POINTWISE_CASE(11)
+            POINTWISE_CASE(12)
+            POINTWISE_CASE(13)
+            POINTWISE_CASE(14)
 #endif
+        }
     }
 }
 
 /* All `pixels` x `panels` outputs. Panels are the outer loop: a pair of weight panels stays in
- * L1 while the pixels pass. Pixels are split evenly: 49 as 13 + 12 + 12 + 12. */
+ * L1 while the pixels pass. */
 static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, int panels,
                                     const pointwise_input *in, const pointwise_output *out) {
-    const int tiles = (pixels + TILE_PIXELS - 1) / TILE_PIXELS;
+    const tiling cut = tiling_of(pixels, TILE_PIXELS);
     const int rest = finish == LINEAR_TO_CHANNELS ? out->channels % PANEL : 0;
     const int half_last = rest > 0 && rest <= PANEL / 2;
     const int before_half = HALF_PIXELS > 1 ? 1 : 0; /* one whole panel fits beside the half */
@@ -241,18 +248,14 @@ static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, i
         const int left = panels - panel;
         const int is_half = half_last && left <= 1 + before_half;
         const int count = is_half ? left : least(TILE_PANELS, left - (half_last ? 1 : 0));
-        for (int tile = 0, pixel = 0; tile < tiles; tile++) {
-            const int size = (pixels - pixel + tiles - tile - 1) / (tiles - tile);
-            if (is_half && count == 1)
-                pointwise_pixels(0, 1, finish, size, in, out, pixel, panel);
-            else if (is_half)
-                pointwise_pixels(before_half, 1, finish, size, in, out, pixel, panel);
-            else if (TILE_PANELS == 1 || count == 1)
-                pointwise_pixels(1, 0, finish, size, in, out, pixel, panel);
-            else
-                pointwise_pixels(TILE_PANELS, 0, finish, size, in, out, pixel, panel);
-            pixel += size;
-        }
+        if (is_half && count == 1)
+            pointwise_panels(0, 1, finish, &cut, in, out, panel);
+        else if (is_half)
+            pointwise_panels(before_half, 1, finish, &cut, in, out, panel);
+        else if (TILE_PANELS == 1 || count == 1)
+            pointwise_panels(1, 0, finish, &cut, in, out, panel);
+        else
+            pointwise_panels(TILE_PANELS, 0, finish, &cut, in, out, panel);
         panel += count;
     }
 }

@@ -163,14 +163,10 @@ static void scatter_strip(const row_stream *stream, const input_row *row, const 
         const output_row *out = &row->out[i];
         rows[i] = (scatter_row){
             .w = out->w + panel * k * k * PANEL,
-            .start = out->sums + column,
-            .start_step = PANEL,
+            .bias = out->begins ? depthwise_bias(stream->context, block, panel) : NULL,
+            .sums = out->sums + column,
             .y = out->sums + column,
         };
-        if (out->begins) {
-            rows[i].start = depthwise_bias(stream->context, block, panel);
-            rows[i].start_step = 0;
-        }
     }
     if (finish)
         rows[0].y = own(stream, stream->step->filtered) +

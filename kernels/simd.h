@@ -9,8 +9,8 @@
  *   TILE_PANELS            output panels of that tile (1 or 2); TILE_PIXELS * TILE_PANELS *
  *                          VECTORS accumulators must fit the register file with room for
  *                          TILE_PANELS * VECTORS weights and a broadcast activation
- *   SCATTER_ROWS           output rows of a 3x3 depthwise tile of 7 pixels that fit beside their
- *                          weights: 3, or 1 where registers are few
+ *   HOLDS_3X3              1 where the registers hold the nine weights of a 3x3 depthwise kernel
+ *                          beside a tile of 7 pixels
  *   vf                     a vector of LANES floats
  *   vf_load, vf_store      unaligned; no lane beyond LANES is touched
  *   vf_load_part, vf_store_part   only the first n lanes, 0 <= n <= LANES; the others read as 0

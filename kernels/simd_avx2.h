@@ -6,7 +6,7 @@
 #define VECTORS 2
 #define TILE_PIXELS 6
 #define TILE_PANELS 1
-#define SCATTER_ROWS 1
+#define HOLDS_3X3 0
 
 typedef __m256 vf;
 

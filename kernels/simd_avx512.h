@@ -8,7 +8,7 @@
 #define VECTORS 1
 #define TILE_PIXELS 14
 #define TILE_PANELS 2
-#define SCATTER_ROWS 3
+#define HOLDS_3X3 1
 
 typedef __m512 vf;
 

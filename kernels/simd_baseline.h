@@ -9,7 +9,7 @@
 #define VECTORS 4
 #define TILE_PIXELS 2
 #define TILE_PANELS 1
-#define SCATTER_ROWS 1
+#define HOLDS_3X3 0
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));

@@ -34,16 +34,19 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
                x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
                expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL,
                panel_step);
-    for (int panel = 0; panel < panels_of(count); panel++, expanded += panel_step)
-        for (int r = 0; r < block->out_height; r++, y += block->out_width * PANEL) {
-            gather_input in = {
-                .w = depthwise_weight(context, block, first / PANEL + panel, 0),
-                .bias = depthwise_bias(context, block, first / PANEL + panel),
-            };
-            for (int ky = 0; ky < block->kernel; ky++)
-                in.x[ky] = expanded + (r * block->stride + ky) * line_floats;
-            gather(block->kernel, block->stride, &in, y, block->out_width);
-        }
+    const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
+    for (int panel = 0; panel < panels_of(count); panel++) {
+        const gather_map map = {
+            .x = expanded + panel * panel_step,
+            .line = line_floats,
+            .w = depthwise_weight(context, block, first / PANEL + panel, 0),
+            .bias = depthwise_bias(context, block, first / PANEL + panel),
+            .y = y + panel * filtered_step,
+            .rows = block->out_height,
+            .pixels = block->out_width,
+        };
+        gather(block->kernel, block->stride, &map);
+    }
 }
 
 /* Adds hidden channels [first, first + count), filtered at x, to a part's output pixels. */
