@@ -55,7 +55,7 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A network's whole schedule. `str()` is a table for people."""
+    """A network's whole schedule. `str()` is a table and a drawing for people."""
 
     architecture: Architecture
     steps: tuple[Step, ...]
@@ -84,7 +84,7 @@ def make_plan(network: Architecture) -> Plan:
     choices = [schedules_from(shapes, index) for index in range(count)]
     choices.append([head_schedule(shapes)])
     choices.append([classifier_schedule(shapes)])
-    least = _least_arena(choices)
+    least = least_arena(choices)
     chosen = _fastest(choices, least + int(least * ROOM))
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
@@ -113,7 +113,7 @@ def _moves(schedule: Schedule, high: bool) -> list[bool]:
     return [high] if not high or schedule.input_bytes == schedule.output_bytes else []
 
 
-def _least_arena(choices: list[list[Schedule]]) -> int:
+def least_arena(choices: list[list[Schedule]]) -> int:
     """The least peak over every sequence of schedules: (choice, end of the tensor) -> peak."""
     reached: dict[tuple[int, bool], int] = {(0, False): 0}
     for at, schedules in enumerate(choices):
