@@ -9,7 +9,7 @@ from conftest import networks
 from hypothesis import given, settings
 
 from mnv2_engine import architecture
-from mnv2_engine.architecture import mobilenet_v2
+from mnv2_engine.architecture import layers, mobilenet_v2
 from mnv2_engine.cli.output import as_json
 from mnv2_engine.plan import ROOM, make_plan
 from mnv2_engine.plan_figures import (
@@ -38,8 +38,8 @@ def test_per_block_is_the_least_plan_that_does_not_stream(network):
         alone = make_plan(network)
     assert [len(step.blocks) for step in alone.steps[:-2]] == [1] * len(network.blocks)
     assert without.arena_bytes == alone.arena_bytes
-    # Of two planned ways, the work is the same.
-    assert sum(multiply_adds(alone)) == sum(multiply_adds(plan))
+    first = [each for each in layers(network) if each.name.split(".")[0] in ("stem", "block0")]
+    assert multiply_adds(alone)[0] == sum(each.multiply_adds for each in first)
     # Streaming is a choice of the planner's, so it never needs more, but for the room it may take.
     assert plan.arena_bytes <= int(without.arena_bytes * (1 + ROOM))
 
