@@ -30,10 +30,10 @@ from .svg import LABEL, element, label, line, rect, text, text_width, titled
 if TYPE_CHECKING:
     from .plan import Plan, Step
 
-WIDTH, HEIGHT = 900, 640
+WIDTH, HEIGHT = 900, 660
 LEFT, RIGHT = 58, 886  # of both panels
 NEEDS_TOP, NEEDS_BOTTOM = 68, 186
-ARENA_TOP, ARENA_BOTTOM = 244, 552
+ARENA_TOP, ARENA_BOTTOM = 244, 572
 NARROWEST = 32  # pixels of a step; half its equal share where there are too many of them
 
 COLOURS = {TENSOR: "tensor", SUMS: "sums", RING: "ring", STRIP: "strip"}  # classes of STYLE

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 
 LABEL = 10  # font size of the class "label"
-LETTER = 0.62  # width of a letter in font sizes, that of a wide sans serif
+# Widths in font sizes, those of a wide sans serif: of a letter or figure, and of the widest here.
+LETTER, WIDE_LETTER, WIDE = 0.62, 0.84, "×→mw"
 
 
 def element(tag: str, content: str = "", **attributes: object) -> str:
@@ -60,8 +61,9 @@ def label(labels: list[list[str]], x: float, y: float, width: float, height: flo
 
 
 def text_width(words: str, size: float) -> float:
-    """An upper bound of the pixels that words take; no font is at hand to measure them with."""
-    return len(words) * LETTER * size
+    """About the pixels that words take at most; no font is at hand to measure them with."""
+    wide = sum(letter in WIDE for letter in words)
+    return (wide * WIDE_LETTER + (len(words) - wide) * LETTER) * size
 
 
 def _plain(value: object) -> str:
