@@ -191,7 +191,7 @@ class Engine:
         return np.array(found, np.float32).reshape(-1, network.head_channels)
 
     def memory_plan(self) -> Plan:
-        """What a prediction needs, step by step, in bytes; `str()` of it is a table."""
+        """What a prediction needs, step by step, in bytes; `str()` of it is for people."""
         return self._plan
 
     @property

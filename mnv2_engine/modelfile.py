@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .architecture import Architecture
-from .errors import InputError, MnvError, ModelFileError, UnsupportedError
+from .errors import InputError, ModelFileError, UnsupportedError
 from .input_spec import InputSpec
 from .meta import DTYPE, META_LIMIT, Meta, decode, encode
 from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
@@ -181,35 +181,19 @@ def write_model(
 ) -> None:
     """Write canonical `weights` of `network` as a model file, whole or not at all.
 
-    The file appears under its name by one rename, after it was flushed to disk; upon any error an
-    older file of that name stays as it was and nothing is left beside it. Equal arguments make
-    equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
+    Upon any error an older file of that name stays as it was (see `write_whole`). Equal arguments
+    make equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
     InputError for other arguments, and MnvError if the file cannot be written.
     """
+    from .whole_file import write_whole  # only writers pay for it
+
     name = _path_text(path)
     meta = encode(network, input_spec, labels, provenance)
     packed = pack(network, weights)
     members: list[tuple[str, str, tuple[int, ...], Any]] = [(META, "|u1", (len(meta),), meta)]
     members += [(key, "<f4", array.shape, array.astype("<f4")) for key, array in packed.items()]
-    if os.path.exists(name) and not os.path.isfile(name):
-        raise InputError(f"{name}: cannot be replaced by a model file, it is no regular file")
-    folder, base = os.path.split(name)
-    temporary = os.path.join(folder, f".{base[:100]}.{os.urandom(6).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write_npz(file, members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, name)
-    except BaseException as error:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        if isinstance(error, (OSError, ValueError)) and not isinstance(error, MnvError):
-            raise MnvError(
-                f"{name}: cannot be written: {error}; choose a folder that is writable and has "
-                f"{sum(array.nbytes for array in packed.values()) + len(meta)} bytes to spare"
-            ) from error
-        raise
+    size = sum(array.nbytes for array in packed.values()) + len(meta)
+    write_whole(name, "a model file", size, lambda file: write_npz(file, members))
 
 
 def _path_text(path: str | os.PathLike[str]) -> str:

@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A network's whole schedule. `str()` is a table for people."""
+    """A network's whole schedule. `str()` is a table and a drawing for people."""
 
     architecture: Architecture
     threads: int  # that share every step
@@ -85,7 +85,7 @@ def make_plan(network: Architecture, threads: int = 1) -> Plan:
         raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
     shapes = Shapes(network, threads)
     choices = every_schedule(shapes)
-    least = _least_arena(choices)
+    least = least_arena(choices)
     return assemble(shapes, _fastest(choices, least + int(least * ROOM)))
 
 
@@ -127,7 +127,7 @@ def moves(schedule: Schedule, high: bool) -> list[bool]:
     return [high] if not high or schedule.input_bytes == schedule.output_bytes else []
 
 
-def _least_arena(choices: list[list[Schedule]]) -> int:
+def least_arena(choices: list[list[Schedule]]) -> int:
     """The least peak over every sequence of schedules: (choice, end of the tensor) -> peak."""
     reached: dict[tuple[int, bool], int] = {(0, False): 0}
     for at, schedules in enumerate(choices):

@@ -1,4 +1,4 @@
-"""A plan as a table for people."""
+"""A plan as text for people: a line a step and the sums; `plan_drawing` has the steps in full."""
 
 from __future__ import annotations
 
@@ -7,31 +7,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .plan import Plan
 
+PEAK = "◂"
+
 
 def kib(count: int) -> str:
     """Bytes as KiB, one decimal."""
-    return f"{_kib(count)} KiB"
+    return f"{kib_number(count)} KiB"
 
 
-def _kib(count: int) -> str:
+def kib_number(count: int) -> str:
+    """Bytes as KiB, one decimal, without the unit."""
     return f"{count / 1024:,.1f}"
 
 
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as people write it: "28×28×32"."""
+    return "×".join(str(extent) for extent in shape)
+
+
 def describe(plan: Plan) -> str:
+    """The plan as text: the table and the drawing of its steps."""
+    from .plan_drawing import drawing
+
+    return f"{table(plan)}\n\n{drawing(plan)}"
+
+
+def table(plan: Plan) -> str:
     """The plan as a table: a line a step, then the sums."""
-    header = ("step (KiB)", "schedule", "input", "output", "scratch", "live", "unfused")
+    from .plan_figures import peak, per_block
+
+    without, highest = per_block(plan), peak(plan)
+    header = ("step (KiB)", "schedule", "input", "output", "live  ", "per block", "unfused")
     rows = [header]
-    for step in plan.steps:
-        scratch = sum(buffer.bytes * buffer.copies for buffer in step.scratch)
+    for step, least in zip(plan.steps, without.steps, strict=True):
         rows.append(
             (
                 step.name,
                 step.kind + (" in place" if step.in_place else ""),
-                _shape_text(step.input.shape) if step.input else "image",
-                _shape_text(step.output.shape) if step.output else "logits",
-                _kib(scratch) if scratch else "-",
-                _kib(step.bytes),
-                _kib(step.unfused_bytes),
+                shape_text(step.input.shape) if step.input else "image",
+                shape_text(step.output.shape) if step.output else "logits",
+                f"{kib_number(step.bytes)} {PEAK if step is highest else ' '}",
+                kib_number(least),
+                kib_number(step.unfused_bytes),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
@@ -40,19 +57,16 @@ def describe(plan: Plan) -> str:
         "  ".join(
             cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        )
         for row in rows
     ]
-    peak = max(plan.steps, key=lambda step: step.bytes)
-    lines += [
-        "",
-        f"arena    {kib(plan.arena_bytes):>14}   all that a prediction needs; peak at {peak.name}",
-        f"unfused  {kib(plan.unfused_bytes):>14}   when every layer writes its whole output",
-        f"weights  {kib(plan.weight_bytes):>14}   mapped from the model file, read only",
-        f"image    {kib(plan.image_bytes):>14}   the caller's, uint8",
-    ]
-    return "\n".join(lines)
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return "×".join(str(extent) for extent in shape)
+    sums = (
+        ("arena", plan.arena_bytes, f"all that a prediction needs; peak {PEAK} at {highest.name}"),
+        ("per block", without.arena_bytes, "the least when no block streams into another"),
+        ("unfused", plan.unfused_bytes, "when every layer writes its whole output"),
+        ("weights", plan.weight_bytes, "mapped from the model file, read only"),
+        ("image", plan.image_bytes, "the caller's, uint8"),
+    )
+    return "\n".join(
+        [*lines, "", *(f"{name:9}{kib(size):>14}   {note}" for name, size, note in sums)]
+    )

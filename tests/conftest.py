@@ -1,4 +1,4 @@
-"""What the tests have in common: the shared checkpoints, seeded weights, small model files."""
+"""What the tests have in common: checkpoints, networks, seeded weights, small model files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
-from mnv2_engine.architecture import Architecture, layers, mobilenet_v2
+from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.input_spec import PRESETS, InputSpec
 from mnv2_engine.modelfile import write_model
 
@@ -21,6 +22,20 @@ settings.load_profile("untimed")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+
+# Networks of every kind and size, the smallest maps included.
+networks = st.one_of(
+    st.builds(
+        mobilenet_v2,
+        st.sampled_from([0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
+        st.tuples(st.integers(1, 400), st.integers(1, 400)),
+        st.integers(1, 1001),
+        st.sampled_from(["same", "symmetric"]),
+        st.sampled_from([4, 8]),
+    ),
+    st.builds(efficientnet_lite, st.integers(0, 4), st.integers(1, 400)),
+)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from mnv2_engine import Engine, __version__, demo
 from mnv2_engine.cli import main
 from mnv2_engine.cli.output import BAR_FROM
 from mnv2_engine.plan import make_plan
+from mnv2_engine.plan_figures import per_block
+from mnv2_engine.plan_svg import draw
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -328,7 +330,86 @@ def test_plan(run, model):
     (found,) = json_lines(out)
     assert found["arena_bytes"] == plan.arena_bytes
     assert found["unfused_bytes"] == plan.unfused_bytes
+    assert found["per_block_bytes"] == per_block(plan).arena_bytes
     assert [step["bytes"] for step in found["steps"]] == [step.bytes for step in plan.steps]
+
+
+def test_plan_svg(run, model, tmp_path):
+    path = tmp_path / "plan.svg"
+    with Engine.load(model) as engine:
+        expected = draw(engine.memory_plan())
+    code, out, err = run("plan", model, "--svg", path)
+    assert (code, err) == (0, "")
+    assert path.read_text("utf-8") == expected
+    assert out == f"{path}: mobilenet_v2_0.1_32, {path.stat().st_size:,} bytes\n"
+
+
+def test_plan_svg_replaces_a_file_only_if_forced(run, model, tmp_path):
+    path = tmp_path / "plan.svg"
+    path.write_bytes(b"precious")
+    code, out, err = run("plan", model, "--svg", path)
+    assert (code, out) == (2, "")
+    assert err == f"mnv2: error: {path}: exists already; give --force to replace it\n"
+    assert path.read_bytes() == b"precious"
+    assert run("plan", model, "--svg", path, "--force")[0] == 0
+    assert path.read_bytes().startswith(b"<svg ")
+
+
+def test_plan_svg_never_replaces_the_model(run, model):
+    before = Path(model).read_bytes()
+    code, _, err = run("plan", model, "--svg", model, "--force")
+    assert code == 2
+    assert "is the model file itself" in err
+    assert Path(model).read_bytes() == before
+
+
+def test_plan_svg_that_cannot_be_written(run, model, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    for path, reason in (
+        (tmp_path / "absent" / "plan.svg", "cannot be written: [Errno 2] No such file"),
+        (Path(model) / "plan.svg", "cannot be written: [Errno 20] Not a directory"),
+        (tmp_path, "cannot be replaced by a drawing"),
+    ):
+        code, out, err = run("plan", model, "--svg", path, "--force")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"mnv2: error: {path}: {reason}")
+        assert len(err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_plan_svg_in_a_folder_that_is_closed(run, model, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    code, out, err = run("plan", model, "--svg", closed / "plan.svg")
+    assert (code, out) == (2, "")
+    assert "Permission denied" in err
+    assert not list(closed.iterdir())
+
+
+def test_plan_whose_reader_goes_away(model, tmp_path):
+    path = tmp_path / "plan.svg"
+    for options in ((), ("--json",), ("--svg", path)):
+        # A pipe that no one reads any more.
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [*MNV2, "plan", model, *options], stdout=writing, stderr=subprocess.PIPE, timeout=60
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, b"")
+    assert path.read_bytes().endswith(b"</svg>\n")  # what was asked for is there, and whole
+
+
+def test_plan_on_a_terminal_without_unicode(model):
+    done = subprocess.run(
+        [*MNV2, "plan", model],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"8\xd78\xd74" in done.stdout
 
 
 # convert
@@ -429,6 +510,8 @@ def test_convert_never_replaces_the_checkpoint(run, checkpoint):
         ("convert", "a", "b", "--resolution", "x"),
         ("convert", "a", "b", "--crop-fraction", "half"),
         ("info",),
+        ("plan", "m.npz", "--json", "--svg", "plan.svg"),
+        ("plan", "m.npz", "--svg"),
     ],
 )
 def test_wrong_usage(run, arguments):

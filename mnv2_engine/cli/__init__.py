@@ -64,11 +64,7 @@ def _demo(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from ..convert import convert
 
-    if os.path.exists(args.out):
-        if os.path.exists(args.checkpoint) and os.path.samefile(args.checkpoint, args.out):
-            raise InputError(f"{args.out}: is the checkpoint itself; choose another OUT.npz")
-        if not args.force:
-            raise InputError(f"{args.out}: exists already; give --force to replace it")
+    _may_write(args.out, args.force, args.checkpoint, "the checkpoint itself", "OUT.npz")
     made = convert(
         args.checkpoint,
         args.out,
@@ -101,8 +97,31 @@ def _plan(args: argparse.Namespace) -> int:
 
     with open_model(args.model) as model:
         plan = make_plan(model.architecture, thread_count(args.threads))
-    say(as_json(plan) if args.json else str(plan))
+    if args.svg is not None:
+        from ..plan_svg import draw
+        from ..whole_file import write_whole
+
+        _may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
+        drawing = draw(plan).encode()
+        write_whole(args.svg, "a drawing", len(drawing), lambda file: file.write(drawing))
+        say(f"{shown(args.svg)}: {plan.architecture.name}, {len(drawing):,} bytes")
+    elif args.json:
+        from ..plan_figures import to_json
+
+        say(as_json(to_json(plan)))
+    else:
+        say(str(plan))
     return 0
+
+
+def _may_write(path: str, force: bool, source: str, what: str, name: str) -> None:
+    """Raise InputError where `path` would replace its own source, or any file without --force."""
+    if not os.path.exists(path):
+        return
+    if os.path.exists(source) and os.path.samefile(source, path):
+        raise InputError(f"{path}: is {what}; choose another {name}")
+    if not force:
+        raise InputError(f"{path}: exists already; give --force to replace it")
 
 
 COMMANDS = {

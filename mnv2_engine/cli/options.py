@@ -145,12 +145,20 @@ def _add_plan(commands: Any) -> None:
         commands,
         "plan",
         "say how a model runs and how much memory that takes",
-        "Every step with its bytes, beside what the same layers need one after the other.",
-        "example:\n  mnv2 plan mnv2.npz\n",
+        "Every step with its bytes, beside what the same layers need block by block and one after\n"
+        "the other; then which blocks stream into which, and where each buffer lies.",
+        "examples:\n  mnv2 plan mnv2.npz\n  mnv2 plan mnv2.npz --svg plan.svg\n",
     )
     plan.add_argument("model", metavar="M.npz", help="a model file")
     _add_threads(plan, "that the work is planned for")
-    _add_json(plan, "one JSON object")
+    answer = plan.add_mutually_exclusive_group()
+    _add_json(answer, "one JSON object")
+    answer.add_argument(
+        "--svg",
+        metavar="FILE",
+        help="draw memory over the course of a prediction, and print little",
+    )
+    plan.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
 
 def _add(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:

@@ -1,0 +1,135 @@
+"""What the drawings of a plan are made from: what is live in each step, what it is for, and what
+the same network needs without streaming.
+
+Nothing here is asked when a plan is made, so that loading an engine does not pay for drawings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .plan import least_arena
+from .schedules import Shapes, classifier_schedule, head_schedule, schedules_from
+
+if TYPE_CHECKING:
+    from .plan import Buffer, Plan, Step
+
+TENSOR = "tensors in and out"
+SUMS = "partial sums"
+RING = "thin rows"
+STRIP = "strips and tiles"
+ROLES = (TENSOR, SUMS, RING, STRIP)
+
+# The axes of every buffer, by its name, without a block's number, and its rank.
+_AXES = {
+    ("input", 3): ("rows", "pixels", "channels"),
+    ("input", 1): ("features",),
+    ("output", 3): ("rows", "pixels", "channels"),
+    ("output", 1): ("features",),
+    ("expanded", 3): ("panels", "pixels", "channels"),
+    ("expanded", 4): ("panels", "rows", "pixels", "channels"),
+    ("filtered", 3): ("panels", "pixels", "channels"),
+    ("halo", 2): ("columns", "channels"),
+    ("image", 3): ("rows", "pixels", "channels"),
+    ("partial", 4): ("rows", "panels", "pixels", "channels"),
+    ("thin", 3): ("rows", "pixels", "channels"),
+    ("thin", 4): ("rows", "panels", "pixels", "channels"),
+}
+
+
+class Live(NamedTuple):
+    """A buffer that is live during a step."""
+
+    buffer: Buffer
+    role: str  # one of ROLES
+    block: int | None  # whose it is alone; None: the step's
+    thread: int | None = None  # whose it is alone; None: all threads'
+
+    @property
+    def name(self) -> str:
+        """The buffer's name without the block's number."""
+        return self.buffer.name.rpartition(" ")[2]
+
+    @property
+    def axes(self) -> str:
+        """The shape with its axes named: "2 rows × 9 panels × 56 pixels × 16 channels"."""
+        shape = self.buffer.shape
+        return " × ".join(
+            f"{extent} {axis if extent != 1 else axis[:-1]}"
+            for extent, axis in zip(shape, _AXES[self.name, len(shape)], strict=True)
+        )
+
+
+def live_buffers(step: Step) -> list[Live]:
+    """Every buffer of the arena that is live during the step, once: where it runs in place, input
+    and output are one, the larger. Their bytes add up to `step.bytes`."""
+    ends = [buffer for buffer in (step.input, step.output) if buffer is not None]
+    if step.in_place:
+        ends = [max(ends, key=lambda buffer: buffer.bytes)]
+    found = [Live(buffer, TENSOR, None) for buffer in ends]
+    for buffer in step.scratch:
+        number, _, name = buffer.name.rpartition(" ")
+        role = {"partial": SUMS, "thin": RING}.get(name, STRIP)
+        block = int(number) if number else None
+        if buffer.copies == 1:
+            found.append(Live(buffer, role, block))
+        for thread in range(buffer.copies if buffer.copies > 1 else 0):
+            copy = buffer._replace(offset=buffer.offset + thread * step.thread_bytes)
+            found.append(Live(copy, role, block, thread))
+    return found
+
+
+def peak(plan: Plan) -> Step:
+    """The first of the steps that need the whole arena."""
+    return max(plan.steps, key=lambda step: step.bytes)
+
+
+class PerBlock(NamedTuple):
+    """What the same planner needs, in bytes, when no block streams into another."""
+
+    steps: tuple[int, ...]  # for each step of the plan, the most that one of its blocks needs
+    arena_bytes: int
+
+
+def per_block(plan: Plan) -> PerBlock:
+    """The least that the network needs, with as many threads, when every block is fused by itself,
+    by rows or by tiles; block 0 still takes the stem with it."""
+    shapes = Shapes(plan.architecture, plan.threads)
+    blocks = range(len(plan.architecture.blocks))
+    alone = [[s for s in schedules_from(shapes, i) if len(s.blocks) == 1] for i in blocks]
+    ends = {"head": [head_schedule(shapes)], "classifier": [classifier_schedule(shapes)]}
+    least = [min(schedule.bytes for schedule in schedules) for schedules in alone]
+    steps = (
+        max(least[i] for i in step.blocks) if step.blocks else ends[step.kind][0].bytes
+        for step in plan.steps
+    )
+    return PerBlock(tuple(steps), least_arena([*alone, ends["head"], ends["classifier"]]))
+
+
+def multiply_adds(plan: Plan) -> list[int]:
+    """Multiply-adds of each step, for one image."""
+    layers = Shapes(plan.architecture, plan.threads).layers
+    counts = []
+    for step in plan.steps:
+        owners = {f"block{index}" for index in step.blocks} or {step.kind}
+        if 0 in step.blocks:
+            owners.add("stem")
+        counts.append(
+            sum(each.multiply_adds for name, each in layers.items() if name.split(".")[0] in owners)
+        )
+    return counts
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as objects and lists, each `per_block_bytes` before its `unfused_bytes`."""
+    without = per_block(plan)
+    steps = [
+        _before_unfused(step, least) for step, least in zip(plan.steps, without.steps, strict=True)
+    ]
+    return {**_before_unfused(plan, without.arena_bytes), "steps": steps}
+
+
+def _before_unfused(found: Plan | Step, per_block_bytes: int) -> dict[str, Any]:
+    fields = found._asdict()
+    unfused = fields.pop("unfused_bytes")
+    return {**fields, "per_block_bytes": per_block_bytes, "unfused_bytes": unfused}

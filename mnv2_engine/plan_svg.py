@@ -1,0 +1,280 @@
+"""A plan as an SVG drawing: memory over the course of one prediction.
+
+Above, what each step needs: unfused, with no block streaming into another, and by this plan.
+Below, the arena: a rectangle for each live buffer, as high as its bytes, at its offset. A step is
+as wide as its share of the multiply-adds, so that the course resembles time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+from .plan_figures import (
+    RING,
+    ROLES,
+    STRIP,
+    SUMS,
+    TENSOR,
+    Live,
+    live_buffers,
+    multiply_adds,
+    peak,
+    per_block,
+)
+from .plan_table import kib, kib_number, shape_text
+from .svg import LABEL, element, label, line, rect, text, text_width, titled
+
+if TYPE_CHECKING:
+    from .plan import Plan, Step
+
+WIDTH, HEIGHT = 900, 660
+LEFT, RIGHT = 58, 886  # of both panels
+NEEDS_TOP, NEEDS_BOTTOM = 68, 186
+ARENA_TOP, ARENA_BOTTOM = 244, 572
+NARROWEST = 32  # pixels of a step; half its equal share where there are too many of them
+
+COLOURS = {TENSOR: "tensor", SUMS: "sums", RING: "ring", STRIP: "strip"}  # classes of STYLE
+STYLE = """
+text { font: 11px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f; }
+.title { font-size: 14px; font-weight: 600; }
+.heading { font-weight: 600; }
+.quiet { fill: #57606a; }
+.label { font-size: 10px; pointer-events: none; }
+.right { text-anchor: end; }
+.middle { text-anchor: middle; }
+.page { fill: #ffffff; }
+.grid { stroke: #d8dee4; }
+.limit { stroke: #24292f; stroke-dasharray: 5 3; }
+.step { fill: none; pointer-events: all; }
+.peak { fill: #eef1f4; }
+.buffer { stroke: #ffffff; stroke-width: 0.75; }
+.tensor { fill: #a9c8ea; }
+.sums { fill: #f3c07f; }
+.ring { fill: #e0776f; }
+.strip { fill: #cdc8de; }
+.need { fill: none; stroke-width: 2; }
+.unfused { stroke: #8c959f; }
+.alone { stroke: #b35900; stroke-dasharray: 6 3; }
+.plan { stroke: #0a5cc0; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; }
+  .quiet { fill: #9da7b3; }
+  .page { fill: #14181d; }
+  .grid { stroke: #30363d; }
+  .limit { stroke: #e6edf3; }
+  .peak { fill: #20262d; }
+  .buffer { stroke: #14181d; }
+  .tensor { fill: #2c5687; }
+  .sums { fill: #85561a; }
+  .ring { fill: #94403d; }
+  .strip { fill: #544b78; }
+  .unfused { stroke: #8b949e; }
+  .alone { stroke: #e0952f; }
+  .plan { stroke: #6cb0ff; }
+}
+"""
+
+
+class Column(NamedTuple):
+    """A step and its place on the axis."""
+
+    step: Step
+    x: float
+    width: float
+    is_peak: bool
+
+
+class Need(NamedTuple):
+    """Bytes of each step, in a way to run the network."""
+
+    name: str
+    class_: str
+    whole: int  # bytes that a prediction needs
+    steps: tuple[int, ...]
+
+
+def draw(plan: Plan) -> str:
+    """The drawing, a standalone SVG document that follows the reader's light or dark scheme."""
+    without = per_block(plan)
+    needs = (
+        Need("unfused", "unfused", plan.unfused_bytes, tuple(s.unfused_bytes for s in plan.steps)),
+        Need("each block by itself", "alone", without.arena_bytes, without.steps),
+        Need("this plan", "plan", plan.arena_bytes, tuple(s.bytes for s in plan.steps)),
+    )
+    adds = multiply_adds(plan)
+    columns = _columns(plan, adds)
+    title = f"Memory over one prediction: {plan.architecture.name}"
+    sums = "; ".join(f"{need.name}: {kib(need.whole)}" for need in reversed(needs))
+    caption = (
+        "blocks, from the image to the logits; a step is as wide as its share of "
+        f"{sum(adds) / 1e6:,.1f} million multiply-adds, but no narrower than is legible"
+    )
+    parts = [
+        titled(title),
+        element("desc", escape(sums)),
+        element("style", escape(STYLE, quote=False)),
+        rect("page", 0, 0, WIDTH, HEIGHT),
+        text("title", LEFT, 26, title),
+        *_needs_panel(needs, columns),
+        *_arena_panel(plan.arena_bytes, columns),
+        *_axis(columns),
+        text("quiet", LEFT, HEIGHT - 12, caption),
+    ]
+    size = f"0 0 {WIDTH} {HEIGHT}"
+    content = "\n" + "\n".join(parts) + "\n"
+    namespace = "http://www.w3.org/2000/svg"
+    return element("svg", content, xmlns=namespace, viewBox=size, role="img") + "\n"
+
+
+def _columns(plan: Plan, adds: list[int]) -> list[Column]:
+    """The steps side by side from LEFT to RIGHT: as wide as their share of the multiply-adds, but
+    none narrower than NARROWEST."""
+    room = float(RIGHT - LEFT)
+    narrowest = min(float(NARROWEST), room / len(adds) / 2)
+    narrow: set[int] = set()
+    while True:  # what the narrow ones take, the others lack, which may make one of them narrow
+        share = (room - narrowest * len(narrow)) / max(
+            1, sum(count for i, count in enumerate(adds) if i not in narrow)
+        )
+        more = {i for i, count in enumerate(adds) if count * share < narrowest} - narrow
+        if not more:
+            break
+        narrow |= more
+    columns, x, highest = [], float(LEFT), peak(plan)
+    for i, (step, count) in enumerate(zip(plan.steps, adds, strict=True)):
+        width = narrowest if i in narrow else count * share
+        columns.append(Column(step, x, width, step is highest))
+        x += width
+    return columns
+
+
+# --- what each step needs -----------------------------------------------------------------
+
+
+def _needs_panel(needs: tuple[Need, ...], columns: list[Column]) -> list[str]:
+    counts = [count for need in needs for count in need.steps]
+    low, high = math.log(min(counts) / 1.3), math.log(max(counts) * 1.3)
+
+    def y_of(count: float) -> float:
+        return NEEDS_BOTTOM - (math.log(count) - low) / (high - low) * (NEEDS_BOTTOM - NEEDS_TOP)
+
+    parts = [text("heading", LEFT, 56, "KiB that each step needs")]
+    x = float(RIGHT)
+    for need in reversed(needs):
+        words = f"{need.name}: {kib_number(need.whole)}"
+        x -= text_width(words, 11)
+        parts.append(text("", x, 56, words))
+        parts.append(line(f"need {need.class_}", x - 30, 52, x - 6, 52))
+        x -= 36
+    for i, column in enumerate(columns):
+        name, x, width, is_peak = column.step.name, column.x, column.width, column.is_peak
+        words = ", ".join(f"{need.name} {kib(need.steps[i])}" for need in reversed(needs))
+        class_ = "step peak" if is_peak else "step"
+        height = NEEDS_BOTTOM - NEEDS_TOP
+        parts.append(rect(class_, x, NEEDS_TOP, width, height, titled(f"{name}: {words}")))
+    ticks = [10.0**power for power in range(-2, 8)]
+    inside = [tick for tick in ticks if low <= math.log(tick * 1024) <= high]
+    parts += _grid(inside, lambda tick: y_of(tick * 1024))
+    parts.append(line("grid", LEFT, NEEDS_BOTTOM, RIGHT, NEEDS_BOTTOM))
+    for need in needs:
+        path = " ".join(
+            f"{'L' if i else 'M'}{column.x:.2f} {y_of(count):.2f} H{column.x + column.width:.2f}"
+            for i, (column, count) in enumerate(zip(columns, need.steps, strict=True))
+        )
+        words = f"{need.name}: {kib(need.whole)}"
+        parts.append(element("path", titled(words), class_=f"need {need.class_}", d=path))
+    return parts
+
+
+def _grid(ticks: list[float], y_of: Callable[[float], float]) -> list[str]:
+    parts = []
+    for tick in ticks:
+        parts.append(line("grid", LEFT, y_of(tick), RIGHT, y_of(tick)))
+        parts.append(text("quiet right", LEFT - 8, y_of(tick) + 4, f"{tick:,g}"))
+    return parts
+
+
+# --- the arena ----------------------------------------------------------------------------
+
+
+def _arena_panel(arena: int, columns: list[Column]) -> list[str]:
+    scale = (ARENA_BOTTOM - ARENA_TOP) / arena  # pixels a byte
+
+    def y_of(offset: float) -> float:
+        return ARENA_BOTTOM - offset * scale
+
+    parts = [text("heading", LEFT, 226, f"What lies where in the arena of {kib(arena)}")]
+    x = float(RIGHT)
+    for role in reversed(ROLES):
+        x -= text_width(role, 11)
+        parts.append(text("", x, 226, role))
+        parts.append(rect(COLOURS[role], x - 16, 217, 11, 11))
+        x -= 22
+    parts += [
+        rect("peak", column.x, ARENA_TOP, column.width, ARENA_BOTTOM - ARENA_TOP)
+        for column in columns
+        if column.is_peak
+    ]
+    parts += _grid(_ticks(arena / 1024, 16 / scale / 1024), lambda tick: y_of(tick * 1024))
+    for column in columns:
+        for live in live_buffers(column.step):
+            buffer = live.buffer
+            top, height = y_of(buffer.offset + buffer.bytes), buffer.bytes * scale
+            class_, title = f"buffer {COLOURS[live.role]}", titled(_described(column.step, live))
+            parts.append(rect(class_, column.x, top, column.width, height, title))
+            parts += label(_labels(column.step, live), column.x, top, column.width, height)
+    parts.append(line("limit", LEFT, ARENA_TOP, RIGHT, ARENA_TOP))
+    parts.append(text("heading right", LEFT - 8, ARENA_TOP + 4, kib_number(arena)))
+    parts += [
+        text("label heading middle", column.x + column.width / 2, ARENA_TOP - 4, "peak")
+        for column in columns
+        if column.is_peak
+    ]
+    return parts
+
+
+def _ticks(highest: float, clear: float) -> list[float]:
+    """Four to ten round numbers from 0, none nearer to the highest than `clear`."""
+    unit = 10.0 ** math.floor(math.log10(highest))
+    step = next(unit * part for part in (0.1, 0.2, 0.5, 1) if highest / (unit * part) <= 10)
+    return [i * step for i in range(int(highest / step) + 1) if highest - i * step >= clear]
+
+
+def _described(step: Step, live: Live) -> str:
+    size, offset = kib(live.buffer.bytes), kib(live.buffer.offset)
+    name = "input and output in place" if live.role == TENSOR and step.in_place else _name(live)
+    return f"{step.name}: {name}, {live.axes}, {size} at {offset}"
+
+
+def _name(live: Live) -> str:
+    return live.name if live.block is None else f"block{live.block} {live.name}"
+
+
+def _labels(step: Step, live: Live) -> list[list[str]]:
+    """What to write on a buffer, in lines: as much as there may be room for comes first."""
+    size, size_alone = kib(live.buffer.bytes), kib_number(live.buffer.bytes)
+    if live.role != TENSOR:
+        name, short = _name(live), live.buffer.name  # short: with the block's number alone
+        return [[f"{name}, {size}"], [name, size], [short, size], [short], [size_alone]]
+    shape = shape_text(live.buffer.shape)
+    if step.in_place and step.output and step.output.shape != live.buffer.shape:
+        after = shape_text(step.output.shape)
+        both = [f"{shape} → {after}, {size}"], [f"{shape} →", after, size], [f"{shape} →", after]
+        return [*both, [shape], [size_alone]]
+    return [[f"{shape}, {size}"], [shape, size], [shape], [size_alone]]
+
+
+def _axis(columns: list[Column]) -> list[str]:
+    parts = []
+    for column in columns:
+        name = column.step.name.replace("block", "")
+        middle = column.x + column.width / 2
+        if text_width(name, LABEL) <= column.width:
+            parts.append(text("label middle", middle, ARENA_BOTTOM + 15, name))
+        else:
+            turned = text("label right", middle + 4, ARENA_BOTTOM + 6, name, upwards=True)
+            parts.append(turned)
+    return parts

@@ -1,0 +1,116 @@
+"""What a plan is drawn from: live buffers, the figures without streaming, multiply-adds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import networks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnv2_engine import architecture
+from mnv2_engine.architecture import layers, mobilenet_v2
+from mnv2_engine.cli.output import as_json
+from mnv2_engine.plan import ROOM, make_plan
+from mnv2_engine.plan_figures import (
+    RING,
+    STRIP,
+    SUMS,
+    TENSOR,
+    live_buffers,
+    multiply_adds,
+    peak,
+    per_block,
+    to_json,
+)
+
+KIB = 1024
+
+
+@settings(max_examples=30)
+@given(network=networks, threads=st.sampled_from([1, 1, 2, 5]))
+def test_per_block_is_the_least_plan_that_does_not_stream(network, threads):
+    plan = make_plan(network, threads)
+    without = per_block(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mnv2_engine.schedules.LONGEST_CASCADE", 1)
+        patch.setattr("mnv2_engine.plan.ROOM", 0)
+        alone = make_plan(network, threads)
+    assert [len(step.blocks) for step in alone.steps[:-2]] == [1] * len(network.blocks)
+    assert without.arena_bytes == alone.arena_bytes
+    first = [each for each in layers(network) if each.name.split(".")[0] in ("stem", "block0")]
+    assert multiply_adds(alone)[0] == sum(each.multiply_adds for each in first)
+    # Streaming is a choice of the planner's, so it never needs more, but for the room it may take.
+    assert plan.arena_bytes <= int(without.arena_bytes * (1 + ROOM))
+
+    assert max(without.steps) <= without.arena_bytes
+    by_name = {step.name: step.bytes for step in alone.steps}
+    for step, least in zip(plan.steps, without.steps, strict=True):
+        if len(step.blocks) <= 1:
+            assert least <= step.bytes
+            assert least <= by_name[step.name]
+        if not step.blocks:
+            assert least == step.bytes
+
+
+def test_per_block_of_the_headline_network():
+    plan = make_plan(mobilenet_v2(1.0, 224))
+    without = per_block(plan)
+    # Without streaming, block 0 leaves its whole output, 112×112×16 floats.
+    assert 784 * KIB < without.arena_bytes < 820 * KIB
+    assert without.steps[0] == without.arena_bytes  # block 0's, the most of blocks 0 to 3
+    # Block 7 needs its tensor of 49 KiB, where it runs in place, and its sums and strips.
+    assert plan.steps[2].name == "block7"
+    assert without.steps[2] == plan.steps[2].bytes == 117 * KIB
+
+
+def test_what_is_live_and_what_for():
+    plan = make_plan(mobilenet_v2(1.0, 224))
+    first = {each.buffer.name: (each.role, each.block) for each in live_buffers(plan.steps[0])}
+    assert first == {
+        "output": (TENSOR, None),
+        "expanded": (STRIP, None),
+        "halo": (STRIP, None),
+        "filtered": (STRIP, None),
+        "image": (STRIP, None),
+        "0 partial": (SUMS, 0),
+        "1 partial": (SUMS, 1),
+        "1 thin": (RING, 1),
+        "2 partial": (SUMS, 2),
+        "2 thin": (RING, 2),
+        "3 partial": (SUMS, 3),
+        "3 thin": (RING, 3),
+    }
+    assert plan.steps[1].in_place
+    tensors = [each for each in live_buffers(plan.steps[1]) if each.role == TENSOR]
+    assert [each.buffer for each in tensors] == [plan.steps[1].input]
+    assert tensors[0].axes == "28 rows × 28 pixels × 32 channels"
+    assert peak(plan) is plan.steps[0]
+
+
+@settings(max_examples=30)
+@given(network=networks, threads=st.sampled_from([1, 1, 2, 5]))
+def test_every_multiply_add_belongs_to_one_step(network, threads):
+    plan = make_plan(network, threads)
+    counts = multiply_adds(plan)
+    assert len(counts) == len(plan.steps)
+    assert sum(counts) == architecture.multiply_adds(network)
+    assert counts[-1] == network.head_channels * network.classes
+
+
+def test_multiply_adds_of_a_cascade():
+    plan = make_plan(mobilenet_v2(1.0, 224))
+    assert plan.steps[1].blocks == range(4, 7)
+    # Blocks 4 and 5 are 28×28, 32 -> 192 -> 32; block 6 is 28×28×32 -> 192 -> 14×14×64.
+    same = 28 * 28 * 192 * (32 + 9 + 32)
+    assert multiply_adds(plan)[1] == 2 * same + 28 * 28 * 192 * 32 + 14 * 14 * 192 * (9 + 64)
+
+
+def test_json_has_every_figure():
+    plan = make_plan(mobilenet_v2(0.35, 96))
+    without = per_block(plan)
+    found = json.loads(as_json(to_json(plan)))
+    assert found.pop("per_block_bytes") == without.arena_bytes
+    assert [step.pop("per_block_bytes") for step in found["steps"]] == list(without.steps)
+    assert found == json.loads(as_json(plan))
