@@ -16,8 +16,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    made.add_argument("--pairs", type=int, default=60, help="turns of everyone, at least 2")
+    made.add_argument("--pairs", type=_pairs, default=60, help="turns of everyone, at least 2")
     return made
+
+
+def _pairs(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError("quartiles need at least 2")
+    return int(text)
 
 
 def pin(threads: int = 1) -> None:
