@@ -5,7 +5,7 @@
 
 Weights are seeded, so nothing needs to be downloaded; speed does not depend on them. `GMAC/s` in
 the extra columns of the saved results is multiply-adds over the median time. For a comparison with
-another engine see against_litert.py: absolute times of shared machines are no result.
+another engine see race.py: absolute times of shared machines are no result.
 """
 
 from __future__ import annotations
@@ -14,18 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models import write_seeded
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import (
-    Architecture,
-    efficientnet_lite,
-    layers,
-    mobilenet_v2,
-    multiply_adds,
-)
+from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
 
 NETWORKS = [
     mobilenet_v2(1.0, 224),
@@ -36,22 +29,10 @@ NETWORKS = [
 ISAS = [name for name, supported in isas().items() if supported]
 
 
-def seeded_weights(network: Architecture) -> dict[str, np.ndarray[Any, Any]]:
-    """Weights of He's scale: values neither vanish into denormals nor overflow."""
-    random = np.random.default_rng(0)
-    weights = {}
-    for layer in layers(network):
-        fan_in = int(np.prod(layer.weight_shape[1:]))
-        weight = random.normal(0.0, np.sqrt(2 / fan_in), layer.weight_shape)
-        weights[f"{layer.name}.weight"] = weight.astype(np.float32)
-        weights[f"{layer.name}.bias"] = np.zeros(layer.out_channels, np.float32)
-    return weights
-
-
 @pytest.fixture(scope="session", params=NETWORKS, ids=lambda network: network.name)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = str(tmp_path_factory.mktemp("model") / f"{request.param.name}.npz")
-    write_model(path, request.param, seeded_weights(request.param), PRESETS["tf"], None, {})
+    write_seeded(request.param, path)
     return path
 
 

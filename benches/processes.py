@@ -1,0 +1,191 @@
+"""Fresh processes: how soon the first prediction is there, and what memory ten of them take.
+
+    pip install ".[bench]"      # not -e: an editable install imports through a hook of its own
+    python benches/processes.py MODEL [--against litert] [--against onnxruntime:MODEL.onnx]
+
+MODEL is a model file or the name of a network with seeded weights (see models.py). A peer without
+a file of its own gets the model exported.
+
+The engine predicts raw pixels in a process without numpy, and an array in one that has imported
+it, as peers need it. Times are from start to exit, less those of a bare Python that was started
+next to it: `python -c pass`, or `python -c "import numpy"` for a caller who has numpy anyway.
+Memory is anonymous memory of the process that predicts: all of it, Python included; what importing
+the package, loading and predicting added; what the last two added. Medians with quartiles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from measure import alternate, parser, pin, quartiles
+from models import model_file, peer_file
+from peers import SUFFIXES, peer_and_file
+
+from mnv2_engine.modelfile import open_model
+
+BENCHES = Path(__file__).resolve().parent
+ROLLUP = Path("/proc/self/smaps_rollup")
+PREDICTIONS = 10
+NUMPY = "import numpy"
+
+
+class Case(NamedTuple):
+    """A script in parts, since memory is read between them."""
+
+    name: str
+    before: str  # what the caller has imported
+    importing: str
+    loading: str  # ends with a callable `run`
+
+    def filled(self, **given: Any) -> Case:
+        return Case(self.name, self.before, *(part.format(**given) for part in self[2:]))
+
+
+RAW = Case(
+    "mnv2_engine",
+    "",
+    "from mnv2_engine import Engine",
+    """
+pixels = memoryview(bytes({height} * {width} * 3)).cast("B", ({height}, {width}, 3))
+engine = Engine.load({file!r})
+run = lambda: engine.predict(pixels)
+""",
+)
+ARRAY = Case(
+    "mnv2_engine",
+    NUMPY,
+    "from mnv2_engine import Engine",
+    """
+pixels = numpy.zeros(({height}, {width}, 3), numpy.uint8)
+engine = Engine.load({file!r})
+run = lambda: engine.predict(pixels)
+""",
+)
+PEER = Case(
+    "",
+    NUMPY,
+    "import sys; sys.path.insert(0, {benches!r}); import peers; peers.imported({peer!r})",
+    """
+pixels = numpy.zeros((1, {height}, {width}, 3), numpy.uint8)
+image = (pixels.astype(numpy.float32) - {mean}) / {std}
+run = peers.PEERS[{peer!r}]({file!r}, image.astype(numpy.float32))
+""",
+)
+
+# Read once before it counts, so that reading it adds nothing.
+ANONYMOUS = """
+def anonymous():
+    with open("/proc/self/smaps_rollup", "rb") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(b"Anonymous"))
+anonymous()
+"""
+
+
+def added(case: Case, bare: str) -> float:
+    """Milliseconds from start to exit, beyond a process that only runs `bare`."""
+    script = "\n".join([case.before, case.importing, case.loading, "run()"])
+    return _start_to_exit(script) - _start_to_exit(bare)
+
+
+def memory(case: Case) -> list[float]:
+    """MiB of anonymous memory: all; from the import on; from loading on."""
+    script = [
+        case.before,
+        ANONYMOUS,
+        "start = anonymous()",
+        case.importing,
+        "imported = anonymous()",
+        case.loading,
+        f"for _ in range({PREDICTIONS}): run()",
+        "end = anonymous()",
+        "print(end, end - start, end - imported)",
+    ]
+    return [int(kib) / 1024 for kib in _python("\n".join(script)).split()]
+
+
+def _start_to_exit(script: str) -> float:
+    start = time.perf_counter()
+    _python(script)
+    return (time.perf_counter() - start) * 1e3
+
+
+def _python(script: str) -> str:
+    environment = {key: os.environ[key] for key in os.environ if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=BENCHES,  # not the checkout, whose sources would hide the installed package
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"a fresh process failed:\n{done.stderr}")
+    return done.stdout
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.set_defaults(pairs=20)
+    made.add_argument("model")
+    made.add_argument("--against", action="append", metavar="PEER[:FILE]", default=[])
+    options = made.parse_args()
+    pin()
+    with tempfile.TemporaryDirectory() as folder:
+        cases = _cases(options, folder)
+        timed, labels = [], []
+        for case in cases:
+            for bare in ("pass", NUMPY) if case.before else ("pass",):
+                timed.append(partial(added, case, bare))
+                labels.append(f"{_label(case)}, beyond {bare!r}")
+        print("start to the first prediction, ms: median (quartiles)")
+        for label, values in zip(labels, alternate(timed, options.pairs), strict=True):
+            print(f"{label:<56}{quartiles(values, 1)}")
+        if _editable():
+            print("the package is installed -e: the engine's imports take longer than they should")
+        if not ROLLUP.exists():
+            raise SystemExit(f"memory was not measured: it needs Linux's {ROLLUP}")
+        print(f"anonymous memory after {PREDICTIONS} predictions, MiB: median (quartiles)")
+        for case in cases:
+            rows = [memory(case) for _ in range(max(2, options.pairs // 4))]
+            whats = ("whole process", "added from the import on", "added from loading on")
+            for what, values in zip(whats, zip(*rows, strict=True), strict=True):
+                print(f"{_label(case) + ', ' + what:<56}{quartiles(list(values), 2)}")
+
+
+def _cases(options: Any, folder: str) -> list[Case]:
+    path = os.path.abspath(model_file(options.model, folder))
+    with open_model(path) as model:
+        height, width = model.architecture.resolution
+        mean, std = (list(values) for values in model.input_spec[:2])
+        size = {"height": height, "width": width}
+        cases = [case.filled(file=path, **size) for case in (RAW, ARRAY)]
+        for text in options.against:
+            name, file = peer_and_file(text)
+            file = os.path.abspath(peer_file(model, file, SUFFIXES[name], folder))
+            given = {"peer": name, "file": file, "benches": str(BENCHES), **size}
+            cases.append(PEER._replace(name=name).filled(mean=mean, std=std, **given))
+        print(f"{model.architecture.name}, 1 thread")
+    return cases
+
+
+def _label(case: Case) -> str:
+    return f"{case.name} {'with' if case.before else 'without'} numpy"
+
+
+def _editable() -> bool:
+    origin = json.loads(distribution("mnv2-engine").read_text("direct_url.json") or "{}")
+    return bool(origin.get("dir_info", {}).get("editable"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The plan that the engine takes, against plans of the same network with other schedules.
+
+    pip install ".[bench]"
+    python benches/schedules.py MODEL
+
+MODEL is a model file or the name of a network with seeded weights (see models.py). Each plan is
+made by the planner with some of its constants set to other values: more room for longer strips,
+strips of other lengths, shorter and longer cascades, larger tiles. Plans that are the same are run
+once. All run in one process, in turn, and have to give the same bits.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from measure import alternate, milliseconds, parser, pin, quartiles, ratio, ratios
+from models import model_file
+
+from mnv2_engine.architecture import Architecture
+from mnv2_engine.executors.native import NativeExecutor
+from mnv2_engine.modelfile import open_model
+from mnv2_engine.plan import Plan, make_plan
+
+DEFAULT = "default"
+Values = dict[str, Any]  # "module.CONSTANT": another value
+
+# Strips are multiples of the widest register tile's pixels, tiles of a pair of panels.
+OTHERS: dict[str, Values] = {
+    "no room": {"plan.ROOM": 0},
+    "room 1/4": {"plan.ROOM": 1 / 4},
+    "room 1": {"plan.ROOM": 1},
+    "room 8": {"plan.ROOM": 8},
+    "strips of 14": {"schedules.STRIP_PIXELS": (14,)},
+    "strips of 28": {"schedules.STRIP_PIXELS": (28,), "plan.ROOM": 1},
+    "strips of 56": {"schedules.STRIP_PIXELS": (56,), "plan.ROOM": 1},
+    "strips of 112": {"schedules.STRIP_PIXELS": (112,), "plan.ROOM": 1},
+    "no cascades": {"schedules.LONGEST_CASCADE": 1, "plan.ROOM": 1},
+    "cascades of 2": {"schedules.LONGEST_CASCADE": 2, "plan.ROOM": 1},
+    "cascades of any length": {"schedules.LONGEST_CASCADE": 64, "plan.ROOM": 1},
+    "no cascades, all room": {
+        "schedules.LONGEST_CASCADE": 1,
+        "schedules.STRIP_PIXELS": (14, 28, 56, 112),
+        "plan.ROOM": 1000,
+    },
+    "tiles of 64": {"schedules.TILE_CHANNELS": 64},
+    "tiles of 128": {"schedules.TILE_CHANNELS": 128, "plan.ROOM": 1 / 4},
+    "weights always cached": {"schedules.CACHED_WEIGHT_BYTES": 1 << 40},
+    "weights never cached": {"schedules.CACHED_WEIGHT_BYTES": 0, "plan.ROOM": 1},
+}
+
+
+@contextmanager
+def constants(values: Values) -> Iterator[None]:
+    """The planner's constants at other `values`, for a while."""
+    before = []
+    try:
+        for name, value in values.items():
+            module_name, constant = name.split(".")
+            module = import_module(f"mnv2_engine.{module_name}")
+            if not hasattr(module, constant):
+                raise SystemExit(f"the planner has no {name} any more: bring OTHERS up to date")
+            before.append((module, constant, getattr(module, constant)))
+            setattr(module, constant, value)
+        yield
+    finally:
+        for module, constant, value in before:
+            setattr(module, constant, value)
+
+
+def plans(network: Architecture) -> dict[str, Plan]:
+    """The default plan and every other one, by the name of the first that gives it."""
+    found = {DEFAULT: make_plan(network)}
+    for name, values in OTHERS.items():
+        with constants(values):
+            plan = make_plan(network)
+        if plan not in found.values():
+            found[name] = plan
+    return found
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("model")
+    made.add_argument("--isa", help="avx512, avx2 or baseline")
+    made.add_argument("--inner", type=int, default=5, help="runs in a turn")
+    options = made.parse_args()
+    pin()
+    with tempfile.TemporaryDirectory() as folder:
+        model = open_model(model_file(options.model, folder))
+    network = model.architecture
+    made_plans = plans(network)
+    executors = [NativeExecutor(model, plan, options.isa) for plan in made_plans.values()]
+    pixels = np.random.default_rng(0).integers(0, 256, (*network.resolution, 3), np.uint8)
+    logits = np.empty((len(executors), network.classes), np.float32)
+
+    def turn(i: int) -> float:
+        def run() -> None:
+            executors[i].run(pixels, False, logits[i])
+
+        run()  # not counted: it finds the caches as the plan before left them
+        return milliseconds(run, options.inner)
+
+    count = len(executors)
+    found = alternate([partial(turn, i) for i in range(count)], options.pairs)
+
+    print(f"{network.name}, 1 thread, {executors[0].isa}: median (quartiles)")
+    print(f"{'':<24}{'arena, KiB':>10}{'ms':>10}{'default against it':>46}")
+    default = found[0]
+    for (name, plan), times in zip(made_plans.items(), found, strict=True):
+        against = "" if name == DEFAULT else ratio(ratios(default, times))
+        print(f"{name:<24}{plan.arena_bytes / 1024:>10.1f} {quartiles(times)} {against}")
+    name, times = min(
+        zip(made_plans, found, strict=True), key=lambda pair: statistics.median(pair[1])
+    )
+    print(f"default against the fastest, {name}: {ratio(ratios(default, times))}")
+    different = [
+        name for name, row in zip(made_plans, logits, strict=True) if (row != logits[0]).any()
+    ]
+    if different:
+        raise SystemExit(f"other logits than the default's: {', '.join(different)}")
+    print(f"the logits of all {count} are the same bits")
+
+
+if __name__ == "__main__":
+    main()

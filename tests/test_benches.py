@@ -1,0 +1,80 @@
+"""What the benches rest on, without their peers: names, seeded weights, turns, other plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from native_network import SUPPORTED_ISAS, NativeNetwork, image
+
+from mnv2_engine import plan, schedules
+from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan import make_plan
+
+BENCHES = Path(__file__).resolve().parents[1] / "benches"
+
+
+@pytest.fixture(autouse=True)
+def benches_importable(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHES)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [mobilenet_v2(1.4, 224), mobilenet_v2(0.35, 96), efficientnet_lite(2)],
+    ids=lambda network: network.name,
+)
+def test_networks_are_found_by_their_names(network):
+    from models import named_network
+
+    assert named_network(network.name) == network
+
+
+def test_a_model_that_is_neither_file_nor_name_is_refused(tmp_path):
+    from models import model_file
+
+    with pytest.raises(SystemExit, match="no such file, nor a network's name"):
+        model_file("absent.npz", str(tmp_path))
+
+
+def test_a_spread_ratio_is_called_noisy():
+    from measure import ratio
+
+    assert "NOISY" not in ratio([0.70, 0.71, 0.72, 0.73])
+    assert "NOISY" in ratio([0.5, 0.6, 0.7, 0.8])
+
+
+def test_every_turn_runs_everyone_and_every_other_one_backwards():
+    from measure import alternate
+
+    order = []
+    found = alternate([lambda: order.append("a") or 1, lambda: order.append("b") or 2], 2, 0)
+    assert order == ["a", "b", "b", "a"]
+    assert found == [[1, 1], [2, 2]]
+
+
+def test_other_plans_give_the_same_bits_and_leave_the_planner_as_it_was(random_weights):
+    from schedules import plans  # of benches/, not of the package
+
+    network = mobilenet_v2(0.35, 96, 10)
+    before = plan.ROOM, schedules.STRIP_PIXELS, schedules.LONGEST_CASCADE
+    made = plans(network)
+    assert before == (plan.ROOM, schedules.STRIP_PIXELS, schedules.LONGEST_CASCADE)
+    assert made["default"] == make_plan(network)
+    assert len({other.arena_bytes for other in made.values()}) > 3
+    weights, x = random_weights(network), image(network)
+    logits = [NativeNetwork(network, weights, SUPPORTED_ISAS[0], p)(x)[0] for p in made.values()]
+    for row in logits[1:]:
+        np.testing.assert_array_equal(row, logits[0])
+
+
+def test_a_constant_that_the_planner_lost_is_named():
+    from schedules import constants
+
+    with (
+        pytest.raises(SystemExit, match=r"the planner has no plan\.GONE any more"),
+        constants({"plan.ROOM": 1, "plan.GONE": 1}),
+    ):
+        pass
+    assert plan.ROOM < 1
