@@ -49,8 +49,8 @@ OTHERS: dict[str, Values] = {
         "schedules.STRIP_PIXELS": (14, 28, 56, 112),
         "plan.ROOM": 1000,
     },
-    "tiles of 64": {"schedules.TILE_CHANNELS": 64},
-    "tiles of 128": {"schedules.TILE_CHANNELS": 128, "plan.ROOM": 1 / 4},
+    "tiles of 32": {"schedules.TILE_CHANNELS": (32,)},
+    "tiles of 128": {"schedules.TILE_CHANNELS": (32, 64, 128)},
     "weights always cached": {"schedules.CACHED_WEIGHT_BYTES": 1 << 40},
     "weights never cached": {"schedules.CACHED_WEIGHT_BYTES": 0, "plan.ROOM": 1},
 }

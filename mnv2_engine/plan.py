@@ -1,10 +1,9 @@
 """How a network runs: an architecture becomes steps with every byte of the arena placed.
 
 Pure Python and plain data; every executor runs the same plan. The planner tries every cascade of
-blocks (schedules.py). Within the least arena, and a little room for longer strips, it takes the
-fastest: those that reread the fewest weights, then expand in the fewest pieces, and then need the
-least bytes. All counts are exact, alignment included; the caller's image and the mapped weights
-are stated apart.
+blocks (schedules.py). Within the least arena, and a little room beyond, it takes the schedules
+that take the least time (cost.py), and then the least bytes. All counts of bytes are exact,
+alignment included; the caller's image and the mapped weights are stated apart.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ from .schedules import (
     scratch_of,
 )
 
-# Longer strips are faster: the planner spends up to this share of the least arena on them.
+# Longer strips and larger tiles are faster: the planner spends up to this share of the least
+# arena on them.
 ROOM = 1 / 16
 
 
@@ -143,23 +143,19 @@ def least_arena(choices: list[list[Schedule]]) -> int:
 
 
 def _fastest(choices: list[list[Schedule]], arena: int) -> list[tuple[Schedule, bool]]:
-    """The schedules within `arena` of the least cost, each with the end of its output."""
-    Cost = tuple[int, int, int]  # weights read again, pieces, bytes
+    """The schedules within `arena` that take the least time, each with the end of its output."""
+    Cost = tuple[int, int]  # cycles, bytes
     Path = tuple[Cost, list[tuple[Schedule, bool]]]
-    reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0, 0), [])}
+    reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0), [])}
     for at, schedules in enumerate(choices):
         for high in (False, True):
             if (at, high) not in reached:
                 continue
-            (reread, pieces, total), path = reached[at, high]
+            (cycles, total), path = reached[at, high]
             for schedule in schedules:
                 if schedule.bytes > arena:
                     continue
-                cost = (
-                    reread + schedule.reread_bytes,
-                    pieces + schedule.pieces,
-                    total + schedule.bytes,
-                )
+                cost = (cycles + schedule.cycles, total + schedule.bytes)
                 for end in moves(schedule, high):
                     key = at + max(1, len(schedule.blocks)), end
                     if key not in reached or cost < reached[key][0]:

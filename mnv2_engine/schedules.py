@@ -25,16 +25,19 @@ from .architecture import (
     Layer,
     layers,
 )
+from .cost import depthwise_cycles, pointwise_cycles, reread_cycles
 from .packing import PANEL
 
 FLOAT_BYTES = 4
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 STRIP_PANELS = 2  # panels that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
-TILE_CHANNELS = STRIP_PANELS * PANEL  # hidden channels of a tile
+TILE_CHANNELS = (32, 64)  # hidden channels of a thread's part of a tile
+LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
 # Weights that a cascade reads again for every row should stay in a core's own cache: half of 512
 # KiB, the smallest second-level cache of today's servers.
 CACHED_WEIGHT_BYTES = 256 << 10
+STEM_TAPS = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
 
@@ -58,39 +61,43 @@ class Schedule(NamedTuple):
     in_place: bool
     input_bytes: int
     output_bytes: int
-    strip: int
-    reread_bytes: int  # weights that come from beyond the core's cache more than once
-    # Calls of the expand kernel: what a shorter strip, and a row made twice, pay for; those of the
-    # slowest thread, times threads.
-    pieces: int
+    strip: int  # rows: output pixels of a strip, at most
+    tile: int  # tiles: hidden channels of a thread's part of one, at most
+    cycles: int  # about; of the thread that has the most to do (cost.py)
     bytes: int
 
 
 def _schedule(
     kind: str,
     blocks: range,
-    in_place: bool,
     input_bytes: int,
     output_bytes: int,
     threads: int = 1,
     scratch: Scratch = (),
     strip: int = 0,
-    reread_bytes: int = 0,
-    pieces: int = 0,
+    tile: int = 0,
+    cycles: int = 0,
 ) -> Schedule:
-    ends = max(input_bytes, output_bytes) if in_place else input_bytes + output_bytes
-    live = ends + sum(bytes_of(a.shape) * (1 if a.shared else threads) for a in scratch)
+    live = input_bytes + output_bytes
+    for array in scratch:
+        live += bytes_of(array.shape) * (1 if array.shared else threads)
     return Schedule(
         kind,
         blocks,
-        in_place,
+        False,
         input_bytes,
         output_bytes,
         strip,
-        reread_bytes,
-        pieces,
+        tile,
+        cycles,
         live,
     )
+
+
+def _in_place(schedule: Schedule) -> Schedule:
+    """The same with the output over the input: only the larger of the two is live."""
+    live = schedule.bytes - min(schedule.input_bytes, schedule.output_bytes)
+    return schedule._replace(in_place=True, bytes=live)
 
 
 def elements(shape: tuple[int, ...]) -> int:
@@ -116,6 +123,7 @@ class Shapes:
         self.network = network
         self.threads = threads
         self.layers = {layer.name: layer for layer in layers(network)}
+        self.block_cycles: dict[tuple[int, int, int, int], int] = {}  # many cascades ask for them
 
     def depthwise(self, index: int) -> Layer:
         return self.layers[f"block{index}.depthwise"]
@@ -141,51 +149,69 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
         widest = max(shapes.depthwise(index).out_size[1] for index in blocks)
-        ways = (False, True) if may_be_in_place and _runs_in_place(shapes, blocks) else (False,)
+        in_place = may_be_in_place and _runs_in_place(shapes, blocks)
         for strip in STRIP_PIXELS:
-            found += [_rows(shapes, blocks, min(strip, widest), in_place) for in_place in ways]
+            found.append(_rows(shapes, blocks, min(strip, widest)))
+            if in_place:
+                found.append(_in_place(found[-1]))
             if strip >= widest:
                 break
     if first > 0:
-        found.append(_tiles(shapes, first))
+        hidden = shapes.network.blocks[first].hidden
+        for tile in TILE_CHANNELS:
+            if tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden:
+                found.append(_tiles(shapes, first, min(tile, -(-hidden // shapes.threads))))
     return found
 
 
-def _rows(shapes: Shapes, blocks: range, strip: int, in_place: bool) -> Schedule:
-    weights = sum(shapes.weight_bytes(index) for index in blocks)
-    pieces = shapes.threads * max(
-        _band_pieces(shapes, blocks, strip, thread) for thread in range(shapes.threads)
-    )
+def _rows(shapes: Shapes, blocks: range, strip: int) -> Schedule:
+    threads = range(shapes.threads)
     output = shapes.thin_output(blocks[-1])
     return _schedule(
         "rows",
         blocks,
-        in_place,
         bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0,
         bytes_of(output),
         shapes.threads,
         _rows_scratch(shapes, blocks, strip),
         strip,
-        reread_bytes=(output[0] - 1) * weights if weights > CACHED_WEIGHT_BYTES else 0,
-        pieces=pieces,
+        cycles=max(_band_cycles(shapes, blocks, strip, thread) for thread in threads),
     )
 
 
-def _band_pieces(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
-    """Calls of the expand kernel for the rows that one thread's band needs of every block."""
+def _band_cycles(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
+    """About how long a thread takes for its band of output rows, with the rows that it needs."""
     height = shapes.depthwise(blocks[-1]).out_size[0]
     first, end = (height * t // shapes.threads for t in (thread, thread + 1))
     if first == end:
         return 0
-    pieces = 0
+    weights = sum(shapes.weight_bytes(index) for index in blocks)
+    cycles = reread_cycles(weights, end - first - 1) if weights > CACHED_WEIGHT_BYTES else 0
     for index in reversed(blocks):
         depthwise = shapes.depthwise(index)
+        rows_out = end - first
         end = (end - 1) * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
         end = min(end, depthwise.in_size[0])
         first = max(first * depthwise.stride - depthwise.pad_rows[0], 0)
-        strips = -(-depthwise.out_size[1] // strip)
-        pieces += (end - first) * strips * -(-_panels(depthwise.in_channels) // STRIP_PANELS)
-    return pieces
+        key = index, strip, end - first, rows_out
+        if key not in shapes.block_cycles:
+            shapes.block_cycles[key] = _block_cycles(shapes, *key)
+        cycles += shapes.block_cycles[key]
+    return cycles
+
+
+def _block_cycles(shapes: Shapes, index: int, strip: int, rows_in: int, rows_out: int) -> int:
+    """About how long one block takes by rows."""
+    block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
+    in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
+    panels = _panels(block.hidden)
+    strips = -(-out_width // strip)
+    depth = STEM_TAPS if index == 0 else block.in_channels
+    made = strips * pointwise_cycles(-(-in_width // strips), depth, panels)
+    pixels = -(-out_width // strips)
+    projected = strips * pointwise_cycles(pixels, block.hidden, _panels(block.out_channels))
+    filtered = depthwise_cycles(rows_out * out_width, block.kernel, panels, rows_in * strips)
+    return rows_in * made + filtered + rows_out * projected
 
 
 def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
@@ -218,24 +244,37 @@ def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
     )
 
 
-def _tiles(shapes: Shapes, index: int) -> Schedule:
-    depthwise = shapes.depthwise(index)
-    panels = -(-_panels(depthwise.in_channels) // shapes.threads) * shapes.threads
+def _tiles(shapes: Shapes, index: int, tile: int) -> Schedule:
+    block, depthwise, threads = (
+        shapes.network.blocks[index],
+        shapes.depthwise(index),
+        shapes.threads,
+    )
+    panels = -(-_panels(block.hidden) // threads)  # a thread's
+    tiles = -(-block.hidden // (threads * tile))
+    pixels = elements(depthwise.out_size)
+    made = pointwise_cycles(depthwise.in_size[1], block.in_channels, panels)
+    out_panels = _panels(block.out_channels)
+    projected = pointwise_cycles(
+        -(-pixels // threads), min(threads * tile, block.hidden), out_panels
+    )
     return _schedule(
         "tiles",
         range(index, index + 1),
-        False,
         bytes_of(shapes.thin_input(index)),
         bytes_of(shapes.thin_output(index)),
         shapes.threads,
-        _tiles_scratch(shapes, index),
-        pieces=depthwise.in_size[0] * -(-panels // STRIP_PANELS),
+        _tiles_scratch(shapes, index, tile),
+        tile=tile,
+        cycles=depthwise.in_size[0] * made
+        + depthwise_cycles(pixels, block.kernel, panels, 1)
+        + tiles * projected,
     )
 
 
-def _tiles_scratch(shapes: Shapes, index: int) -> Scratch:
+def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     depthwise, threads = shapes.depthwise(index), shapes.threads
-    panels = _panels(min(TILE_CHANNELS, -(-depthwise.in_channels // threads)))
+    panels = _panels(tile)
     lines, columns = (
         max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
         for size, out, (before, _) in zip(
@@ -259,7 +298,7 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
     if schedule.kind == "rows":
         return _rows_scratch(shapes, schedule.blocks, schedule.strip)
     if schedule.kind == "tiles":
-        return _tiles_scratch(shapes, schedule.blocks.start)
+        return _tiles_scratch(shapes, schedule.blocks.start, schedule.tile)
     return ()
 
 
@@ -284,9 +323,9 @@ def head_schedule(shapes: Shapes) -> Schedule:
     head = shapes.layers["head"]
     thin = bytes_of((*head.in_size, head.in_channels))
     features = bytes_of((_panels(head.out_channels), PANEL))
-    return _schedule("head", range(0), False, thin, features)
+    return _schedule("head", range(0), thin, features)
 
 
 def classifier_schedule(shapes: Shapes) -> Schedule:
     features = bytes_of((_panels(shapes.network.head_channels), PANEL))
-    return _schedule("classifier", range(0), False, features, 0)
+    return _schedule("classifier", range(0), features, 0)

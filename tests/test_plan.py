@@ -55,7 +55,7 @@ def test_no_step_has_room_for_the_expanded_tensor_of_its_block(width, size):
             own += [b for b in step.scratch if b.name == f"{index} partial"]
             if height > 6:  # else the partial sums of two rows are a good part of the map
                 (strip,) = [b for b in own if b.name == "expanded"]
-                assert strip.bytes < expanded / 3
+                assert strip.bytes < expanded / 2
                 assert sum(buffer.bytes for buffer in own) < expanded
 
 

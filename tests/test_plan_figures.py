@@ -61,8 +61,8 @@ def test_per_block_of_the_headline_network():
     assert 784 * KIB < without.arena_bytes < 820 * KIB
     assert without.steps[0] == without.arena_bytes  # block 0's, the most of blocks 0 to 3
     # Block 7 needs its tensor of 49 KiB, where it runs in place, and its sums and strips.
-    assert plan.steps[2].name == "block7"
-    assert without.steps[2] == plan.steps[2].bytes == 117 * KIB
+    (least,) = [n for step, n in zip(plan.steps, without.steps, strict=True) if 7 in step.blocks]
+    assert least == 117 * KIB
 
 
 def test_what_is_live_and_what_for():
@@ -86,7 +86,7 @@ def test_what_is_live_and_what_for():
     tensors = [each for each in live_buffers(plan.steps[1]) if each.role == TENSOR]
     assert [each.buffer for each in tensors] == [plan.steps[1].input]
     assert tensors[0].axes == "28 rows × 28 pixels × 32 channels"
-    assert peak(plan) is plan.steps[0]
+    assert peak(plan).bytes == plan.arena_bytes
 
 
 @settings(max_examples=30)
@@ -101,10 +101,9 @@ def test_every_multiply_add_belongs_to_one_step(network, threads):
 
 def test_multiply_adds_of_a_cascade():
     plan = make_plan(mobilenet_v2(1.0, 224))
-    assert plan.steps[1].blocks == range(4, 7)
-    # Blocks 4 and 5 are 28×28, 32 -> 192 -> 32; block 6 is 28×28×32 -> 192 -> 14×14×64.
-    same = 28 * 28 * 192 * (32 + 9 + 32)
-    assert multiply_adds(plan)[1] == 2 * same + 28 * 28 * 192 * 32 + 14 * 14 * 192 * (9 + 64)
+    assert plan.steps[1].blocks == range(4, 6)
+    # Blocks 4 and 5 are 28×28, 32 -> 192 -> 32.
+    assert multiply_adds(plan)[1] == 2 * 28 * 28 * 192 * (32 + 9 + 32)
 
 
 def test_json_has_every_figure():
