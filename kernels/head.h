@@ -18,7 +18,7 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_head *head = &context->plan->head;
     const int pixels = head->height * head->width;
     const vf share = vf_set1(1.0f / (float)pixels);
-    for (int part = context->first_part; part < context->end_part; part++) {
+    for (int part; (part = next_part(context)) >= 0;) {
         const range panels =
             share_of(context, part, panels_of(head->features), TILE_PANELS);
         const int floats = (panels.end - panels.first) * PANEL;
@@ -73,7 +73,7 @@ static void classifier_step(const mnv2_context *context, const mnv2_step *step) 
     const float *x = (const float *)(context->arena + step->input);
     const float *w = (const float *)(context->weights + head->classifier_weight);
     const float *bias = (const float *)(context->weights + head->classifier_bias);
-    for (int part = context->first_part; part < context->end_part; part++) {
+    for (int part; (part = next_part(context)) >= 0;) {
         const range panels = share_of(context, part, panels_of(head->classes), 1);
         int panel = panels.first;
         for (; panel + CLASSIFIER_PANELS <= panels.end; panel += CLASSIFIER_PANELS)

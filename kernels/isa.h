@@ -4,7 +4,7 @@
 
 #include "pool.h"
 
-/* Everything that a step reads and writes, and the parts of it that are this thread's. */
+/* Everything that a step reads and writes, and how this thread comes by parts of it. */
 typedef struct {
     const mnv2_plan *plan;
     const char *weights;
@@ -12,8 +12,9 @@ typedef struct {
     const void *image;
     int image_is_float;
     float *logits;
-    int first_part, end_part; /* of plan->threads */
-    mnv2_pool *pool;          /* whose threads have the other parts; NULL: there are none */
+    mnv2_pool *pool;   /* whose threads share the parts; NULL: there is only this one */
+    mnv2_place *place; /* of this thread in the pool, or: */
+    int32_t *next;     /* the part that this thread takes next */
 } mnv2_context;
 
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);

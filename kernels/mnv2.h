@@ -106,12 +106,13 @@ int32_t mnv2_isa_supported(const mnv2_isa *isa);
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
 
 /* Threads that wait to take part in runs. They sleep while there is none: after a run, or for
- * another thread within one, they look for work for some microseconds before they do. A forked
+ * another thread within one, they look for work for some microseconds before they do. A run does
+ * not wait for those that come late, so its plan has to stay until the pool is stopped. A forked
  * child has none of them: it must forget the pool, without stopping it, and start its own. */
 typedef struct mnv2_pool mnv2_pool;
 
 /* Bytes of memory, 64-byte aligned, that a pool needs. */
-int64_t mnv2_pool_bytes(void);
+int64_t mnv2_pool_bytes(int32_t threads);
 /* Starts threads - 1 threads; the caller of mnv2_run is one more. The memory becomes the pool's
  * until it is stopped. MNV2_NO_THREADS: the system gave none, and none is left. */
 int32_t mnv2_pool_start(void *memory, int32_t threads);

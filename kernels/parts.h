@@ -24,9 +24,13 @@ static inline float *scratch_of(const mnv2_context *context, const mnv2_step *st
     return (float *)(context->arena + offset + part * step->thread_bytes);
 }
 
-/* Between two phases of a step, the second of which reads what other parts wrote in the first. */
-static inline void all_parts_done(const mnv2_context *context) {
-    if (context->pool) mnv2_pool_barrier(context->pool);
+/* The next part that this thread takes, or -1 when all parts are done, by whatever thread. A step
+ * has a loop over this for each of its phases, and all threads go through the same ones. */
+static inline int next_part(const mnv2_context *context) {
+    if (context->pool) return mnv2_pool_next_part(context->pool, context->place);
+    if (*context->next < context->plan->threads) return (*context->next)++;
+    *context->next = 0;
+    return -1;
 }
 
 #endif

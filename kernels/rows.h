@@ -273,7 +273,7 @@ static void rows_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_block *block = &context->plan->blocks[final];
     const ptrdiff_t row_floats = (ptrdiff_t)block->out_width * block->out_channels;
     float *y = (float *)(context->arena + step->output);
-    for (int part = context->first_part; part < context->end_part; part++) {
+    for (int part; (part = next_part(context)) >= 0;) {
         const range band = share_of(context, part, block->out_height, 1);
         if (band.first == band.end) continue;
         row_stream stream = {.context = context, .step = step, .pattern = &pattern, .part = part};

@@ -9,6 +9,8 @@ typedef struct {
     const mnv2_isa *isa;
 } run;
 
+_Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
+
 static void run_step(const run *self, const mnv2_context *context, const mnv2_step *step) {
     switch (step->kind) {
         case MNV2_ROWS:
@@ -26,21 +28,24 @@ static void run_step(const run *self, const mnv2_context *context, const mnv2_st
     }
 }
 
-/* The parts [first, end) of every step. */
-static void run_parts(const run *self, int first, int end) {
+/* Every step, with the parts that this thread comes by. */
+static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
+    int32_t next = 0;
     mnv2_context context = self->context;
-    context.first_part = first;
-    context.end_part = end;
-    const mnv2_plan *plan = context.plan;
+    context.pool = pool;
+    context.place = place;
+    context.next = &next;
     const float_state caller = float_state_enter();
-    for (int32_t i = 0; i < plan->step_count; i++) {
-        if (i > 0) all_parts_done(&context);
-        run_step(self, &context, &plan->steps[i]);
-    }
+    for (int32_t i = 0; i < context.plan->step_count; i++)
+        run_step(self, &context, &context.plan->steps[i]);
     float_state_leave(caller);
 }
 
-static void run_part(void *argument, int32_t part) { run_parts(argument, part, part + 1); }
+static void run_task(const void *argument, mnv2_pool *pool, mnv2_place *place) {
+    run self;
+    memcpy(&self, argument, sizeof self);
+    run_steps(&self, pool, place);
+}
 
 static int32_t check(const mnv2_plan *plan) {
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
@@ -63,14 +68,13 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
                     .arena = arena,
                     .image = image,
                     .image_is_float = image_is_float,
-                    .logits = logits,
-                    .pool = together ? pool : NULL},
+                    .logits = logits},
         .isa = isa,
     };
     if (together)
-        mnv2_pool_run(pool, run_part, &self);
+        mnv2_pool_run(pool, run_task, &self, sizeof self);
     else
-        run_parts(&self, 0, plan->threads);
+        run_steps(&self, NULL, NULL);
     for (int32_t i = 0; features && i < plan->step_count; i++) /* nothing writes there later */
         if (plan->steps[i].kind == MNV2_HEAD)
             memcpy(features, (char *)arena + plan->steps[i].output,

@@ -10,9 +10,9 @@
  * and filtered [tile/16][out_height * out_width][16]. The sum over i is held in the thin output
  * itself; the shortcut is added with the last tile.
  *
- * Parts share the hidden channels of a tile, which is as many times wider, and when all are
- * filtered they share the output pixels. Two filtered tiles take turns, so that a part may go on
- * to the next tile while another still projects this one. */
+ * Parts share the hidden channels of a tile, which is as many times wider, and in the next phase
+ * its projection, by output pixels, each before its channels of the next tile. So there is one
+ * phase a tile, and two filtered tiles take turns where there are several parts. */
 #ifndef MNV2_TILES_H
 #define MNV2_TILES_H
 
@@ -74,29 +74,27 @@ static void project_channels(const mnv2_context *context, const mnv2_step *step,
 static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const int threads = context->plan->threads, tile = threads * step->tile;
-    const ptrdiff_t expanded_floats =
-        (ptrdiff_t)panels_of(step->tile) * step->lines * step->columns * PANEL;
+    const size_t expanded_bytes = (size_t)(panels_of(step->tile) * step->lines * step->columns) *
+                                  PANEL * sizeof(float);
     const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
     float *filtered = (float *)(context->arena + step->filtered);
-    float *other = threads > 1 ? filtered + panels_of(tile) * filtered_step : filtered;
-    for (int part = context->first_part; part < context->end_part; part++)
-        memset(scratch_of(context, step, part, step->expanded), 0,
-               (size_t)expanded_floats * sizeof(float));
+    float *before = threads > 1 ? filtered + panels_of(tile) * filtered_step : filtered;
 
-    for (int first = 0; first < block->hidden; first += tile) {
-        const int count = least(tile, block->hidden - first);
-        for (int part = context->first_part; part < context->end_part; part++) {
+    for (int first = 0, ready = 0; first < block->hidden || ready > 0; first += tile) {
+        const int count = first < block->hidden ? least(tile, block->hidden - first) : 0;
+        for (int part; (part = next_part(context)) >= 0;) {
+            if (ready > 0) project_channels(context, step, part, first - tile, ready, before);
+            if (count == 0) continue;
             const range channels = share_of(context, part, count, PANEL);
+            float *expanded = scratch_of(context, step, part, step->expanded);
+            if (first == 0) memset(expanded, 0, expanded_bytes); /* for the zero padding */
             filter_channels(context, step, first + channels.first, channels.end - channels.first,
-                            scratch_of(context, step, part, step->expanded),
-                            filtered + channels.first / PANEL * filtered_step);
+                            expanded, filtered + channels.first / PANEL * filtered_step);
         }
-        all_parts_done(context);
-        for (int part = context->first_part; part < context->end_part; part++)
-            project_channels(context, step, part, first, count, filtered);
         float *const swap = filtered;
-        filtered = other;
-        other = swap;
+        filtered = before;
+        before = swap;
+        ready = count;
     }
 }
 

@@ -284,7 +284,7 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
             strict=True,
         )
     )
-    # Threads that project one tile do not wait for those that filter the next.
+    # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     pixels = elements(depthwise.out_size)
     return (

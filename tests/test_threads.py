@@ -210,7 +210,7 @@ def test_a_system_without_more_threads_is_said_and_survived(model_path, pixels, 
     executor = engine._executor
 
     class NoThreads:
-        MNV2_OK, mnv2_pool_bytes = 0, staticmethod(lambda: 64)
+        MNV2_OK, mnv2_pool_bytes = 0, staticmethod(lambda threads: 64)
         mnv2_pool_start = staticmethod(lambda memory, threads: 2)
 
     executor._pool = Pool(executor._ffi, NoThreads, 2)

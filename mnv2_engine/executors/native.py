@@ -43,7 +43,7 @@ class NativeExecutor:
         self._weights = self._ffi.from_buffer(model.buffer)
         self._kept: list[Any] = []  # what the plan structure points into
         self._plan = self._build(model, plan)
-        self._pool = Pool(self._ffi, self._lib, plan.threads)
+        self._pool = Pool(self._ffi, self._lib, plan.threads, (self._plan, self._kept))
 
     @property
     def threads(self) -> int:

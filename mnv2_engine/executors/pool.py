@@ -14,8 +14,9 @@ from .memory import private_memory
 class Pool:
     """`threads` threads of the C core, the caller's among them."""
 
-    def __init__(self, ffi: Any, lib: Any, threads: int) -> None:
-        self._ffi, self._lib, self._threads = ffi, lib, threads
+    def __init__(self, ffi: Any, lib: Any, threads: int, kept: object = None) -> None:
+        """`kept` is what its threads may look at as long as there are any."""
+        self._ffi, self._lib, self._threads, self._kept = ffi, lib, threads, kept
         self._process = os.getpid()
         self._lock = allocate_lock()
         self._memory: Any = None
@@ -38,7 +39,7 @@ class Pool:
         return self._started
 
     def _start(self) -> Any:
-        self._memory = private_memory(self._lib.mnv2_pool_bytes())
+        self._memory = private_memory(self._lib.mnv2_pool_bytes(self._threads))
         start = self._ffi.from_buffer(self._memory, require_writable=True)
         if self._lib.mnv2_pool_start(start, self._threads) == self._lib.MNV2_OK:
             return self._ffi.cast("mnv2_pool *", start)
