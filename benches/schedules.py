@@ -51,8 +51,8 @@ OTHERS: dict[str, Values] = {
     },
     "tiles of 32": {"schedules.TILE_CHANNELS": (32,)},
     "tiles of 128": {"schedules.TILE_CHANNELS": (32, 64, 128)},
-    "weights always cached": {"schedules.CACHED_WEIGHT_BYTES": 1 << 40},
-    "weights never cached": {"schedules.CACHED_WEIGHT_BYTES": 0, "plan.ROOM": 1},
+    "weights always cached": {"cost.CACHED_WEIGHT_BYTES": 1 << 40},
+    "weights never cached": {"cost.CACHED_WEIGHT_BYTES": 0, "plan.ROOM": 1},
 }
 
 

@@ -9,11 +9,31 @@ machine with AVX-512 (Zen 5); on others the order of schedules is much the same.
 
 from __future__ import annotations
 
+from .architecture import IMAGE_CHANNELS, STEM_KERNEL
+from .schedules import Schedule
+from .shapes import Shapes, elements, panels_of
+
 TILE_PIXELS = 14  # of the widest register tile, which has two panels
 TILE_CYCLES = 35  # to load a register tile's sums, or biases, and to store them
 LATENCY_CYCLES = 4  # of a multiply-add: no tile takes less for one of its input channels
 DEPTHWISE_CALL_CYCLES = 30
 REREAD_BYTES_A_CYCLE = 16  # from the cache that cores share
+# Weights that a cascade reads again for every row should stay in a core's own cache: half of 512
+# KiB, the smallest second-level cache of today's servers.
+CACHED_WEIGHT_BYTES = 256 << 10
+STEM_TAPS = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS
+
+
+def cycles_of(shapes: Shapes, schedule: Schedule) -> int:
+    """About how long the thread takes that has the most to do."""
+    if schedule.kind == "tiles":
+        return _tiles_cycles(shapes, schedule.blocks.start, schedule.tile)
+    if schedule.kind == "rows":
+        return max(
+            _band_cycles(shapes, schedule.blocks, schedule.strip, thread)
+            for thread in range(shapes.threads)
+        )
+    return 0  # there is one way to run it
 
 
 def pointwise_cycles(pixels: int, depth: int, panels: int) -> int:
@@ -30,3 +50,53 @@ def depthwise_cycles(pixels: int, kernel: int, panels: int, calls: int) -> int:
 def reread_cycles(weight_bytes: int, times: int) -> int:
     """Of reading weights again, so many times."""
     return weight_bytes * times // REREAD_BYTES_A_CYCLE
+
+
+def _tiles_cycles(shapes: Shapes, index: int, tile: int) -> int:
+    block, depthwise, threads = (
+        shapes.network.blocks[index],
+        shapes.depthwise[index],
+        shapes.threads,
+    )
+    panels = -(-panels_of(block.hidden) // threads)  # a thread's
+    group = min(threads * tile, block.hidden)
+    pixels = elements(depthwise.out_size)
+    made = pointwise_cycles(depthwise.in_size[1], block.in_channels, panels)
+    projected = pointwise_cycles(-(-pixels // threads), group, panels_of(block.out_channels))
+    filtered = depthwise_cycles(pixels, block.kernel, panels, 1)
+    return depthwise.in_size[0] * made + filtered + -(-block.hidden // group) * projected
+
+
+def _band_cycles(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
+    """About how long a thread takes for its band of output rows, with the rows that it needs."""
+    height = shapes.depthwise[blocks[-1]].out_size[0]
+    first, end = (height * t // shapes.threads for t in (thread, thread + 1))
+    if first == end:
+        return 0
+    weights = sum(shapes.weight_bytes(index) for index in blocks)
+    cycles = reread_cycles(weights, end - first - 1) if weights > CACHED_WEIGHT_BYTES else 0
+    for index in reversed(blocks):
+        depthwise = shapes.depthwise[index]
+        rows_out = end - first
+        end = (end - 1) * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
+        end = min(end, depthwise.in_size[0])
+        first = max(first * depthwise.stride - depthwise.pad_rows[0], 0)
+        key = "cycles", index, strip, end - first, rows_out
+        if key not in shapes.known:
+            shapes.known[key] = _block_cycles(shapes, *key[1:])
+        cycles += shapes.known[key]
+    return cycles
+
+
+def _block_cycles(shapes: Shapes, index: int, strip: int, rows_in: int, rows_out: int) -> int:
+    """About how long one block takes by rows."""
+    block, depthwise = shapes.network.blocks[index], shapes.depthwise[index]
+    in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
+    panels = panels_of(block.hidden)
+    strips = -(-out_width // strip)
+    depth = STEM_TAPS if index == 0 else block.in_channels
+    made = strips * pointwise_cycles(-(-in_width // strips), depth, panels)
+    pixels = -(-out_width // strips)
+    projected = strips * pointwise_cycles(pixels, block.hidden, panels_of(block.out_channels))
+    filtered = depthwise_cycles(rows_out * out_width, block.kernel, panels, rows_in * strips)
+    return rows_in * made + filtered + rows_out * projected

@@ -11,19 +11,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .architecture import IMAGE_CHANNELS, Architecture
+from .cost import cycles_of
 from .errors import UnsupportedError
 from .packing import packed_shapes
 from .schedules import (
-    FLOAT_BYTES,
     Schedule,
-    Shapes,
-    bytes_of,
     classifier_schedule,
-    elements,
     head_schedule,
     schedules_from,
     scratch_of,
 )
+from .shapes import FLOAT_BYTES, Shapes, bytes_of, elements
 
 # Longer strips and larger tiles are faster: the planner spends up to this share of the least
 # arena on them.
@@ -86,7 +84,7 @@ def make_plan(network: Architecture, threads: int = 1) -> Plan:
     shapes = Shapes(network, threads)
     choices = every_schedule(shapes)
     least = least_arena(choices)
-    return assemble(shapes, _fastest(choices, least + int(least * ROOM)))
+    return assemble(shapes, _fastest(shapes, choices, least + int(least * ROOM)))
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
@@ -142,20 +140,21 @@ def least_arena(choices: list[list[Schedule]]) -> int:
     return min(peak for (at, _), peak in reached.items() if at == len(choices))
 
 
-def _fastest(choices: list[list[Schedule]], arena: int) -> list[tuple[Schedule, bool]]:
+def _fastest(
+    shapes: Shapes, choices: list[list[Schedule]], arena: int
+) -> list[tuple[Schedule, bool]]:
     """The schedules within `arena` that take the least time, each with the end of its output."""
     Cost = tuple[int, int]  # cycles, bytes
     Path = tuple[Cost, list[tuple[Schedule, bool]]]
     reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0), [])}
     for at, schedules in enumerate(choices):
-        for high in (False, True):
-            if (at, high) not in reached:
+        before = [(high, *reached[at, high]) for high in (False, True) if (at, high) in reached]
+        for schedule in schedules:
+            if not before or schedule.bytes > arena:
                 continue
-            (cycles, total), path = reached[at, high]
-            for schedule in schedules:
-                if schedule.bytes > arena:
-                    continue
-                cost = (cycles + schedule.cycles, total + schedule.bytes)
+            taken = cycles_of(shapes, schedule)
+            for high, (cycles, total), path in before:
+                cost = (cycles + taken, total + schedule.bytes)
                 for end in moves(schedule, high):
                     key = at + max(1, len(schedule.blocks)), end
                     if key not in reached or cost < reached[key][0]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .plan import least_arena
-from .schedules import Shapes, classifier_schedule, head_schedule, schedules_from
+from .schedules import classifier_schedule, head_schedule, schedules_from
+from .shapes import Shapes
 
 if TYPE_CHECKING:
     from .plan import Buffer, Plan, Step

@@ -17,27 +17,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .architecture import (
-    IMAGE_CHANNELS,
-    STEM_KERNEL,
-    STEM_STRIDE,
-    Architecture,
-    Layer,
-    layers,
-)
-from .cost import depthwise_cycles, pointwise_cycles, reread_cycles
+from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .packing import PANEL
+from .shapes import Shapes, bytes_of, elements, panels_of
 
-FLOAT_BYTES = 4
-ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 STRIP_PANELS = 2  # panels that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
 TILE_CHANNELS = (32, 64)  # hidden channels of a thread's part of a tile
 LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
-# Weights that a cascade reads again for every row should stay in a core's own cache: half of 512
-# KiB, the smallest second-level cache of today's servers.
-CACHED_WEIGHT_BYTES = 256 << 10
-STEM_TAPS = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
 
@@ -58,87 +45,12 @@ class Schedule(NamedTuple):
 
     kind: str
     blocks: range
-    in_place: bool
     input_bytes: int
     output_bytes: int
-    strip: int  # rows: output pixels of a strip, at most
-    tile: int  # tiles: hidden channels of a thread's part of one, at most
-    cycles: int  # about; of the thread that has the most to do (cost.py)
     bytes: int
-
-
-def _schedule(
-    kind: str,
-    blocks: range,
-    input_bytes: int,
-    output_bytes: int,
-    threads: int = 1,
-    scratch: Scratch = (),
-    strip: int = 0,
-    tile: int = 0,
-    cycles: int = 0,
-) -> Schedule:
-    live = input_bytes + output_bytes
-    for array in scratch:
-        live += bytes_of(array.shape) * (1 if array.shared else threads)
-    return Schedule(
-        kind,
-        blocks,
-        False,
-        input_bytes,
-        output_bytes,
-        strip,
-        tile,
-        cycles,
-        live,
-    )
-
-
-def _in_place(schedule: Schedule) -> Schedule:
-    """The same with the output over the input: only the larger of the two is live."""
-    live = schedule.bytes - min(schedule.input_bytes, schedule.output_bytes)
-    return schedule._replace(in_place=True, bytes=live)
-
-
-def elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
-
-
-def bytes_of(shape: tuple[int, ...]) -> int:
-    """Bytes of a float32 array in the arena, rounded up to ALIGNMENT."""
-    return -(-elements(shape) * FLOAT_BYTES // ALIGNMENT) * ALIGNMENT
-
-
-def _panels(channels: int) -> int:
-    return -(-channels // PANEL)
-
-
-class Shapes:
-    """The layers of a network by name, with the sizes that schedules for `threads` are made of."""
-
-    def __init__(self, network: Architecture, threads: int) -> None:
-        self.network = network
-        self.threads = threads
-        self.layers = {layer.name: layer for layer in layers(network)}
-        self.block_cycles: dict[tuple[int, int, int, int], int] = {}  # many cascades ask for them
-
-    def depthwise(self, index: int) -> Layer:
-        return self.layers[f"block{index}.depthwise"]
-
-    def weight_bytes(self, index: int) -> int:
-        block = self.network.blocks[index]
-        inputs = block.in_channels if block.expansion != 1 else 0
-        per_hidden = inputs + block.kernel * block.kernel + block.out_channels
-        return block.hidden * per_hidden * FLOAT_BYTES
-
-    def thin_input(self, index: int) -> tuple[int, ...]:
-        return (*self.depthwise(index).in_size, self.network.blocks[index].in_channels)
-
-    def thin_output(self, index: int) -> tuple[int, ...]:
-        return (*self.depthwise(index).out_size, self.network.blocks[index].out_channels)
+    strip: int = 0  # rows: output pixels of a strip, at most
+    tile: int = 0  # tiles: hidden channels of a thread's part of one, at most
+    in_place: bool = False
 
 
 def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
@@ -146,9 +58,10 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     count = len(shapes.network.blocks)
     may_be_in_place = first > 0 and shapes.threads == 1
     found = []
+    widest = 0
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
-        widest = max(shapes.depthwise(index).out_size[1] for index in blocks)
+        widest = max(widest, shapes.depthwise[last].out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
         for strip in STRIP_PIXELS:
             found.append(_rows(shapes, blocks, min(strip, widest)))
@@ -164,117 +77,127 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     return found
 
 
-def _rows(shapes: Shapes, blocks: range, strip: int) -> Schedule:
-    threads = range(shapes.threads)
-    output = shapes.thin_output(blocks[-1])
-    return _schedule(
-        "rows",
-        blocks,
-        bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0,
-        bytes_of(output),
-        shapes.threads,
-        _rows_scratch(shapes, blocks, strip),
-        strip,
-        cycles=max(_band_cycles(shapes, blocks, strip, thread) for thread in threads),
-    )
+def head_schedule(shapes: Shapes) -> Schedule:
+    head = shapes.layers["head"]
+    thin = bytes_of((*head.in_size, head.in_channels))
+    features = bytes_of((panels_of(head.out_channels), PANEL))
+    return Schedule("head", range(0), thin, features, thin + features)
 
 
-def _band_cycles(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
-    """About how long a thread takes for its band of output rows, with the rows that it needs."""
-    height = shapes.depthwise(blocks[-1]).out_size[0]
-    first, end = (height * t // shapes.threads for t in (thread, thread + 1))
-    if first == end:
-        return 0
-    weights = sum(shapes.weight_bytes(index) for index in blocks)
-    cycles = reread_cycles(weights, end - first - 1) if weights > CACHED_WEIGHT_BYTES else 0
-    for index in reversed(blocks):
-        depthwise = shapes.depthwise(index)
-        rows_out = end - first
-        end = (end - 1) * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
-        end = min(end, depthwise.in_size[0])
-        first = max(first * depthwise.stride - depthwise.pad_rows[0], 0)
-        key = index, strip, end - first, rows_out
-        if key not in shapes.block_cycles:
-            shapes.block_cycles[key] = _block_cycles(shapes, *key)
-        cycles += shapes.block_cycles[key]
-    return cycles
+def classifier_schedule(shapes: Shapes) -> Schedule:
+    features = bytes_of((panels_of(shapes.network.head_channels), PANEL))
+    return Schedule("classifier", range(0), features, 0, features)
 
 
-def _block_cycles(shapes: Shapes, index: int, strip: int, rows_in: int, rows_out: int) -> int:
-    """About how long one block takes by rows."""
-    block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
-    in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
-    panels = _panels(block.hidden)
-    strips = -(-out_width // strip)
-    depth = STEM_TAPS if index == 0 else block.in_channels
-    made = strips * pointwise_cycles(-(-in_width // strips), depth, panels)
-    pixels = -(-out_width // strips)
-    projected = strips * pointwise_cycles(pixels, block.hidden, _panels(block.out_channels))
-    filtered = depthwise_cycles(rows_out * out_width, block.kernel, panels, rows_in * strips)
-    return rows_in * made + filtered + rows_out * projected
+def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
+    """The scratch arrays of a schedule, shared ones first; their bytes are in its sum."""
+    if schedule.kind == "rows":
+        blocks = _rows_blocks(shapes, schedule.blocks, schedule.strip)
+        return _rows_common(blocks, schedule.strip) + sum((each.own for each in blocks), ())
+    if schedule.kind == "tiles":
+        return _tiles_scratch(shapes, schedule.blocks.start, schedule.tile)
+    return ()
 
 
-def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
-    expanded, halo, filtered = 0, 0, 0
-    kept: list[Array] = []
+# --- rows ---------------------------------------------------------------------------------
+
+
+class _RowsBlock(NamedTuple):
+    """What a block of a cascade asks for."""
+
+    columns: int  # of an expanded strip
+    halo: int  # columns that the next strip needs, of all hidden panels
+    panels: int  # of hidden channels
+    own: Scratch
+    own_bytes: int
+
+
+def _rows_blocks(shapes: Shapes, blocks: range, strip: int) -> list[_RowsBlock]:
+    found = []
     for index in blocks:
-        block, depthwise = shapes.network.blocks[index], shapes.depthwise(index)
-        panels = _panels(block.hidden)
-        in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
-        columns = (min(strip, out_width) - 1) * block.stride + block.kernel
-        expanded = max(expanded, columns)
-        halo = max(halo, panels * (block.kernel - block.stride))
-        filtered = max(filtered, panels)
-        pending = (block.kernel - 1) // block.stride  # output rows in progress
-        kept.append(Array(f"{index} partial", (pending, panels, out_width, PANEL)))
-        # A shortcut waits for as many input rows as the kernel reaches below its middle.
-        thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
-        if index > blocks.start:
-            kept.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels)))
-        elif index == 0:
-            image = (columns - 1) * STEM_STRIDE + STEM_KERNEL
-            kept.append(Array("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
-            if block.residual:
-                kept.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL)))
+        key = index, strip, index == blocks.start
+        if key not in shapes.known:
+            shapes.known[key] = _rows_block(shapes, *key)
+        found.append(shapes.known[key])
+    return found
+
+
+def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _RowsBlock:
+    block, depthwise = shapes.network.blocks[index], shapes.depthwise[index]
+    panels = panels_of(block.hidden)
+    in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
+    columns = (min(strip, out_width) - 1) * block.stride + block.kernel
+    pending = (block.kernel - 1) // block.stride  # output rows in progress
+    own = [Array(f"{index} partial", (pending, panels, out_width, PANEL))]
+    # A shortcut waits for as many input rows as the kernel reaches below its middle.
+    thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
+    if not is_first:
+        own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels)))
+    elif index == 0:
+        image = (columns - 1) * STEM_STRIDE + STEM_KERNEL
+        own.append(Array("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
+        if block.residual:
+            own.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL)))
+    halo = panels * (block.kernel - block.stride)
+    return _RowsBlock(columns, halo, panels, tuple(own), sum(bytes_of(a.shape) for a in own))
+
+
+def _rows_common(blocks: list[_RowsBlock], strip: int) -> Scratch:
+    """What the blocks of a cascade use in turn."""
     return (
-        Array("expanded", (STRIP_PANELS, expanded, PANEL)),
-        Array("halo", (halo, PANEL)),
-        Array("filtered", (filtered, strip, PANEL)),
-        *kept,
+        Array("expanded", (STRIP_PANELS, max(each.columns for each in blocks), PANEL)),
+        Array("halo", (max(each.halo for each in blocks), PANEL)),
+        Array("filtered", (max(each.panels for each in blocks), strip, PANEL)),
     )
+
+
+def _rows(shapes: Shapes, blocks: range, strip: int) -> Schedule:
+    parts = _rows_blocks(shapes, blocks, strip)
+    own = sum(bytes_of(array.shape) for array in _rows_common(parts, strip))
+    own += sum(each.own_bytes for each in parts)
+    source = bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0
+    target = bytes_of(shapes.thin_output(blocks[-1]))
+    live = source + target + shapes.threads * own
+    return Schedule("rows", blocks, source, target, live, strip=strip)
+
+
+def _in_place(schedule: Schedule) -> Schedule:
+    """The same with the output over the input: only the larger of the two is live."""
+    live = schedule.bytes - min(schedule.input_bytes, schedule.output_bytes)
+    return schedule._replace(in_place=True, bytes=live)
+
+
+def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
+    """Whether an output row never reaches the input row that is read while it is written."""
+    rows_in, columns_in, channels_in = shapes.thin_input(blocks.start)
+    rows_out, columns_out, channels_out = shapes.thin_output(blocks[-1])
+    # How far reading is ahead of writing is a concave function of the row, so the ends decide.
+    for r in (0, rows_out - 1):
+        reading = r
+        for index in reversed(blocks):
+            depthwise = shapes.depthwise[index]
+            reading = reading * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel - 1
+            reading = min(reading, depthwise.in_size[0])
+        written = (r + 1) * columns_out * channels_out
+        if written > min(reading, rows_in) * columns_in * channels_in:
+            return False
+    return True
+
+
+# --- tiles --------------------------------------------------------------------------------
 
 
 def _tiles(shapes: Shapes, index: int, tile: int) -> Schedule:
-    block, depthwise, threads = (
-        shapes.network.blocks[index],
-        shapes.depthwise(index),
-        shapes.threads,
-    )
-    panels = -(-_panels(block.hidden) // threads)  # a thread's
-    tiles = -(-block.hidden // (threads * tile))
-    pixels = elements(depthwise.out_size)
-    made = pointwise_cycles(depthwise.in_size[1], block.in_channels, panels)
-    out_panels = _panels(block.out_channels)
-    projected = pointwise_cycles(
-        -(-pixels // threads), min(threads * tile, block.hidden), out_panels
-    )
-    return _schedule(
-        "tiles",
-        range(index, index + 1),
-        bytes_of(shapes.thin_input(index)),
-        bytes_of(shapes.thin_output(index)),
-        shapes.threads,
-        _tiles_scratch(shapes, index, tile),
-        tile=tile,
-        cycles=depthwise.in_size[0] * made
-        + depthwise_cycles(pixels, block.kernel, panels, 1)
-        + tiles * projected,
-    )
+    source, target = bytes_of(shapes.thin_input(index)), bytes_of(shapes.thin_output(index))
+    live = source + target
+    for array in _tiles_scratch(shapes, index, tile):
+        live += bytes_of(array.shape) * (1 if array.shared else shapes.threads)
+    return Schedule("tiles", range(index, index + 1), source, target, live, tile=tile)
 
 
 def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
-    depthwise, threads = shapes.depthwise(index), shapes.threads
-    panels = _panels(tile)
+    depthwise, threads = shapes.depthwise[index], shapes.threads
+    panels = panels_of(tile)
     lines, columns = (
         max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
         for size, out, (before, _) in zip(
@@ -291,41 +214,3 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
         Array("filtered", (turns * threads * panels, pixels, PANEL), shared=True),
         Array("expanded", (panels, lines, columns, PANEL)),
     )
-
-
-def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
-    """The scratch arrays of a schedule, shared ones first; their bytes are in its sum."""
-    if schedule.kind == "rows":
-        return _rows_scratch(shapes, schedule.blocks, schedule.strip)
-    if schedule.kind == "tiles":
-        return _tiles_scratch(shapes, schedule.blocks.start, schedule.tile)
-    return ()
-
-
-def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
-    """Whether an output row never reaches the input row that is read while it is written."""
-    rows_in, columns_in, channels_in = shapes.thin_input(blocks.start)
-    rows_out, columns_out, channels_out = shapes.thin_output(blocks[-1])
-    # How far reading is ahead of writing is a concave function of the row, so the ends decide.
-    for r in (0, rows_out - 1):
-        reading = r
-        for index in reversed(blocks):
-            depthwise = shapes.depthwise(index)
-            reading = reading * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel - 1
-            reading = min(reading, depthwise.in_size[0])
-        written = (r + 1) * columns_out * channels_out
-        if written > min(reading, rows_in) * columns_in * channels_in:
-            return False
-    return True
-
-
-def head_schedule(shapes: Shapes) -> Schedule:
-    head = shapes.layers["head"]
-    thin = bytes_of((*head.in_size, head.in_channels))
-    features = bytes_of((_panels(head.out_channels), PANEL))
-    return _schedule("head", range(0), thin, features)
-
-
-def classifier_schedule(shapes: Shapes) -> Schedule:
-    features = bytes_of((_panels(shapes.network.head_channels), PANEL))
-    return _schedule("classifier", range(0), features, 0)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnv2_engine.architecture import mobilenet_v2
-from mnv2_engine.cost import pointwise_cycles, reread_cycles
+from mnv2_engine.cost import cycles_of, pointwise_cycles, reread_cycles
 from mnv2_engine.plan import every_schedule, make_plan
-from mnv2_engine.schedules import Shapes
+from mnv2_engine.shapes import Shapes
 
 sizes = st.integers(1, 300)
 
@@ -32,7 +32,7 @@ def test_the_model_knows_what_was_measured():
 
     def cycles(block: int, kind: str, **sizes: int) -> int:
         return min(
-            s.cycles
+            cycles_of(shapes, s)
             for s in choices[block]
             if s.kind == kind
             and len(s.blocks) == 1
@@ -48,7 +48,10 @@ def test_the_model_knows_what_was_measured():
 def test_threads_share_the_work_of_every_block():
     network = mobilenet_v2(1.0, 224)
     one, two = (
-        sum(min(s.cycles / len(s.blocks) for s in each) for each in every_schedule(shapes)[:-2])
+        sum(
+            min(cycles_of(shapes, s) / len(s.blocks) for s in each)
+            for each in every_schedule(shapes)[:-2]
+        )
         for shapes in (Shapes(network, 1), Shapes(network, 2))
     )
     assert one / 2 < two < 0.6 * one

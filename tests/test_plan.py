@@ -18,7 +18,7 @@ from mnv2_engine.architecture import Block, layers, mobilenet_v2
 from mnv2_engine.executors.reference import run
 from mnv2_engine.plan import Buffer, make_plan
 from mnv2_engine.plan_figures import live_buffers
-from mnv2_engine.schedules import ALIGNMENT
+from mnv2_engine.shapes import ALIGNMENT
 
 KIB = 1024
 

@@ -25,7 +25,8 @@ from mnv2_engine.executors.pool import Pool
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import write_model
 from mnv2_engine.plan import Plan, assemble, every_schedule, make_plan, moves
-from mnv2_engine.schedules import Schedule, Shapes
+from mnv2_engine.schedules import Schedule
+from mnv2_engine.shapes import Shapes
 
 NETWORK = mobilenet_v2(0.35, (64, 56), 10)
 
