@@ -334,6 +334,28 @@ def test_plan(run, model):
     assert [step["bytes"] for step in found["steps"]] == [step.bytes for step in plan.steps]
 
 
+def test_plan_for_threads(run, model):
+    with Engine.load(model, threads=3) as engine:
+        plan = engine.memory_plan()
+    assert run("plan", model, "--threads", "3") == (0, f"{plan}\n", "")
+    (found,) = json_lines(run("plan", model, "--threads", "3", "--json")[1])
+    assert (found["threads"], found["arena_bytes"]) == (3, plan.arena_bytes)
+    assert run("plan", model, "--threads", "auto")[0] == 0
+
+
+@pytest.mark.parametrize("threads", ["2", "auto"])
+def test_classify_with_threads(run, model, photo, threads):
+    expected = run("classify", photo, "--model", model)[1]
+    assert run("classify", photo, "--model", model, "--threads", threads) == (0, expected, "")
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "65"])
+def test_bad_numbers_of_threads(run, model, threads):
+    code, out, err = run("plan", model, "--threads", threads)
+    assert (code, out) == (2, "")
+    assert "expected" in err
+
+
 def test_plan_svg(run, model, tmp_path):
     path = tmp_path / "plan.svg"
     with Engine.load(model) as engine:
