@@ -12,37 +12,41 @@
 #include "isa.h"
 #include "pointwise.h"
 
-enum { IMAGE_CHANNELS = 3, STEM_KERNEL = 3, STEM_STRIDE = 2, CHANNEL_PERIOD = 3 * PANEL };
+enum { IMAGE_CHANNELS = 3, STEM_KERNEL = 3, STEM_STRIDE = 2 };
 
-/* What a value is multiplied by and added to, three channels repeated to whole vectors. */
+/* What a value is multiplied by and added to, over and over, for a vector that begins at any of
+ * the three channels. */
 typedef struct {
-    float scale[CHANNEL_PERIOD], shift[CHANNEL_PERIOD];
+    float scale[LANES + IMAGE_CHANNELS - 1], shift[LANES + IMAGE_CHANNELS - 1];
 } channel_pattern;
 
 static channel_pattern pattern_of(const mnv2_stem *stem) {
     channel_pattern made;
-    for (int i = 0; i < CHANNEL_PERIOD; i++) {
+    for (int i = 0; i < LANES + IMAGE_CHANNELS - 1; i++) {
         made.scale[i] = stem->scale[i % IMAGE_CHANNELS];
         made.shift[i] = stem->shift[i % IMAGE_CHANNELS];
     }
     return made;
 }
 
+/* LANES values from x[i] on, of which x[0] is red. */
+static inline vf normalise(const channel_pattern *pattern, const uint8_t *x, int i) {
+    const int channel = i % IMAGE_CHANNELS;
+    return vf_fma(vf_from_u8(x), vf_load(pattern->scale + channel),
+                  vf_load(pattern->shift + channel));
+}
+
 /* y[i] = x[i] * scale[i % 3] + shift[i % 3] for `count` values, of which x[0] is red. */
 static void normalise_row(const channel_pattern *pattern, const uint8_t *x, float *y, int count) {
-    for (int i = 0; i < count; i += CHANNEL_PERIOD) {
-        const int n = least(count - i, CHANNEL_PERIOD);
-        for (int j = 0; j < n; j += LANES) {
-            const vf scale = vf_load(pattern->scale + j), shift = vf_load(pattern->shift + j);
-            const int lanes = n - j;
-            if (lanes >= LANES) {
-                vf_store(y + i + j, vf_fma(vf_from_u8(x + i + j), scale, shift));
-            } else {
-                uint8_t rest[LANES] = {0};
-                memcpy(rest, x + i + j, (size_t)lanes);
-                vf_store_part(y + i + j, vf_fma(vf_from_u8(rest), scale, shift), lanes);
-            }
-        }
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) vf_store(y + i, normalise(pattern, x + i, i));
+    if (i < count && count >= LANES) {
+        i = count - LANES; /* the last ones, some of them again */
+        vf_store(y + i, normalise(pattern, x + i, i));
+    } else if (i < count) {
+        uint8_t all[LANES] = {0};
+        memcpy(all, x, (size_t)count);
+        vf_store_part(y, normalise(pattern, all, 0), count);
     }
 }
 
