@@ -4,8 +4,8 @@
  *              The map of [pixels][features] never exists: a tile is summed as it is made,
  *              pixels ascending.
  * classifier:  logits[n] = bias[n] + sum over k of features[k] * w[k][n], k ascending.
- *              One pixel gives one chain a vector, so eight vectors run side by side to hide
- *              the FMA latency. Bound by reading 5 MB of weights. */
+ *              One pixel gives one chain a vector; three panels side by side are enough, since
+ *              it is bound by reading 5 MB of weights, and few streams are read the fastest. */
 #ifndef MNV2_HEAD_H
 #define MNV2_HEAD_H
 
@@ -41,7 +41,7 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
     }
 }
 
-enum { CLASSIFIER_PANELS = 8 / VECTORS };
+enum { CLASSIFIER_PANELS = 3, CLASSIFIER_AHEAD = 64 }; /* channels that are prefetched ahead */
 
 /* `N` panels of logits from panel `panel` on. */
 static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_head *head, const float *x,
@@ -54,7 +54,7 @@ static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_head *head, 
         acc[n][v] = vf_load(bias + (panel + n) * PANEL + v * LANES);
     for (int k = 0; k < head->features; k++, w += PANEL) {
         const vf a = vf_set1(x[k]);
-        UNROLL for (int n = 0; n < N; n++) prefetch(w + n * panel_step + 32 * PANEL);
+        UNROLL for (int n = 0; n < N; n++) prefetch(w + n * panel_step + CLASSIFIER_AHEAD * PANEL);
         UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
             acc[n][v] = vf_fma(a, vf_load(w + n * panel_step + v * LANES), acc[n][v]);
     }
@@ -74,7 +74,7 @@ static void classifier_step(const mnv2_context *context, const mnv2_step *step) 
     const float *w = (const float *)(context->weights + head->classifier_weight);
     const float *bias = (const float *)(context->weights + head->classifier_bias);
     for (int part; (part = next_part(context)) >= 0;) {
-        const range panels = share_of(context, part, panels_of(head->classes), 1);
+        const range panels = share_of(context, part, panels_of(head->classes), CLASSIFIER_PANELS);
         int panel = panels.first;
         for (; panel + CLASSIFIER_PANELS <= panels.end; panel += CLASSIFIER_PANELS)
             classifier_panels(CLASSIFIER_PANELS, head, x, w, bias, context->logits, panel);
