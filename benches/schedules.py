@@ -33,7 +33,7 @@ Values = dict[str, Any]  # "module.CONSTANT": another value
 
 # Strips are multiples of the widest register tile's pixels, tiles of a pair of panels.
 OTHERS: dict[str, Values] = {
-    "no room": {"plan.ROOM": 0},
+    "no room": {"plan.ROOM": 0, "plan.LEAST_ROOM": 0},
     "room 1/4": {"plan.ROOM": 1 / 4},
     "room 1": {"plan.ROOM": 1},
     "room 8": {"plan.ROOM": 8},

@@ -59,8 +59,8 @@ typedef enum {
  *
  *   rows    expanded  [2][(strip - 1) * stride + kernel][16]   two panels of a strip of a row
  *           halo      [hidden/16][kernel - stride][16]         columns that the next strip needs
- *           filtered  [hidden/16][strip][16]
- *           image     [3][columns][3]                          normalised pixels under the strip
+ *           filtered  [hidden/16][strip][16]; behind the hidden/16 panels of block 0, if it is one
+ *                     of them, [3][columns][3] normalised pixels under the stem's strip
  *   tiles   expanded  [tile/16][lines][columns][16]            with its zero padding
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
  *
@@ -70,7 +70,7 @@ typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
     int64_t input, output;
-    int64_t expanded, filtered, halo, image;
+    int64_t expanded, filtered, halo;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
     int32_t tile;           /* tiles: hidden channels of a tile */

@@ -72,6 +72,13 @@ typedef struct {
 
 static void rows_block(row_stream *stream, int index, int r, float *y);
 
+/* Normalised pixels under a strip of the stem: behind what block 0 needs of `filtered`. */
+static float *stem_pixels(const row_stream *stream) {
+    const mnv2_step *step = stream->step;
+    const int panels = panels_of(stream->context->plan->blocks[0].hidden);
+    return own(stream, step->filtered) + (ptrdiff_t)panels * step->strip * PANEL;
+}
+
 static int behind_stem(const row_stream *stream, int index) {
     return index == 0 && stream->step->first == 0;
 }
@@ -109,7 +116,7 @@ static void fill_strip(const row_stream *stream, const input_row *row, const str
         expand(context, block, panel * PANEL, panels * PANEL,
                row->thin + (ptrdiff_t)at->from * block->in_channels, pixels, fresh, panel_step);
     else if (pixels > 0)
-        stem(context, own(stream, stream->step->image), pixels, panel, panels, fresh, panel_step);
+        stem(context, stem_pixels(stream), pixels, panel, panels, fresh, panel_step);
 
     float *halo = own(stream, stream->step->halo) + panel * overlap * PANEL;
     const size_t halo_bytes = (size_t)(overlap * PANEL) * sizeof *halo;
@@ -229,7 +236,7 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
         const ptrdiff_t panel_step = (ptrdiff_t)(at.end - at.start) * PANEL;
         if (stem && real && at.to > at.from)
             stem_load(context, stream->pattern, j, at.from, at.to - at.from,
-                      own(stream, stream->step->image));
+                      stem_pixels(stream));
         for (int panel = 0; panel < panels; panel += STRIP_PANELS) {
             const int count = least(STRIP_PANELS, panels - panel);
             if (real) fill_strip(stream, &row, &at, panel, count, expanded);

@@ -2,9 +2,10 @@
 
 It counts cycles of one core at a multiply-add of a panel (16 channels) each half cycle, and adds
 what differs between schedules: register tiles that start and end, tiles of too few pixels to hide
-the multiply-add's latency, calls of the depthwise kernel, weights that come from beyond the core's
-cache again and again, and rows that two threads both make. The constants were measured on one
-machine with AVX-512 (Zen 5); on others the order of schedules is much the same.
+the multiply-add's latency, calls of the depthwise kernel, bytes that are live, weights that come
+from beyond the core's cache again and again, and rows that two threads both make. The constants
+were measured on one machine with AVX-512 (Zen 5); on others the order of schedules is much the
+same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ TILE_CYCLES = 35  # to load a register tile's sums, or biases, and to store them
 LATENCY_CYCLES = 4  # of a multiply-add: no tile takes less for one of its input channels
 DEPTHWISE_CALL_CYCLES = 30
 REREAD_BYTES_A_CYCLE = 16  # from the cache that cores share
+MOVED_BYTES_A_CYCLE = 32  # of what is live, once a step, from the second cache to the first
 # Weights that a cascade reads again for every row should stay in a core's own cache: half of 512
 # KiB, the smallest second-level cache of today's servers.
 CACHED_WEIGHT_BYTES = 256 << 10
@@ -26,14 +28,15 @@ STEM_TAPS = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS
 
 def cycles_of(shapes: Shapes, schedule: Schedule) -> int:
     """About how long the thread takes that has the most to do."""
+    moved = schedule.bytes // MOVED_BYTES_A_CYCLE
     if schedule.kind == "tiles":
-        return _tiles_cycles(shapes, schedule.blocks.start, schedule.tile)
+        return moved + _tiles_cycles(shapes, schedule.blocks.start, schedule.tile)
     if schedule.kind == "rows":
-        return max(
+        return moved + max(
             _band_cycles(shapes, schedule.blocks, schedule.strip, thread)
             for thread in range(shapes.threads)
         )
-    return 0  # there is one way to run it
+    return moved  # there is one way to run it
 
 
 def pointwise_cycles(pixels: int, depth: int, panels: int) -> int:

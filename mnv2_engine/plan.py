@@ -26,6 +26,7 @@ from .shapes import FLOAT_BYTES, Shapes, bytes_of, elements
 # Longer strips and larger tiles are faster: the planner spends up to this share of the least
 # arena on them.
 ROOM = 1 / 16
+LEAST_ROOM = 7 << 10  # bytes, where that is more: a few KiB are little to anyone
 
 
 class Buffer(NamedTuple):
@@ -72,8 +73,8 @@ class Plan(NamedTuple):
 
 
 def make_plan(network: Architecture, threads: int = 1) -> Plan:
-    """The fastest plan whose arena is the least, or larger by at most ROOM of it, for `threads`
-    threads, of which each needs scratch of its own.
+    """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM,
+    for `threads` threads, of which each needs scratch of its own.
 
     Raises UnsupportedError for a network that no schedule runs.
     """
@@ -84,7 +85,7 @@ def make_plan(network: Architecture, threads: int = 1) -> Plan:
     shapes = Shapes(network, threads)
     choices = every_schedule(shapes)
     least = least_arena(choices)
-    return assemble(shapes, _fastest(shapes, choices, least + int(least * ROOM)))
+    return assemble(shapes, _fastest(shapes, choices, least + max(int(least * ROOM), LEAST_ROOM)))
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:

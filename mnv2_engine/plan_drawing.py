@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 LEGEND = """\
 thin      a ring of the last rows that came in
 partial   sums of the output rows in progress
-image     normalised pixels under the strip
 expanded  a strip of an input row, or a tile of the map
 halo      columns that the next strip needs
-filtered  what the depthwise layer makes of the strip or tile
+filtered  what the depthwise layer makes of the strip or tile, and the stem's pixels
 at        offset in the arena, in KiB; a panel is 16 channels, all float32"""
 
 # A line: the arrow before a node, the node, a buffer's name, its axes or a remark, KiB, offset.
@@ -55,10 +54,9 @@ def _lines(step: Step) -> list[Line]:
     live = [each for each in live_buffers(step) if not each.thread]  # of threads, the first's
     ends = {each.name: [each] for each in live if each.role == TENSOR}
     scratch = [each for each in live if each.role != TENSOR]
-    # The image's pixels belong to the stem; what several blocks use in turn comes last.
-    pixels = [each for each in scratch if each.name == "image"]
+    # What several blocks use in turn comes last.
     owned = {index: [each for each in scratch if each.block == index] for index in step.blocks}
-    shared = [each for each in scratch if each.block is None and each not in pixels]
+    shared = [each for each in scratch if each.block is None]
     if len(step.blocks) == 1:
         owned[step.blocks[0]] += shared
         shared = []
@@ -67,7 +65,7 @@ def _lines(step: Step) -> list[Line]:
     target = shape_text(step.output.shape) if step.output else "logits"
     lines = _node(" ", source, ends.get("input"), "the caller's")
     if 0 in step.blocks:
-        lines += _node("↓", "stem", pixels)
+        lines += _node("↓", "stem")
     for index, buffers in owned.items():
         # A thin row comes in before it is expanded into the sums.
         lines += _node("↓", f"block{index}", sorted(buffers, key=lambda each: each.name != "thin"))

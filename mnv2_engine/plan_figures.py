@@ -31,7 +31,6 @@ _AXES = {
     ("expanded", 4): ("panels", "rows", "pixels", "channels"),
     ("filtered", 3): ("panels", "pixels", "channels"),
     ("halo", 2): ("columns", "channels"),
-    ("image", 3): ("rows", "pixels", "channels"),
     ("partial", 4): ("rows", "panels", "pixels", "channels"),
     ("thin", 3): ("rows", "pixels", "channels"),
     ("thin", 4): ("rows", "panels", "pixels", "channels"),

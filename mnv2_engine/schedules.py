@@ -63,11 +63,11 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
         blocks = range(first, last + 1)
         widest = max(widest, shapes.depthwise[last].out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
-        for strip in STRIP_PIXELS:
-            found.append(_rows(shapes, blocks, min(strip, widest)))
+        for most in STRIP_PIXELS:
+            found.append(_rows(shapes, blocks, _strip(shapes, blocks, most)))
             if in_place:
                 found.append(_in_place(found[-1]))
-            if strip >= widest:
+            if most >= widest:
                 break
     if first > 0:
         hidden = shapes.network.blocks[first].hidden
@@ -107,7 +107,7 @@ class _RowsBlock(NamedTuple):
 
     columns: int  # of an expanded strip
     halo: int  # columns that the next strip needs, of all hidden panels
-    panels: int  # of hidden channels
+    filtered: int  # panels of a strip: of its hidden channels, and what the stem's pixels take
     own: Scratch
     own_bytes: int
 
@@ -128,18 +128,19 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
     in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
     columns = (min(strip, out_width) - 1) * block.stride + block.kernel
     pending = (block.kernel - 1) // block.stride  # output rows in progress
+    filtered = panels
     own = [Array(f"{index} partial", (pending, panels, out_width, PANEL))]
     # A shortcut waits for as many input rows as the kernel reaches below its middle.
     thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
     if not is_first:
         own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels)))
     elif index == 0:
-        image = (columns - 1) * STEM_STRIDE + STEM_KERNEL
-        own.append(Array("image", (STEM_KERNEL, image, IMAGE_CHANNELS)))
+        pixels = STEM_KERNEL * ((columns - 1) * STEM_STRIDE + STEM_KERNEL)
+        filtered += -(-pixels * IMAGE_CHANNELS // (strip * PANEL))
         if block.residual:
             own.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL)))
     halo = panels * (block.kernel - block.stride)
-    return _RowsBlock(columns, halo, panels, tuple(own), sum(bytes_of(a.shape) for a in own))
+    return _RowsBlock(columns, halo, filtered, tuple(own), sum(bytes_of(a.shape) for a in own))
 
 
 def _rows_common(blocks: list[_RowsBlock], strip: int) -> Scratch:
@@ -147,8 +148,14 @@ def _rows_common(blocks: list[_RowsBlock], strip: int) -> Scratch:
     return (
         Array("expanded", (STRIP_PANELS, max(each.columns for each in blocks), PANEL)),
         Array("halo", (max(each.halo for each in blocks), PANEL)),
-        Array("filtered", (max(each.panels for each in blocks), strip, PANEL)),
+        Array("filtered", (max(each.filtered for each in blocks), strip, PANEL)),
     )
+
+
+def _strip(shapes: Shapes, blocks: range, most: int) -> int:
+    """The longest strip when every row is cut evenly into strips of at most `most` pixels."""
+    widths = (shapes.depthwise[index].out_size[1] for index in blocks)
+    return max(-(-width // -(-width // most)) for width in widths)
 
 
 def _rows(shapes: Shapes, blocks: range, strip: int) -> Schedule:
