@@ -237,6 +237,11 @@ def test_bad_numbers_of_threads(model_path, threads):
         Engine.load(model_path, threads=threads)
 
 
+def test_the_core_allows_as_many_threads(model_path):
+    executor = Engine.load(model_path)._executor
+    assert executor._lib.MNV2_MAX_THREADS == cpus.MOST_THREADS
+
+
 def test_the_numpy_backend_has_no_threads(model_path):
     with pytest.raises(InputError, match="numpy backend"):
         Engine.load(model_path, threads=2, backend="numpy")
