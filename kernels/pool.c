@@ -1,8 +1,12 @@
 /* The pool: POSIX threads, counters that only grow, and one condition for all who sleep.
  *
- * Whoever waits looks at its counter for some microseconds and then sleeps. Whoever moves a
- * counter on looks for sleepers afterwards, and a sleeper looks at the counter after it has
- * said that it sleeps; both in sequentially consistent order, so that one of them sees the other. */
+ * Whoever waits looks at its counter for a tenth of a millisecond and then sleeps. Whoever moves a
+ * counter on looks for sleepers afterwards, and a sleeper looks at the counter after it has said
+ * that it sleeps; both in sequentially consistent order, so that one of them sees the other.
+ *
+ * A run does not wait for threads that hold no part. One that is late goes through the same phases
+ * and finds them all taken; phases are numbered on from run to run, so that it cannot mistake the
+ * parts of a later one for its own. */
 #define _POSIX_C_SOURCE 200809L /* for pthread_sigmask */
 #include "pool.h"
 
@@ -63,7 +67,7 @@ enum { LOOKS_BEFORE_HELPING = 40 };
 enum { STACK_BYTES = 512 << 10 }; /* of which a run touches a few pages */
 
 typedef struct {
-    mnv2_task *task;    /* NULL: there is none, or it is over */
+    mnv2_task *task; /* NULL: there is none, or it is over */
     int64_t first_phase;
     char argument[MNV2_ARGUMENT_BYTES];
 } job;
@@ -85,10 +89,10 @@ struct mnv2_pool {
     atomic_int sleepers;
     atomic_flag in_use;
     int32_t threads;
-    pthread_cond_t moved; /* a counter */
-    pthread_mutex_t mutex; /* of all that follows */
-    int stopping;
+    pthread_cond_t moved;  /* a counter */
+    pthread_mutex_t mutex; /* of `moved`, `current` and `stopping` */
     job current;
+    int stopping;
     worker workers[MNV2_MAX_THREADS]; /* all but that of the caller */
     part parts[];
 };
