@@ -50,7 +50,7 @@ OTHERS: dict[str, Values] = {
         "plan.ROOM": 1000,
     },
     "tiles of 32": {"schedules.TILE_CHANNELS": (32,)},
-    "tiles of 128": {"schedules.TILE_CHANNELS": (32, 64, 128)},
+    "tiles of 64": {"schedules.TILE_CHANNELS": (32, 64)},
     "weights always cached": {"cost.CACHED_WEIGHT_BYTES": 1 << 40},
     "weights never cached": {"cost.CACHED_WEIGHT_BYTES": 0, "plan.ROOM": 1},
 }

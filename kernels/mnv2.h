@@ -61,7 +61,7 @@ typedef enum {
  *           halo      [hidden/16][kernel - stride][16]         columns that the next strip needs
  *           filtered  [hidden/16][strip][16]; behind the hidden/16 panels of block 0, if it is one
  *                     of them, [3][columns][3] normalised pixels under the stem's strip
- *   tiles   expanded  [tile/16][lines][columns][16]            with its zero padding
+ *   tiles   expanded  [2][lines][columns][16]                  two panels, with zero padding
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
  *
  * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on,

@@ -3,11 +3,12 @@
  *     F(x) = sum over tiles i of B_i(N(A_i x))
  *
  * so that the activations stay and the weights stream, each read once. For late blocks: small
- * maps, megabytes of weights. Scratch is one tile of `tile` hidden channels, expanded
+ * maps, megabytes of weights. Scratch is two panels, expanded
  *
- *     [tile/16][lines][columns][16]      lines and columns include the zero padding
+ *     [2][lines][columns][16]      lines and columns include the zero padding
  *
- * and filtered [tile/16][out_height * out_width][16]. The sum over i is held in the thin output
+ * and one tile of `tile` hidden channels, filtered [tile/16][out_height * out_width][16]. A larger
+ * tile loads and stores the sums of the output less often. The sum over i is held in the thin output
  * itself; the shortcut is added with the last tile.
  *
  * Parts share the hidden channels of a tile, which is as many times wider, and in the next phase
@@ -21,6 +22,8 @@
 #include "block.h"
 #include "parts.h"
 
+enum { EXPANDED_PANELS = 2 }; /* the widest register tile's */
+
 /* Hidden channels [first, first + count) of the whole input, expanded and filtered: y is
  * [count/16][out_height * out_width][16]. `expanded` has its zero padding already. */
 static void filter_channels(const mnv2_context *context, const mnv2_step *step, int first,
@@ -29,19 +32,22 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
     const float *x = (const float *)(context->arena + step->input);
     const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
     const ptrdiff_t panel_step = step->lines * line_floats;
-    for (int j = 0; j < block->in_height; j++)
-        expand(context, block, first, count,
-               x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
-               expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL,
-               panel_step);
     const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
-    for (int panel = 0; panel < panels_of(count); panel++) {
+    const int end = first + count;
+    for (int panel = 0; first < end; first += PANEL, panel++, y += filtered_step) {
+        if (panel == EXPANDED_PANELS) panel = 0;
+        if (panel == 0)
+            for (int j = 0; j < block->in_height; j++)
+                expand(context, block, first, least(EXPANDED_PANELS * PANEL, end - first),
+                       x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
+                       expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL,
+                       panel_step);
         const gather_map map = {
             .x = expanded + panel * panel_step,
             .line = line_floats,
-            .w = depthwise_weight(context, block, first / PANEL + panel, 0),
-            .bias = depthwise_bias(context, block, first / PANEL + panel),
-            .y = y + panel * filtered_step,
+            .w = depthwise_weight(context, block, first / PANEL, 0),
+            .bias = depthwise_bias(context, block, first / PANEL),
+            .y = y,
             .rows = block->out_height,
             .pixels = block->out_width,
         };
@@ -74,7 +80,8 @@ static void project_channels(const mnv2_context *context, const mnv2_step *step,
 static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const int threads = context->plan->threads, tile = threads * step->tile;
-    const size_t expanded_bytes = (size_t)(panels_of(step->tile) * step->lines * step->columns) *
+    const size_t expanded_bytes = (size_t)(least(EXPANDED_PANELS, panels_of(step->tile)) *
+                                           step->lines * step->columns) *
                                   PANEL * sizeof(float);
     const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
     float *filtered = (float *)(context->arena + step->filtered);

@@ -50,6 +50,7 @@ class Step(NamedTuple):
     in_place: bool
     scratch: tuple[Buffer, ...]  # named as in kernels/mnv2.h, those of a block after its number
     strip: int  # rows: output pixels of a strip, at most
+    tile: int  # tiles: hidden channels of a thread's part of one, at most
     thread_bytes: int  # of one thread's own scratch
     bytes: int  # of the arena that are live during the step
     unfused_bytes: int  # what the same layers need when each writes its whole output
@@ -194,6 +195,7 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
         schedule.in_place,
         tuple(scratch),
         schedule.strip,
+        schedule.tile,
         thread_bytes,
         schedule.bytes,
         _unfused_bytes(shapes, schedule),

@@ -23,7 +23,7 @@ from .shapes import Shapes, bytes_of, elements, panels_of
 
 STRIP_PANELS = 2  # panels that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
-TILE_CHANNELS = (32, 64)  # hidden channels of a thread's part of a tile
+TILE_CHANNELS = (32, 64, 128, 192)  # hidden channels of a thread's part of a tile
 LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
@@ -219,5 +219,5 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     pixels = elements(depthwise.out_size)
     return (
         Array("filtered", (turns * threads * panels, pixels, PANEL), shared=True),
-        Array("expanded", (panels, lines, columns, PANEL)),
+        Array("expanded", (min(STRIP_PANELS, panels), lines, columns, PANEL)),
     )

@@ -193,7 +193,7 @@ class NativeExecutor:
         step.output = planned.output.offset if planned.output else 0
         step.count = len(planned.blocks)
         step.first = planned.blocks.start
-        step.strip = planned.strip
+        step.strip, step.tile = planned.strip, planned.tile
         step.thread_bytes = planned.thread_bytes
         for buffer in planned.scratch:
             name, *of_block = reversed(buffer.name.split())
@@ -201,8 +201,7 @@ class NativeExecutor:
             if name == "thin":
                 blocks[int(of_block[0])].thin_rows = buffer.shape[0]
             if planned.kind == "tiles" and name == "expanded":
-                panels, step.lines, step.columns, lanes = buffer.shape
-                step.tile = panels * lanes
+                _, step.lines, step.columns, _ = buffer.shape
 
 
 def isas() -> dict[str, bool]:
