@@ -73,7 +73,7 @@ typedef struct {
     int64_t expanded, filtered, halo;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
-    int32_t tile;           /* tiles: hidden channels of a tile */
+    int32_t tile;           /* tiles: hidden channels of a tile that are one part's */
     int32_t lines, columns; /* tiles: height and width of the expanded tile, padding included */
 } mnv2_step;
 
@@ -105,10 +105,10 @@ int32_t mnv2_isa_supported(const mnv2_isa *isa);
 
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
 
-/* Threads that wait to take part in runs. They sleep while there is none: after a run, or for
- * another thread within one, they look for work for some microseconds before they do. A run does
- * not wait for those that come late, so its plan has to stay until the pool is stopped. A forked
- * child has none of them: it must forget the pool, without stopping it, and start its own. */
+/* Threads that wait to take part in runs. They sleep while there is none; after a run, or for
+ * another thread within one, they look for work for a tenth of a millisecond before they do. A run
+ * does not wait for those that come late, so its plan has to stay until the pool is stopped. A
+ * forked child has none of them: it must forget the pool, without stopping it, and start its own. */
 typedef struct mnv2_pool mnv2_pool;
 
 /* Bytes of memory, 64-byte aligned, that a pool needs. */
