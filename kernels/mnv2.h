@@ -108,7 +108,7 @@ enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
 /* Threads that wait to take part in runs. They sleep while there is none; after a run, or for
  * another thread within one, they look for work for a tenth of a millisecond before they do. A run
  * does not wait for those that come late, so its plan has to stay until the pool is stopped. A
- * forked child has none of them: it must forget the pool, without stopping it, and start its own. */
+ * forked child has none of them: it must forget the pool, not stop it, and start its own. */
 typedef struct mnv2_pool mnv2_pool;
 
 /* Bytes of memory, 64-byte aligned, that a pool needs. */
