@@ -8,8 +8,8 @@
  *     [2][lines][columns][16]      lines and columns include the zero padding
  *
  * and one tile of `tile` hidden channels, filtered [tile/16][out_height * out_width][16]. A larger
- * tile loads and stores the sums of the output less often. The sum over i is held in the thin output
- * itself; the shortcut is added with the last tile.
+ * tile loads and stores the sums of the output less often. The sum over i is held in the thin
+ * output itself; the shortcut is added with the last tile.
  *
  * Parts share the hidden channels of a tile, which is as many times wider, and in the next phase
  * its projection, by output pixels, each before its channels of the next tile. So there is one
