@@ -13,7 +13,9 @@ import tempfile
 
 import numpy as np
 from measure import alternate, milliseconds, parser, pin, quartiles, ratio, ratios
-from models import loaded, model_file
+from models import model_file
+
+from mnv2_engine import Engine
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     options = made.parse_args()
     pin(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        engine = loaded(model_file(options.model, folder), options.threads)
+        engine = Engine.load(model_file(options.model, folder), threads=options.threads)
     network, count = engine.memory_plan().architecture, options.batch
     images = np.random.default_rng(0).integers(0, 256, (count, *network.resolution, 3), np.uint8)
 

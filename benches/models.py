@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from mnv2_engine import Engine
 from mnv2_engine.architecture import (
     Architecture,
     Layer,
@@ -72,11 +71,6 @@ def model_file(model: str, folder: str) -> str:
     path = str(Path(folder) / f"{network.name}.npz")
     write_seeded(network, path)
     return path
-
-
-def loaded(path: str, threads: int) -> Engine:
-    """An engine; one thread is not asked for, so that versions without the keyword run too."""
-    return Engine.load(path, threads=threads) if threads > 1 else Engine.load(path)
 
 
 def normalised(model: ModelFile, pixels: Array) -> Array:

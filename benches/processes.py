@@ -50,26 +50,20 @@ class Case(NamedTuple):
         return Case(self.name, self.before, *(part.format(**given) for part in self[2:]))
 
 
-RAW = Case(
-    "mnv2_engine",
-    "",
-    "from mnv2_engine import Engine",
-    """
-pixels = memoryview(bytes({height} * {width} * 3)).cast("B", ({height}, {width}, 3))
+def ours(before: str, pixels: str) -> Case:
+    loading = (
+        "pixels = "
+        + pixels
+        + """
 engine = Engine.load({file!r})
 run = lambda: engine.predict(pixels)
-""",
-)
-ARRAY = Case(
-    "mnv2_engine",
-    NUMPY,
-    "from mnv2_engine import Engine",
-    """
-pixels = numpy.zeros(({height}, {width}, 3), numpy.uint8)
-engine = Engine.load({file!r})
-run = lambda: engine.predict(pixels)
-""",
-)
+"""
+    )
+    return Case("mnv2_engine", before, "from mnv2_engine import Engine", loading)
+
+
+RAW = ours("", 'memoryview(bytes({height} * {width} * 3)).cast("B", ({height}, {width}, 3))')
+ARRAY = ours(NUMPY, "numpy.zeros(({height}, {width}, 3), numpy.uint8)")
 PEER = Case(
     "",
     NUMPY,

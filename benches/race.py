@@ -26,7 +26,7 @@ import numpy as np
 from contestants import contestants
 from fma_rate import FmaRate, compiled
 from measure import alternate, parser, pin, quartiles, ratio, ratios
-from models import loaded, model_file, normalised, peer_file
+from models import model_file, normalised, peer_file
 from peers import PEERS, SUFFIXES, Run, peer_and_file
 
 from mnv2_engine import Engine
@@ -36,7 +36,7 @@ from mnv2_engine.modelfile import ModelFile, open_model
 
 
 def ours(path: str, pixels: Any, threads: int) -> Run:
-    engine = loaded(path, threads)
+    engine = Engine.load(path, threads=threads)
     return lambda: engine.logits(pixels)
 
 

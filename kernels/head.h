@@ -19,8 +19,7 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
     const int pixels = head->height * head->width;
     const vf share = vf_set1(1.0f / (float)pixels);
     for (int part; (part = next_part(context)) >= 0;) {
-        const range panels =
-            share_of(context, part, panels_of(head->features), TILE_PANELS);
+        const range panels = share_of(context, part, panels_of(head->features), TILE_PANELS);
         const int floats = (panels.end - panels.first) * PANEL;
         float *features = (float *)(context->arena + step->output) + panels.first * PANEL;
         const ptrdiff_t panel_step = (ptrdiff_t)head->channels * PANEL;

@@ -29,8 +29,6 @@
 #include "parts.h"
 #include "stem.h"
 
-enum { STRIP_PANELS = 2 }; /* the widest register tile's */
-
 typedef struct {
     const mnv2_context *context;
     const mnv2_step *step;
@@ -237,8 +235,8 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
         if (stem && real && at.to > at.from)
             stem_load(context, stream->pattern, j, at.from, at.to - at.from,
                       stem_pixels(stream));
-        for (int panel = 0; panel < panels; panel += STRIP_PANELS) {
-            const int count = least(STRIP_PANELS, panels - panel);
+        for (int panel = 0; panel < panels; panel += EXPANDED_PANELS) {
+            const int count = least(EXPANDED_PANELS, panels - panel);
             if (real) fill_strip(stream, &row, &at, panel, count, expanded);
             if (real && stem && block->residual && at.to > at.from)
                 keep_stem(stream, &row, &at, panel, count, expanded);

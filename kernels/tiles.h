@@ -22,8 +22,6 @@
 #include "block.h"
 #include "parts.h"
 
-enum { EXPANDED_PANELS = 2 }; /* the widest register tile's */
-
 /* Hidden channels [first, first + count) of the whole input, expanded and filtered: y is
  * [count/16][out_height * out_width][16]. `expanded` has its zero padding already. */
 static void filter_channels(const mnv2_context *context, const mnv2_step *step, int first,

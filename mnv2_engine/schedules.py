@@ -21,10 +21,12 @@ from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .packing import PANEL
 from .shapes import Shapes, bytes_of, elements, panels_of
 
-STRIP_PANELS = 2  # panels that are expanded at a time: those of the widest register tile
+EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
 TILE_CHANNELS = (32, 64, 128, 192)  # hidden channels of a thread's part of a tile
 LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
+# An expanded tensor of this size may be cut coarsely: it fits into the first cache anyway.
+FIRST_CACHE_BYTES = 32 << 10
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
 
 
@@ -72,8 +74,10 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     if first > 0:
         hidden = shapes.network.blocks[first].hidden
         for tile in TILE_CHANNELS:
-            if tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden:
-                found.append(_tiles(shapes, first, min(tile, -(-hidden // shapes.threads))))
+            fine = tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden
+            tile = min(tile, -(-hidden // shapes.threads))
+            if fine and _is_cut(shapes, first, tile):
+                found.append(_tiles(shapes, first, tile))
     return found
 
 
@@ -146,7 +150,7 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
 def _rows_common(blocks: list[_RowsBlock], strip: int) -> Scratch:
     """What the blocks of a cascade use in turn."""
     return (
-        Array("expanded", (STRIP_PANELS, max(each.columns for each in blocks), PANEL)),
+        Array("expanded", (EXPANDED_PANELS, max(each.columns for each in blocks), PANEL)),
         Array("halo", (max(each.halo for each in blocks), PANEL)),
         Array("filtered", (max(each.filtered for each in blocks), strip, PANEL)),
     )
@@ -194,6 +198,15 @@ def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
 # --- tiles --------------------------------------------------------------------------------
 
 
+def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
+    """Whether the expanded panels, padding included, are less than a third of the expanded tensor:
+    the paper's point. On a small map with few channels rows are."""
+    depthwise = shapes.depthwise[index]
+    tensor = bytes_of((*depthwise.in_size, depthwise.in_channels))
+    _, expanded = _tiles_scratch(shapes, index, tile)
+    return tensor <= FIRST_CACHE_BYTES or bytes_of(expanded.shape) * 3 < tensor
+
+
 def _tiles(shapes: Shapes, index: int, tile: int) -> Schedule:
     source, target = bytes_of(shapes.thin_input(index)), bytes_of(shapes.thin_output(index))
     live = source + target
@@ -219,5 +232,5 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     pixels = elements(depthwise.out_size)
     return (
         Array("filtered", (turns * threads * panels, pixels, PANEL), shared=True),
-        Array("expanded", (min(STRIP_PANELS, panels), lines, columns, PANEL)),
+        Array("expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL)),
     )

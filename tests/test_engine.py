@@ -265,8 +265,9 @@ def test_a_model_without_labels_numbers_its_classes(tmp_path, pixels):
     assert best.label == f"class {best.index}"
 
 
-def test_many_threads_share_an_engine(model_path):
-    engine = Engine.load(model_path)
+@pytest.mark.parametrize("threads_of_its_own", [1, 3])
+def test_many_threads_share_an_engine(model_path, threads_of_its_own):
+    engine = Engine.load(model_path, threads=threads_of_its_own)
     images = np.random.default_rng(5).integers(0, 256, (8, 48, 40, 3), np.uint8)
     expected = engine.logits(images)
     wrong: list[int] = []

@@ -16,7 +16,7 @@ from mnv2_engine.plan import make_plan
 
 KIB = 1024
 # Planning, C structures and parsed metadata: Python objects, far from the megabytes of tensors.
-PYTHON_BYTES = 512 * KIB
+PYTHON_BYTES = 384 * KIB
 
 SCRIPT = """
 import sys

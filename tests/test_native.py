@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import make_weights
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from native_network import (
     FMA_ISAS,
@@ -17,6 +17,7 @@ from native_network import (
 )
 
 from mnv2_engine.architecture import Architecture, Block, efficientnet_lite, mobilenet_v2
+from mnv2_engine.executors.reference import run
 
 WIDTHS = (0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SIZES = (32, 96, 97, (128, 160), 224, 255)
@@ -86,11 +87,16 @@ def test_any_channels_strides_and_sizes_agree_with_the_oracle(network, seed):
     weights = make_weights(network, seed)
     x = image(network, seed)
     truth = oracle(network, weights, x)
+    # Few terms may cancel to a small sum, so the scale is that of the terms: about 1.
+    limits = [TOLERANCE * max(1.0, np.abs(true).max()) for true in truth]
+    # A stem of one channel may make rounding so large that NumPy's float32 misses the limit too.
+    float32 = run(network, weights, x[np.newaxis], np.float32)
+    for found, true, limit in zip(float32, truth, limits, strict=True):
+        assume(np.abs(found[0] - true).max() <= limit / 2)
     for isa in SUPPORTED_ISAS:
-        for found, true in zip(NativeNetwork(network, weights, isa)(x), truth, strict=True):
-            # Few terms may cancel to a small sum, so the scale is that of the terms: about 1. A
-            # stem of one channel makes rounding larger: NumPy's float32 is 1.7e-5 away as well.
-            assert np.abs(found - true).max() <= 3 * TOLERANCE * max(1.0, np.abs(true).max()), isa
+        answers = NativeNetwork(network, weights, isa)(x)
+        for found, true, limit in zip(answers, truth, limits, strict=True):
+            assert np.abs(found - true).max() <= limit, isa
 
 
 @pytest.mark.parametrize("isa", SUPPORTED_ISAS)

@@ -16,7 +16,7 @@ from native_network import SUPPORTED_ISAS, image
 from mnv2_engine import UnsupportedError
 from mnv2_engine.architecture import Block, layers, mobilenet_v2
 from mnv2_engine.executors.reference import run
-from mnv2_engine.plan import Buffer, make_plan
+from mnv2_engine.plan import Buffer, Step, make_plan
 from mnv2_engine.plan_figures import live_buffers
 from mnv2_engine.shapes import ALIGNMENT
 
@@ -55,7 +55,7 @@ def test_no_step_has_room_for_the_expanded_tensor_of_its_block(width, size):
             own += [b for b in step.scratch if b.name == f"{index} partial"]
             if height > 6:  # else the partial sums of two rows are a good part of the map
                 (strip,) = [b for b in own if b.name == "expanded"]
-                assert strip.bytes < expanded / 2
+                assert strip.bytes < expanded / 3
                 assert sum(buffer.bytes for buffer in own) < expanded
 
 
@@ -75,7 +75,8 @@ def test_buffers_that_live_together_lie_apart_inside_the_arena(network, threads)
             assert step.output is not None
             assert step.input.offset == step.output.offset
             assert step.input.bytes >= step.output.bytes
-        live = [each.buffer for each in live_buffers(step)]
+        live = buffers_of(step)
+        assert sorted(live) == sorted(each.buffer for each in live_buffers(step))
         for buffer in live:
             assert buffer.offset % ALIGNMENT == 0
             assert buffer.offset >= 0
@@ -86,6 +87,22 @@ def test_buffers_that_live_together_lie_apart_inside_the_arena(network, threads)
                 assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
         assert step.bytes == sum(buffer.bytes for buffer in live)
     assert previous is None  # the last step writes the caller's logits
+
+
+def buffers_of(step: Step) -> list[Buffer]:
+    """The live buffers of a step, of every thread; input and output are one where it runs in
+    place, and the scratch of a thread lies behind that of the one before."""
+    ends = [buffer for buffer in (step.input, step.output) if buffer is not None]
+    if step.in_place:
+        ends = [max(ends, key=lambda buffer: buffer.bytes)]
+    own = [buffer for buffer in step.scratch if buffer.copies > 1]
+    assert not own or step.thread_bytes == sum(buffer.bytes for buffer in own)
+    copies = [
+        buffer._replace(offset=buffer.offset + copy * step.thread_bytes)
+        for buffer in step.scratch
+        for copy in range(buffer.copies)
+    ]
+    return [*ends, *copies]
 
 
 def test_nothing_outside_the_planned_bytes_is_touched():

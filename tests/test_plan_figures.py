@@ -87,6 +87,7 @@ def test_what_is_live_and_what_for():
     tensors = [each for each in live_buffers(plan.steps[1]) if each.role == TENSOR]
     assert [each.buffer for each in tensors] == [plan.steps[1].input]
     assert tensors[0].axes == "28 rows × 28 pixels × 32 channels"
+    assert peak(plan) is plan.steps[0]
     assert peak(plan).bytes == plan.arena_bytes
 
 

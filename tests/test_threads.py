@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -127,24 +126,7 @@ def test_every_batch_has_the_bits_of_its_images(model_path, pixels, expected):
         assert len(arena) == engine.memory_plan().arena_bytes
 
 
-# --- one engine, many callers -------------------------------------------------------------
-
-
-def test_callers_overlap_in_an_engine_with_threads(model_path, pixels, expected):
-    engine = Engine.load(model_path, threads=3)
-    wrong: list[int] = []
-
-    def call(seed: int) -> None:
-        for i in random.Random(seed).choices(range(len(pixels)), k=60):
-            if not np.array_equal(engine.logits(pixels[i])[0], expected[i]):
-                wrong.append(i)
-
-    callers = [threading.Thread(target=call, args=(seed,)) for seed in range(6)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert wrong == []
+# --- their lives; test_engine.py has many callers share an engine --------------------------
 
 
 def threads_of_the_process() -> int:
