@@ -4,20 +4,25 @@
  "architecture": {"family", "width", "divisor", "resolution": [h, w], "classes", "padding"},
  "preprocessing": {"mean", "std", "resample", "crop_fraction"},
  "labels": [...] or null, "dtype": "float32", "provenance": {"source", "sha256", ...}}
+
+and, where dtype is "int8", "quantization": {"layers", "pool"}, as quantization.py has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .architecture import Architecture, architecture
 from .errors import InputError, ModelFileError, UnsupportedError
 from .input_spec import InputSpec, from_json, to_json
+from .packing import DTYPES
+
+if TYPE_CHECKING:
+    from .quantization import Quantization
 
 FORMAT = "mnv2_engine"
 FORMAT_VERSION = 1
-DTYPE = "float32"
 META_LIMIT = 2 << 20  # bytes; the labels of 1000 classes take 25 KiB
 
 _KEYS = ("format", "version", "architecture", "preprocessing", "labels", "dtype", "provenance")
@@ -31,6 +36,8 @@ class Meta(NamedTuple):
     input_spec: InputSpec
     labels: tuple[str, ...] | None  # as many as classes
     provenance: dict[str, str]
+    dtype: str  # of the weights, one of packing.DTYPES
+    quantization: Quantization | None  # of int8 networks
 
 
 def encode(
@@ -38,6 +45,8 @@ def encode(
     input_spec: InputSpec,
     labels: Sequence[str] | None,
     provenance: Mapping[str, str],
+    dtype: str = "float32",
+    quantization: Quantization | None = None,
 ) -> bytes:
     """The member as UTF-8 JSON; equal values make equal bytes.
 
@@ -54,9 +63,13 @@ def encode(
             "architecture": {key: getattr(network, key) for key in _ARCHITECTURE_KEYS},
             "preprocessing": to_json(input_spec),
             "labels": None if labels is None else list(labels),
-            "dtype": DTYPE,
+            "dtype": dtype,
             "provenance": dict(sorted(provenance.items())),
         }
+        if quantization is not None:
+            from . import quantization as quantised
+
+            document["quantization"] = quantised.to_json(quantization)
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
         content = text.encode()
         if len(content) > META_LIMIT:
@@ -90,21 +103,28 @@ def decode(content: bytes) -> Meta:
             f"meta: format version {version!r:.80} is newer than {FORMAT_VERSION}, the newest that "
             "this version reads; upgrade with: pip install -U mnv2-engine"
         )
-    _object("meta", document, _KEYS)
-    if document["dtype"] != DTYPE:
-        raise UnsupportedError(f"meta: dtype {document['dtype']!r:.80}: this version reads {DTYPE}")
+    dtype = document.get("dtype")
+    is_quantised = dtype == "int8"
+    _object("meta", document, (*_KEYS, "quantization") if is_quantised else _KEYS)
+    if dtype not in DTYPES:
+        raise UnsupportedError(f"meta: dtype {dtype!r:.80}: this version reads {', '.join(DTYPES)}")
     network = _architecture(_object("architecture", document["architecture"], _ARCHITECTURE_KEYS))
     spec = from_json(document["preprocessing"])
     provenance = _object("provenance", document["provenance"])
     _check_texts("provenance", [*provenance, *provenance.values()])
+    quantization = None
+    if is_quantised:
+        from . import quantization as quantised
+
+        quantization = quantised.from_json(document["quantization"], network)
     labels = document["labels"]
     if labels is None:
-        return Meta(network, spec, None, provenance)
+        return Meta(network, spec, None, provenance, dtype, quantization)
     if not isinstance(labels, list) or len(labels) != network.classes:
         found = f"{len(labels)} labels" if isinstance(labels, list) else f"{labels!r:.80}"
         raise ModelFileError(f"labels: {found}: expected {network.classes} labels, or none at all")
     _check_texts("labels", labels)
-    return Meta(network, spec, tuple(labels), provenance)
+    return Meta(network, spec, tuple(labels), provenance, dtype, quantization)
 
 
 def _parse(content: bytes) -> object:

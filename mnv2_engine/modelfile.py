@@ -1,9 +1,9 @@
 """The model file: a NumPy .npz that is mapped into memory and used in place.
 
 One member `meta` (UTF-8 JSON as uint8) names the architecture; every other member is a packed
-float32 array of `packing.py`. `open_model` derives the exact table of names, shapes and sizes
-from the architecture and refuses a file that holds anything else before it touches a weight; it
-neither evaluates nor unpickles, and imports neither numpy nor `zipfile`.
+array of `packing.py` or `packing_int8.py`. `open_model` derives the exact table of names, dtypes,
+shapes and sizes from the architecture and refuses a file that holds anything else before it
+touches a weight; it neither evaluates nor unpickles, and imports neither numpy nor `zipfile`.
 
 As `write_model` makes it, every member is STORED and its data aligned to 64 bytes, so the kernels
 read the weights where the operating system maps them, shared by all processes. A file that was
@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .architecture import Architecture
 from .errors import InputError, ModelFileError, UnsupportedError
 from .input_spec import InputSpec
-from .meta import DTYPE, META_LIMIT, Meta, decode, encode
+from .meta import META_LIMIT, Meta, decode, encode
 from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
-from .packing import pack, packed_shapes, unpack
+from .packing import Packed, pack, packed_members, unpack
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+    from .quantization import Quantization
+
 META = "meta"
-ITEM_BYTES = 4
 _HEAD_BYTES = 4096 + 12  # of a member, read to compare its .npy header
 
 # A copy of compressed members may be this many times larger than the file. Float weights deflate
@@ -43,18 +43,16 @@ COPY_ALWAYS = 64 << 20  # bytes
 
 
 class Tensor(NamedTuple):
-    """A packed float32 array inside `ModelFile.buffer`."""
+    """A packed array inside `ModelFile.buffer`."""
 
     offset: int  # bytes, a multiple of 64
     shape: tuple[int, ...]
+    descr: str = "<f4"  # NumPy's name of the dtype
 
     @property
     def size(self) -> int:
         """Bytes of data."""
-        size = ITEM_BYTES
-        for extent in self.shape:
-            size *= extent
-        return size
+        return Packed(self.descr, self.shape).size
 
 
 class ModelFile:
@@ -65,7 +63,8 @@ class ModelFile:
     input_spec: InputSpec
     labels: tuple[str, ...] | None  # as many as classes
     provenance: dict[str, str]
-    dtype: str
+    dtype: str  # of the weights, one of packing.DTYPES
+    quantization: Quantization | None  # of int8 networks
     mapped: bool  # False: members were compressed or unaligned, and were copied
     tensors: dict[str, Tensor]  # in the order of execution
     weight_bytes: int  # of all tensors
@@ -81,8 +80,8 @@ class ModelFile:
         file_bytes: int,
     ) -> None:
         self.path = path
-        self.architecture, self.input_spec, self.labels, self.provenance = meta
-        self.dtype = DTYPE
+        self.architecture, self.input_spec, self.labels, self.provenance = meta[:4]
+        self.dtype, self.quantization = meta.dtype, meta.quantization
         self.mapped = members is not None
         self.tensors = tensors
         self.weight_bytes = sum(tensor.size for tensor in tensors.values())
@@ -101,21 +100,25 @@ class ModelFile:
             raise InputError(f"{self.path}: this model file was closed; open it again")
         return self._buffer
 
-    def array(self, name: str) -> NDArray[np.float32]:
+    def array(self, name: str) -> NDArray[Any]:
         """The packed member `name`, a read-only view of `buffer`."""
         import numpy as np
 
         if name not in self.tensors:
             raise InputError(f"{self.path}: no tensor {name!r}; `tensors` lists them")
-        offset, shape = self.tensors[name]
-        count = self.tensors[name].size // ITEM_BYTES
-        flat = np.frombuffer(self.buffer, "<f4", count, offset)
+        offset, shape, descr = self.tensors[name]
+        flat = np.frombuffer(self.buffer, np.uint8, self.tensors[name].size, offset)
         flat.flags.writeable = False
-        return flat.reshape(shape)
+        return flat.view(descr).reshape(shape)
 
-    def weights(self) -> dict[str, NDArray[np.float32]]:
-        """Canonical weights (see `packing`), as fresh arrays."""
-        return unpack(self.architecture, {name: self.array(name) for name in self.tensors})
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Canonical weights (see `packing`; `packing_int8` for int8), as fresh arrays."""
+        packed = {name: self.array(name) for name in self.tensors}
+        if self.dtype == "int8":
+            from . import packing_int8
+
+            return packing_int8.unpack(self.architecture, packed)
+        return unpack(self.architecture, packed)
 
     def verify(self) -> None:
         """Read every weight: raises ModelFileError for a wrong checksum, NaN or infinity.
@@ -129,8 +132,8 @@ class ModelFile:
                 read_member(self.buffer, member, member.size)
             except ModelFileError as error:
                 raise ModelFileError(f"{self.path}: member {name!r} {error}") from None
-        for name in self.tensors:
-            if not np.isfinite(self.array(name)).all():
+        for name, tensor in self.tensors.items():
+            if tensor.descr[1] == "f" and not np.isfinite(self.array(name)).all():
                 raise ModelFileError(
                     f"{self.path}: {name!r} holds NaN or infinity; convert the model again"
                 )
@@ -178,9 +181,11 @@ def write_model(
     input_spec: InputSpec,
     labels: Sequence[str] | None,
     provenance: Mapping[str, str],
+    quantization: Quantization | None = None,
 ) -> None:
     """Write canonical `weights` of `network` as a model file, whole or not at all.
 
+    With a `quantization` they are those of an int8 network (see `packing_int8.pack`).
     Upon any error an older file of that name stays as it was (see `write_whole`). Equal arguments
     make equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
     InputError for other arguments, and MnvError if the file cannot be written.
@@ -188,10 +193,20 @@ def write_model(
     from .whole_file import write_whole  # only writers pay for it
 
     name = _path_text(path)
-    meta = encode(network, input_spec, labels, provenance)
-    packed = pack(network, weights)
+    dtype = "float32" if quantization is None else "int8"
+    meta = encode(network, input_spec, labels, provenance, dtype, quantization)
+    packed: Mapping[str, NDArray[Any]]
+    if quantization is None:
+        packed = pack(network, weights)
+    else:
+        from . import packing_int8
+
+        packed = packing_int8.pack(network, weights)
     members: list[tuple[str, str, tuple[int, ...], Any]] = [(META, "|u1", (len(meta),), meta)]
-    members += [(key, "<f4", array.shape, array.astype("<f4")) for key, array in packed.items()]
+    members += [
+        (name, member.descr, member.shape, packed[name].astype(member.descr))
+        for name, member in packed_members(network, dtype).items()
+    ]
     size = sum(array.nbytes for array in packed.values()) + len(meta)
     write_whole(name, "a model file", size, lambda file: write_npz(file, members))
 
@@ -245,51 +260,53 @@ def _open(path: str, buffer: mmap.mmap) -> ModelFile:
     except ModelFileError as error:
         raise ModelFileError(f"member {META!r} {error}") from None
     meta = decode(content[start:])
-    shapes = packed_shapes(meta.architecture)
-    _check_member_names(meta.architecture, members, shapes)
+    expected = packed_members(meta.architecture, meta.dtype)
+    _check_member_names(meta.architecture, members, expected)
     if all(not member.deflated for member in members.values()):
         tensors = {
-            name: Tensor(members[name].start + _data_offset(buffer, members[name], shape), shape)
-            for name, shape in shapes.items()
+            name: Tensor(
+                members[name].start + _data_offset(buffer, members[name], due), due.shape, due.descr
+            )
+            for name, due in expected.items()
         }
         if all(tensor.offset % ALIGNMENT == 0 for tensor in tensors.values()):
             return ModelFile(path, meta, tensors, buffer, members, file_bytes)
-    copy, tensors = _copy(buffer, members, shapes)
+    copy, tensors = _copy(buffer, members, expected)
     buffer.close()
     return ModelFile(path, meta, tensors, copy, None, file_bytes)
 
 
 def _check_member_names(
-    network: Architecture, members: dict[str, Member], shapes: dict[str, tuple[int, ...]]
+    network: Architecture, members: dict[str, Member], expected: dict[str, Packed]
 ) -> None:
-    missing = [name for name in shapes if name not in members]
-    unknown = [name for name in members if name not in shapes]
+    missing = [name for name in expected if name not in members]
+    unknown = [name for name in members if name not in expected]
     for problem, names in (("lacks", missing), ("holds the unknown", unknown)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise ModelFileError(
                 f"{problem} {', '.join(names[:3])[:300]}{more}: {network.name} has exactly "
-                f"{len(shapes)} arrays, stem.weight to classifier.bias"
+                f"{len(expected)} arrays, {next(iter(expected))} to {list(expected)[-1]}"
             )
 
 
-def _data_offset(buffer: mmap.mmap, member: Member, shape: tuple[int, ...]) -> int:
-    """Offset of the data inside a stored `member` of the expected `shape`."""
+def _data_offset(buffer: mmap.mmap, member: Member, due: Packed) -> int:
+    """Offset of the data inside a stored `member`, which has to be as expected."""
     head = buffer[member.start : member.start + min(member.size, _HEAD_BYTES)]
     try:
-        return npy_data_offset(head, member.size, "<f4", shape)
+        return npy_data_offset(head, member.size, due.descr, due.shape)
     except ModelFileError as error:
         raise ModelFileError(f"member {member.name!r} {error}") from None
 
 
 def _copy(
-    buffer: mmap.mmap, members: dict[str, Member], shapes: dict[str, tuple[int, ...]]
+    buffer: mmap.mmap, members: dict[str, Member], expected: dict[str, Packed]
 ) -> tuple[mmap.mmap, dict[str, Tensor]]:
     """The tensors in private memory, which is anonymous and so page-aligned."""
     tensors: dict[str, Tensor] = {}
     total = 0
-    for name, shape in shapes.items():
-        tensors[name] = Tensor(total, shape)
+    for name, (descr, shape) in expected.items():
+        tensors[name] = Tensor(total, shape, descr)
         due = tensors[name].size
         if not due < members[name].size <= due + _HEAD_BYTES:
             raise ModelFileError(
@@ -309,7 +326,7 @@ def _copy(
         for name, tensor in tensors.items():
             try:
                 content = read_member(buffer, members[name], members[name].size)
-                start = npy_data_offset(content, len(content), "<f4", tensor.shape)
+                start = npy_data_offset(content, len(content), tensor.descr, tensor.shape)
             except ModelFileError as error:
                 raise ModelFileError(f"member {name!r} {error}") from None
             with memoryview(content) as whole:

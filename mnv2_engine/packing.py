@@ -12,12 +12,14 @@ two AVX2 ones or four NEON ones. Lanes past the last channel are zero.
 - pointwise, classifier (ceil(cout / 16), cin, 16)
 - depthwise             (ceil(c / 16), k * k, 16)
 - bias                  (ceil(cout / 16) * 16,)
+
+That is float32; the layout of int8 networks is that of packing_int8.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .architecture import Architecture, Layer, layers
 from .errors import CheckpointError
@@ -29,16 +31,36 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 PANEL = 16
+DTYPES = ("float32", "int8")  # of a model file's weights
 
 
-def packed_shapes(network: Architecture) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every packed member, in the order of execution, weight before bias."""
-    shapes: dict[str, tuple[int, ...]] = {}
+class Packed(NamedTuple):
+    """What a packed member of a model file has to be."""
+
+    descr: str  # NumPy's name of the dtype, such as "<f4"
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of data."""
+        size = int(self.descr[-1])
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+def packed_members(network: Architecture, dtype: str = "float32") -> dict[str, Packed]:
+    """Every packed member by name, in the order of execution, each layer's weight first."""
+    if dtype == "int8":
+        from . import packing_int8
+
+        return packing_int8.packed_members(network)
+    members: dict[str, Packed] = {}
     for layer in layers(network):
         panels = -(-layer.out_channels // PANEL)
-        shapes[f"{layer.name}.weight"] = (panels, _taps(layer), PANEL)
-        shapes[f"{layer.name}.bias"] = (panels * PANEL,)
-    return shapes
+        members[f"{layer.name}.weight"] = Packed("<f4", (panels, _taps(layer), PANEL))
+        members[f"{layer.name}.bias"] = Packed("<f4", (panels * PANEL,))
+    return members
 
 
 def canonical_shapes(network: Architecture) -> dict[str, tuple[int, ...]]:

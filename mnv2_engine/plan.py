@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .architecture import IMAGE_CHANNELS, Architecture
 from .cost import cycles_of
 from .errors import UnsupportedError
-from .packing import packed_shapes
+from .packing import packed_members
 from .schedules import (
     Schedule,
     classifier_schedule,
@@ -21,7 +21,7 @@ from .schedules import (
     schedules_from,
     scratch_of,
 )
-from .shapes import FLOAT_BYTES, Shapes, bytes_of, elements
+from .shapes import PRECISIONS, Shapes, elements
 
 # Longer strips and larger tiles are faster: the planner spends up to this share of the least
 # arena on them.
@@ -30,7 +30,7 @@ LEAST_ROOM = 7 << 10  # bytes, where that is more: a few KiB are little to anyon
 
 
 class Buffer(NamedTuple):
-    """A float32 array in the arena."""
+    """An array in the arena."""
 
     name: str
     offset: int  # bytes from the arena's start, a multiple of ALIGNMENT
@@ -60,10 +60,11 @@ class Plan(NamedTuple):
     """A network's whole schedule. `str()` is a table and a drawing for people."""
 
     architecture: Architecture
+    precision: str  # what it is computed in: "float32" or "int8"
     threads: int  # that share every step
     steps: tuple[Step, ...]
     arena_bytes: int  # exactly what a prediction needs, its scratch included
-    weight_bytes: int  # packed float32 weights, mapped from the model file
+    weight_bytes: int  # packed weights, mapped from the model file
     image_bytes: int  # the caller's uint8 image
     unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
 
@@ -73,9 +74,10 @@ class Plan(NamedTuple):
         return describe(self)
 
 
-def make_plan(network: Architecture, threads: int = 1) -> Plan:
+def make_plan(network: Architecture, threads: int = 1, precision: str = "float32") -> Plan:
     """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM,
-    for `threads` threads, of which each needs scratch of its own.
+    for `threads` threads, of which each needs scratch of its own. `precision` is what it is
+    computed in, one of shapes.PRECISIONS.
 
     Raises UnsupportedError for a network that no schedule runs.
     """
@@ -83,7 +85,7 @@ def make_plan(network: Architecture, threads: int = 1) -> Plan:
         raise UnsupportedError("a block without an expand layer can only follow the stem")
     if any(block.kernel not in (3, 5) for block in network.blocks):
         raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
-    shapes = Shapes(network, threads)
+    shapes = Shapes(network, threads, PRECISIONS[precision])
     choices = every_schedule(shapes)
     least = least_arena(choices)
     return assemble(shapes, _fastest(shapes, choices, least + max(int(least * ROOM), LEAST_ROOM)))
@@ -101,9 +103,11 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     network = shapes.network
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
-    weights = sum(elements(shape) for shape in packed_shapes(network).values()) * FLOAT_BYTES
+    precision = shapes.precision.name
+    weights = sum(member.size for member in packed_members(network, precision).values())
     return Plan(
         network,
+        precision,
         shapes.threads,
         steps,
         arena,
@@ -181,11 +185,11 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
     free = max(low, default=0)
     scratch = []
     thread_bytes = 0
-    for name, shape, shared in scratch_of(shapes, schedule):
-        copies = 1 if shared else shapes.threads
-        scratch.append(Buffer(name, free, bytes_of(shape), shape, copies))
-        free += scratch[-1].bytes
-        thread_bytes += 0 if shared else scratch[-1].bytes
+    for array in scratch_of(shapes, schedule):
+        copies = 1 if array.shared else shapes.threads
+        scratch.append(Buffer(array.name, free, array.bytes, array.shape, copies))
+        free += array.bytes
+        thread_bytes += 0 if array.shared else array.bytes
     return Step(
         schedule.kind,
         _name(schedule),
@@ -228,11 +232,12 @@ def _ends(
 def _unfused_bytes(shapes: Shapes, schedule: Schedule) -> int:
     """The most bytes live when each layer of the step reads and writes whole tensors: its input,
     its output, and the input of the block while a shortcut waits for it."""
+    item = shapes.precision.thin
 
     def layer_bytes(name: str) -> int:
         layer = shapes.layers[name]
         inputs = 0 if name == "stem" else elements((*layer.in_size, layer.in_channels))
-        return (inputs + elements((*layer.out_size, layer.out_channels))) * FLOAT_BYTES
+        return (inputs + elements((*layer.out_size, layer.out_channels))) * item
 
     if not schedule.blocks:
         return layer_bytes(schedule.kind)
@@ -241,7 +246,7 @@ def _unfused_bytes(shapes: Shapes, schedule: Schedule) -> int:
         names = [f"block{index}.{part}" for part in ("expand", "depthwise", "project")]
         names = [name for name in names if name in shapes.layers]
         residual = shapes.network.blocks[index].residual
-        waiting = elements(shapes.thin_input(index)) * FLOAT_BYTES if residual else 0
+        waiting = elements(shapes.thin_input(index)) * item if residual else 0
         for name in ["stem", *names] if index == 0 else names:
             held = waiting if name not in ("stem", names[0]) else 0
             most = max(most, layer_bytes(name) + held)

@@ -31,11 +31,17 @@ LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that
 
 
 class Array(NamedTuple):
-    """A float32 array of scratch."""
+    """An array of scratch."""
 
     name: str  # as in kernels/mnv2.h, those of a block after its number
     shape: tuple[int, ...]
+    item_bytes: int
     shared: bool = False  # by all threads; else each has one
+
+    @property
+    def bytes(self) -> int:
+        """In the arena."""
+        return bytes_of(self.shape, self.item_bytes)
 
 
 Scratch = tuple[Array, ...]
@@ -83,13 +89,13 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
 
 def head_schedule(shapes: Shapes) -> Schedule:
     head = shapes.layers["head"]
-    thin = bytes_of((*head.in_size, head.in_channels))
-    features = bytes_of((panels_of(head.out_channels), PANEL))
+    thin = shapes.thin_bytes((*head.in_size, head.in_channels))
+    features = bytes_of((panels_of(head.out_channels), PANEL), shapes.precision.sums)
     return Schedule("head", range(0), thin, features, thin + features)
 
 
 def classifier_schedule(shapes: Shapes) -> Schedule:
-    features = bytes_of((panels_of(shapes.network.head_channels), PANEL))
+    features = bytes_of((panels_of(shapes.network.head_channels), PANEL), shapes.precision.sums)
     return Schedule("classifier", range(0), features, 0, features)
 
 
@@ -97,7 +103,7 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
     """The scratch arrays of a schedule, shared ones first; their bytes are in its sum."""
     if schedule.kind == "rows":
         blocks = _rows_blocks(shapes, schedule.blocks, schedule.strip)
-        return _rows_common(blocks, schedule.strip) + sum((each.own for each in blocks), ())
+        return _rows_common(shapes, blocks, schedule.strip) + sum((each.own for each in blocks), ())
     if schedule.kind == "tiles":
         return _tiles_scratch(shapes, schedule.blocks.start, schedule.tile)
     return ()
@@ -133,26 +139,30 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
     columns = (min(strip, out_width) - 1) * block.stride + block.kernel
     pending = (block.kernel - 1) // block.stride  # output rows in progress
     filtered = panels
-    own = [Array(f"{index} partial", (pending, panels, out_width, PANEL))]
+    precision = shapes.precision
+    own = [Array(f"{index} partial", (pending, panels, out_width, PANEL), precision.sums)]
     # A shortcut waits for as many input rows as the kernel reaches below its middle.
     thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
     if not is_first:
-        own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels)))
+        own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels), precision.thin))
     elif index == 0:
         pixels = STEM_KERNEL * ((columns - 1) * STEM_STRIDE + STEM_KERNEL)
         filtered += -(-pixels * IMAGE_CHANNELS // (strip * PANEL))
         if block.residual:
-            own.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL)))
+            shape = (thin_rows, panels, in_width, PANEL)
+            own.append(Array(f"{index} thin", shape, precision.thin))
     halo = panels * (block.kernel - block.stride)
-    return _RowsBlock(columns, halo, filtered, tuple(own), sum(bytes_of(a.shape) for a in own))
+    return _RowsBlock(columns, halo, filtered, tuple(own), sum(array.bytes for array in own))
 
 
-def _rows_common(blocks: list[_RowsBlock], strip: int) -> Scratch:
+def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratch:
     """What the blocks of a cascade use in turn."""
+    _, _, _, expanded, filtered, _ = shapes.precision
+    columns = max(each.columns for each in blocks)
     return (
-        Array("expanded", (EXPANDED_PANELS, max(each.columns for each in blocks), PANEL)),
-        Array("halo", (max(each.halo for each in blocks), PANEL)),
-        Array("filtered", (max(each.filtered for each in blocks), strip, PANEL)),
+        Array("expanded", (EXPANDED_PANELS, columns, PANEL), expanded),
+        Array("halo", (max(each.halo for each in blocks), PANEL), expanded),
+        Array("filtered", (max(each.filtered for each in blocks), strip, PANEL), filtered),
     )
 
 
@@ -164,10 +174,10 @@ def _strip(shapes: Shapes, blocks: range, most: int) -> int:
 
 def _rows(shapes: Shapes, blocks: range, strip: int) -> Schedule:
     parts = _rows_blocks(shapes, blocks, strip)
-    own = sum(bytes_of(array.shape) for array in _rows_common(parts, strip))
+    own = sum(array.bytes for array in _rows_common(shapes, parts, strip))
     own += sum(each.own_bytes for each in parts)
-    source = bytes_of(shapes.thin_input(blocks.start)) if blocks.start else 0
-    target = bytes_of(shapes.thin_output(blocks[-1]))
+    source = shapes.thin_bytes(shapes.thin_input(blocks.start)) if blocks.start else 0
+    target = shapes.thin_bytes(shapes.thin_output(blocks[-1]))
     live = source + target + shapes.threads * own
     return Schedule("rows", blocks, source, target, live, strip=strip)
 
@@ -202,16 +212,17 @@ def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
     """Whether the expanded panels, padding included, are less than a third of the expanded tensor:
     the paper's point. On a small map with few channels rows are."""
     depthwise = shapes.depthwise[index]
-    tensor = bytes_of((*depthwise.in_size, depthwise.in_channels))
-    _, expanded = _tiles_scratch(shapes, index, tile)
-    return tensor <= FIRST_CACHE_BYTES or bytes_of(expanded.shape) * 3 < tensor
+    tensor = bytes_of((*depthwise.in_size, depthwise.in_channels), shapes.precision.expanded)
+    *_, expanded = _tiles_scratch(shapes, index, tile)
+    return tensor <= FIRST_CACHE_BYTES or expanded.bytes * 3 < tensor
 
 
 def _tiles(shapes: Shapes, index: int, tile: int) -> Schedule:
-    source, target = bytes_of(shapes.thin_input(index)), bytes_of(shapes.thin_output(index))
+    source = shapes.thin_bytes(shapes.thin_input(index))
+    target = shapes.thin_bytes(shapes.thin_output(index))
     live = source + target
     for array in _tiles_scratch(shapes, index, tile):
-        live += bytes_of(array.shape) * (1 if array.shared else shapes.threads)
+        live += array.bytes * (1 if array.shared else shapes.threads)
     return Schedule("tiles", range(index, index + 1), source, target, live, tile=tile)
 
 
@@ -230,7 +241,10 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     pixels = elements(depthwise.out_size)
+    precision = shapes.precision
     return (
-        Array("filtered", (turns * threads * panels, pixels, PANEL), shared=True),
-        Array("expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL)),
+        Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True),
+        Array(
+            "expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL), precision.expanded
+        ),
     )

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .architecture import Architecture, layers
 from .packing import PANEL
 
-FLOAT_BYTES = 4
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
+
+
+class Precision(NamedTuple):
+    """What a network is computed in: the bytes of a value of each kind of array."""
+
+    name: str
+    weight: int
+    thin: int  # input and output of a block
+    expanded: int  # in front of the depthwise layer
+    filtered: int  # behind it
+    sums: int  # of a convolution that is not complete
+
+
+FLOAT32 = Precision("float32", 4, 4, 4, 4, 4)
+INT8 = Precision("int8", 1, 1, 1, 1, 4)
+PRECISIONS = {each.name: each for each in (FLOAT32, INT8)}
 
 
 def elements(shape: tuple[int, ...]) -> int:
@@ -18,9 +33,9 @@ def elements(shape: tuple[int, ...]) -> int:
     return count
 
 
-def bytes_of(shape: tuple[int, ...]) -> int:
-    """Bytes of a float32 array in the arena, rounded up to ALIGNMENT."""
-    return -(-elements(shape) * FLOAT_BYTES // ALIGNMENT) * ALIGNMENT
+def bytes_of(shape: tuple[int, ...], item_bytes: int) -> int:
+    """Bytes of an array in the arena, rounded up to ALIGNMENT."""
+    return -(-elements(shape) * item_bytes // ALIGNMENT) * ALIGNMENT
 
 
 def panels_of(channels: int) -> int:
@@ -30,9 +45,10 @@ def panels_of(channels: int) -> int:
 class Shapes:
     """The layers of a network by name, with the sizes that schedules for `threads` are made of."""
 
-    def __init__(self, network: Architecture, threads: int) -> None:
+    def __init__(self, network: Architecture, threads: int, precision: Precision = FLOAT32) -> None:
         self.network = network
         self.threads = threads
+        self.precision = precision
         self.layers = {layer.name: layer for layer in layers(network)}
         self.depthwise = [self.layers[f"block{i}.depthwise"] for i in range(len(network.blocks))]
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
@@ -41,10 +57,14 @@ class Shapes:
         block = self.network.blocks[index]
         inputs = block.in_channels if block.expansion != 1 else 0
         per_hidden = inputs + block.kernel * block.kernel + block.out_channels
-        return block.hidden * per_hidden * FLOAT_BYTES
+        return block.hidden * per_hidden * self.precision.weight
 
     def thin_input(self, index: int) -> tuple[int, ...]:
         return (*self.depthwise[index].in_size, self.network.blocks[index].in_channels)
 
     def thin_output(self, index: int) -> tuple[int, ...]:
         return (*self.depthwise[index].out_size, self.network.blocks[index].out_channels)
+
+    def thin_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a thin tensor in the arena."""
+        return bytes_of(shape, self.precision.thin)

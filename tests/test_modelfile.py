@@ -25,7 +25,7 @@ from mnv2_engine.architecture import (
 from mnv2_engine.errors import CheckpointError, InputError, MnvError, ModelFileError
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.packing import pack, packed_shapes
+from mnv2_engine.packing import pack, packed_members
 
 SMALL = mobilenet_v2(0.1, 32, 5, divisor=4)
 LABELS = ["kit fox, Vulpes macrotis", "crane", "crane", "\u0dc3\u0dd2\u0d82\u0dc4\u0dba\u0dcf", ""]
@@ -58,12 +58,12 @@ def test_what_is_written_is_read(
         assert model.mapped
         assert isinstance(model.buffer, mmap.mmap)
         assert len(model.buffer) == model.file_bytes == path.stat().st_size
-        assert {name: tensor.shape for name, tensor in model.tensors.items()} == packed_shapes(
-            network
-        )
-        assert list(model.tensors) == list(packed_shapes(network))
+        assert {
+            name: (tensor.descr, tensor.shape) for name, tensor in model.tensors.items()
+        } == packed_members(network)
+        assert list(model.tensors) == list(packed_members(network))
         for name, array in pack(network, weights).items():
-            offset, shape = model.tensors[name]
+            offset, shape, _ = model.tensors[name]
             assert offset % 64 == 0
             assert model.buffer[offset : offset + array.nbytes] == array.tobytes()
             assert model.array(name).shape == shape

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.errors import CheckpointError
-from mnv2_engine.packing import PANEL, canonical_shapes, pack, packed_shapes, unpack
+from mnv2_engine.packing import PANEL, canonical_shapes, pack, packed_members, unpack
 
 NETWORKS = {
     "channels of 4, 12, 20": mobilenet_v2(0.1, 32, 3, divisor=4),
@@ -33,8 +33,8 @@ def test_shapes_are_those_that_pack_makes(
     network: Architecture, random_weights: Callable[..., Any]
 ) -> None:
     packed = pack(network, random_weights(network))
-    assert {name: array.shape for name, array in packed.items()} == packed_shapes(network)
-    assert list(packed) == list(packed_shapes(network))
+    assert {name: ("<f4", array.shape) for name, array in packed.items()} == packed_members(network)
+    assert list(packed) == list(packed_members(network))
     for array in packed.values():
         assert array.dtype == np.float32
         assert array.flags.c_contiguous
@@ -83,16 +83,16 @@ def test_every_weight_lies_where_the_layout_says(data: st.DataObject) -> None:
 
 
 def test_the_stem_has_27_taps() -> None:
-    assert packed_shapes(mobilenet_v2())["stem.weight"] == (2, 27, 16)
-    assert packed_shapes(efficientnet_lite())["block3.depthwise.weight"] == (9, 25, 16)
-    assert packed_shapes(mobilenet_v2(classes=1001))["classifier.weight"] == (63, 1280, 16)
+    assert packed_members(mobilenet_v2())["stem.weight"].shape == (2, 27, 16)
+    assert packed_members(efficientnet_lite())["block3.depthwise.weight"].shape == (9, 25, 16)
+    assert packed_members(mobilenet_v2(classes=1001))["classifier.weight"].shape == (63, 1280, 16)
 
 
 @pytest.mark.parametrize("width", [1.0, 0.75, 0.5, 0.35])
 def test_padding_lanes_cost_less_than_two_percent(width: float) -> None:
     network = mobilenet_v2(width)
     folded = sum(prod(layer.weight_shape) + layer.out_channels for layer in layers(network))
-    packed = sum(prod(shape) for shape in packed_shapes(network).values())
+    packed = sum(prod(member.shape) for member in packed_members(network).values())
     assert folded < packed <= 1.02 * folded
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..modelfile import ModelFile
 
     Float = NDArray[np.floating[Any]]
+    Numbers = NDArray[Any]  # of one dtype
 
 
 class Outputs(NamedTuple):
@@ -84,20 +85,20 @@ def relu6(x: Float) -> Float:
     return clipped
 
 
-def convolution(layer: Layer, weight: Float, x: Float) -> Float:
+def convolution(layer: Layer, weight: Numbers, x: Numbers) -> Numbers:
     """A full k x k convolution: one matrix product for each tap, weight (out, in, k, k)."""
     padded = _pad(layer, x)
-    y: Float = np.zeros((len(x), *layer.out_size, layer.out_channels), x.dtype)
+    y: Numbers = np.zeros((len(x), *layer.out_size, layer.out_channels), x.dtype)
     for ky in range(layer.kernel):
         for kx in range(layer.kernel):
             y += _tap(layer, padded, ky, kx) @ weight[:, :, ky, kx].T
     return y
 
 
-def depthwise(layer: Layer, weight: Float, x: Float) -> Float:
+def depthwise(layer: Layer, weight: Numbers, x: Numbers) -> Numbers:
     """A k x k convolution of each channel by itself, weight (channels, 1, k, k)."""
     padded = _pad(layer, x)
-    y: Float = np.zeros((len(x), *layer.out_size, layer.out_channels), x.dtype)
+    y: Numbers = np.zeros((len(x), *layer.out_size, layer.out_channels), x.dtype)
     for ky in range(layer.kernel):
         for kx in range(layer.kernel):
             y += _tap(layer, padded, ky, kx) * weight[:, 0, ky, kx]
@@ -124,12 +125,12 @@ _OPERATIONS = {
 }
 
 
-def _pad(layer: Layer, x: Float) -> Float:
+def _pad(layer: Layer, x: Numbers) -> Numbers:
     """`x` with the zeros that the layer puts around it."""
     return np.pad(x, ((0, 0), layer.pad_rows, layer.pad_columns, (0, 0)))
 
 
-def _tap(layer: Layer, padded: Float, ky: int, kx: int) -> Float:
+def _tap(layer: Layer, padded: Numbers, ky: int, kx: int) -> Numbers:
     """The input pixels that meet tap (ky, kx), one for each output pixel."""
     height, width = layer.out_size
     stride = layer.stride
@@ -149,7 +150,7 @@ class ReferenceExecutor:
 
     def __init__(self, model: ModelFile) -> None:
         self._model = model
-        self._weights: dict[str, NDArray[np.float32]] | None = None
+        self._weights: dict[str, NDArray[Any]] | None = None
 
     def new_floats(self, count: int) -> Any:
         """A fresh array of `count` float32."""

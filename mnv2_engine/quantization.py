@@ -1,0 +1,150 @@
+"""What the integers of an int8 network stand for, and how its sums become 8 bits again.
+
+The numerics are those of docs/int8.md. Plain data without arrays: loading an engine reads it from
+the model file's `meta`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .architecture import Architecture, layers
+from .errors import InputError, ModelFileError
+
+FRACTION = 5  # bits that a requantised sum has beyond its unit, unless its multipliers are large
+MAX_FRACTION = 6
+MULTIPLIER_BITS = 15
+MAX_MULTIPLIER = (1 << MULTIPLIER_BITS) - 1
+MAX_SHIFT = 31
+SHORTCUT_BITS = 9  # shortcut = ratio of scales * 2^(SHORTCUT_BITS + fraction)
+MAX_HIDDEN_SCALE = 6 / 255  # of an output of ReLU6: its largest integer, 255, is at most 6
+POOL = "pool"
+
+
+class LayerQuantization(NamedTuple):
+    """The 8-bit output of a layer: real = scale * (q - zero_point)."""
+
+    scale: float
+    zero_point: int  # 0 behind a ReLU6
+    fraction: int  # bits of a requantised sum beyond its unit
+    shortcut: int = 0  # project layers with a shortcut: what multiplies it; else 0
+
+
+class PoolQuantization(NamedTuple):
+    """The pooled features, and how they follow from the sums over pixels."""
+
+    scale: float
+    fraction: int
+    bias: int
+    multiplier: int
+    shift: int
+
+
+class Quantization(NamedTuple):
+    """Of a whole network."""
+
+    layers: dict[str, LayerQuantization]  # "stem" to "head", in the order of execution
+    pool: PoolQuantization
+
+
+def quantised_layers(network: Architecture) -> list[str]:
+    """The layers whose output is 8 bits: all but the classifier."""
+    return [layer.name for layer in layers(network)[:-1]]
+
+
+def to_json(quantization: Quantization) -> dict[str, object]:
+    """Plain JSON values, the inverse of `from_json`."""
+    return {
+        "layers": {name: list(layer) for name, layer in quantization.layers.items()},
+        POOL: list(quantization.pool),
+    }
+
+
+def from_json(obj: object, network: Architecture) -> Quantization:
+    """What parsed JSON says of `network`. Raises ModelFileError unless it is complete, holds
+    nothing else and every value is in range."""
+    if not isinstance(obj, dict) or set(obj) != {"layers", POOL}:
+        raise ModelFileError("quantization: expected exactly the keys layers and pool")
+    named = obj["layers"]
+    names = quantised_layers(network)
+    if not isinstance(named, dict) or list(named) != names:
+        raise ModelFileError(
+            f"quantization: expected the {len(names)} layers of {network.name} in order, "
+            "stem to head"
+        )
+    found = {}
+    for layer in layers(network)[:-1]:
+        scale, zero_point, fraction, shortcut = _numbers(layer.name, named[layer.name], 4)
+        _check(layer.name, "scale", scale, 0.0, float("inf"))
+        _check(layer.name, "zero_point", zero_point, 0, 0 if layer.relu6 else 255)
+        _check(layer.name, "fraction", fraction, 0, MAX_FRACTION)
+        _check(layer.name, "shortcut", shortcut, 0, MAX_MULTIPLIER)
+        found[layer.name] = LayerQuantization(float(scale), zero_point, fraction, shortcut)
+    scale, fraction, bias, multiplier, shift = _numbers(POOL, obj[POOL], 5)
+    _check(POOL, "scale", scale, 0.0, float("inf"))
+    _check(POOL, "fraction", fraction, 0, MAX_FRACTION)
+    _check(POOL, "bias", bias, 0, 1 << 30)
+    _check(POOL, "multiplier", multiplier, 0, MAX_MULTIPLIER)
+    _check(POOL, "shift", shift, 0, MAX_SHIFT)
+    pool = PoolQuantization(float(scale), fraction, bias, multiplier, shift)
+    return Quantization(found, pool)
+
+
+def fixed_point(factor: float, fraction: int) -> tuple[int, int]:
+    """(multiplier, shift) with multiplier * 2**-shift the nearest to factor * 2**(15 + fraction).
+
+    Raises InputError for a factor that is negative, not finite, or too large for `fraction`.
+    """
+    from math import frexp, isfinite
+
+    if not (isfinite(factor) and factor >= 0.0):
+        raise InputError(f"requantisation by {factor!r}: expected a finite factor, 0 or more")
+    mantissa, exponent = frexp(factor * 2.0 ** (MULTIPLIER_BITS + fraction))
+    shift = min(MULTIPLIER_BITS - exponent, MAX_SHIFT)
+    multiplier = round(mantissa * 2.0 ** (exponent + shift))
+    if multiplier > MAX_MULTIPLIER:  # rounded up to 2**15
+        multiplier, shift = (multiplier + 1) // 2, shift - 1
+    if shift < 0:
+        raise InputError(f"requantisation by {factor!r}: too large for {fraction} bits of fraction")
+    return multiplier, shift
+
+
+def effective_factor(multiplier: int, shift: int, fraction: int) -> float:
+    """What a sum is multiplied by in fact."""
+    return float(multiplier) * 2.0 ** -(shift + MULTIPLIER_BITS + fraction)
+
+
+def fraction_for(largest_factor: float) -> int:
+    """The most bits of fraction, up to FRACTION, with which a factor can be represented.
+
+    Raises InputError where there are none.
+    """
+    for fraction in range(FRACTION, -1, -1):
+        if largest_factor * 2.0 ** (MULTIPLIER_BITS + fraction) <= MAX_MULTIPLIER:
+            return fraction
+    raise InputError(
+        f"requantisation by {largest_factor!r}: expected a factor below 1; the layer's output "
+        "scale is too small for its input and weights"
+    )
+
+
+def _numbers(name: str, value: object, count: int) -> list[Any]:
+    """`count` numbers, of which all but the first are integers."""
+    if (
+        not isinstance(value, list)
+        or len(value) != count
+        or not isinstance(value[0], (int, float))
+        or not all(isinstance(each, int) for each in value[1:])
+        or any(isinstance(each, bool) for each in value)
+    ):
+        raise ModelFileError(
+            f"quantization of {name}: expected a scale and {count - 1} integers; "
+            f"found {value!r:.200}"
+        )
+    return value
+
+
+def _check(name: str, what: str, value: float, least: float, most: float) -> None:
+    above = value > 0 if what == "scale" else value >= least
+    if not above or not value <= most or value == float("inf"):
+        raise ModelFileError(f"quantization of {name}: {what} {value!r} is out of range")

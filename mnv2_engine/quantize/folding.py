@@ -1,0 +1,143 @@
+"""From scales and zero points to the integers of docs/int8.md: every constant into a bias.
+
+Used by whatever makes an int8 network: post-training quantisation and the import of quantised
+checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..quantization import (
+    MAX_HIDDEN_SCALE,
+    MAX_MULTIPLIER,
+    SHORTCUT_BITS,
+    LayerQuantization,
+    PoolQuantization,
+    effective_factor,
+    fixed_point,
+    fraction_for,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float64 = NDArray[np.float64]
+
+_BIAS_LIMIT = 1 << 30  # leaves as much again to the sum
+
+
+class Activation(NamedTuple):
+    """An 8-bit tensor: real = scale * (q - zero_point), q from 0 to 255."""
+
+    scale: float
+    zero_point: int = 0
+
+
+class FoldedLayer(NamedTuple):
+    """The canonical arrays of a layer, and what `meta` says of it."""
+
+    arrays: dict[str, NDArray[Any]]  # by canonical name
+    quantization: LayerQuantization
+    silenced: int  # channels whose weights were too small to matter, and are zero now
+
+
+def fold_layer(
+    name: str,
+    weight: NDArray[np.int8],
+    weight_scale: Float64,
+    bias: Float64,
+    source: Activation,
+    target: Activation,
+    relu6: bool,
+    shortcut: Activation | None = None,
+) -> FoldedLayer:
+    """A convolution of int8 `weight` (out, ...), one scale an output channel, and a real `bias`.
+
+    `target` is the layer's output, `shortcut` the thin tensor that is added to it. An output of
+    ReLU6 has the zero point 0; a scale beyond 6 / 255 becomes that. Raises UnsupportedError where
+    the scales are too far apart for the fixed-point form.
+    """
+    if relu6:
+        if target.zero_point != 0:
+            raise UnsupportedError(
+                f"{name}: its output has the zero point {target.zero_point}: expected 0 behind "
+                "a ReLU6"
+            )
+        target = Activation(min(target.scale, MAX_HIDDEN_SCALE))
+    unit = source.scale * weight_scale  # of the sums, (out,)
+    factor = unit / target.scale
+    try:
+        fraction = fraction_for(float(factor.max()))
+        shortcut_multiplier = 0
+        offset = np.full(len(bias), target.zero_point + 0.5)
+        if shortcut is not None:
+            ratio = shortcut.scale / target.scale
+            shortcut_multiplier = round(ratio * 2.0 ** (SHORTCUT_BITS + fraction))
+            if shortcut_multiplier > MAX_MULTIPLIER:
+                raise UnsupportedError(
+                    f"the shortcut's scale {shortcut.scale:g} is twice the output's "
+                    f"{target.scale:g} or more"
+                )
+            taken = shortcut_multiplier * 2.0 ** -(SHORTCUT_BITS + fraction)
+            offset -= taken * shortcut.zero_point
+        pairs = [fixed_point(float(each), fraction) for each in factor]
+    except (UnsupportedError, ValueError) as error:
+        raise UnsupportedError(f"{name}: {error}") from None
+    multiplier, shift = (np.array(each, np.int32) for each in zip(*pairs, strict=True))
+    # As it will be computed, or as it should be where the multiplier says 0.
+    taken_factor = np.array([effective_factor(m, s, fraction) for m, s in pairs])
+    taken_factor = np.where(taken_factor > 0, taken_factor, factor)
+
+    weight = np.array(weight)
+    wide = weight.reshape(len(bias), -1).astype(np.int64)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        folded = (
+            bias / unit
+            - source.zero_point * wide.sum(1)
+            + offset / taken_factor
+            + np.where(shift > 0, 2.0 ** (shift - 1.0), 0.0)
+        )
+    # A channel so small that its constant does not fit: only the constant matters.
+    dead = ~(np.abs(folded) <= _BIAS_LIMIT)
+    for n in np.flatnonzero(dead):
+        if 255 * np.abs(wide[n]).sum() * factor[n] > 0.5:
+            raise UnsupportedError(
+                f"{name}: the bias of channel {n} is {abs(bias[n]):g}, too large for its scale "
+                f"{unit[n]:g}"
+            )
+        weight[n] = 0
+        level = float(bias[n]) / target.scale + offset[n]  # in units of the output
+        multiplier[n], shift[n] = 1 << 14, 0
+        folded[n] = round(np.clip(level, -512.0, 512.0) * 2.0 ** (fraction + 1))
+    arrays: dict[str, NDArray[Any]] = {
+        f"{name}.weight": weight.astype(np.int8),
+        f"{name}.bias": np.rint(folded).astype(np.int32),
+        f"{name}.multiplier": multiplier,
+        f"{name}.shift": shift,
+    }
+    said = LayerQuantization(target.scale, target.zero_point, fraction, shortcut_multiplier)
+    return FoldedLayer(arrays, said, int(dead.sum()))
+
+
+def fold_pool(head_scale: float, pixels: int, scale: float) -> PoolQuantization:
+    """The pool over `pixels` pixels of the head's output, to features of `scale`."""
+    factor = head_scale / (pixels * scale)
+    fraction = fraction_for(factor)
+    multiplier, shift = fixed_point(factor, fraction)
+    bias = 0.5 / effective_factor(multiplier, shift, fraction) + (1 << shift >> 1)
+    return PoolQuantization(scale, fraction, round(bias), multiplier, shift)
+
+
+def fold_classifier(
+    weight: NDArray[np.int8], weight_scale: Float64, bias: Float64, feature_scale: float
+) -> dict[str, NDArray[Any]]:
+    """The canonical arrays of the classifier."""
+    return {
+        "classifier.weight": np.array(weight, np.int8),
+        "classifier.scale": (weight_scale * feature_scale).astype(np.float32),
+        "classifier.bias": bias.astype(np.float32),
+    }
