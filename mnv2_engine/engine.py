@@ -86,7 +86,7 @@ class Engine:
     def __init__(self, model: ModelFile, threads: int | str = 1, backend: str = "auto") -> None:
         """An engine for an open model file; see `load`."""
         count = _checked(threads, backend)
-        self._plan = make_plan(model.architecture, count)
+        self._plan = make_plan(model.architecture, count, model.dtype)
         self._model: ModelFile | None = model
         self._executor: Executor | None = _executor(model, self._plan, backend)
 
@@ -272,6 +272,10 @@ def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:
                 RuntimeWarning,
                 stacklevel=4,
             )
+    if model.dtype == "int8":
+        from .executors.integer import IntegerExecutor
+
+        return IntegerExecutor(model)
     from .executors.reference import ReferenceExecutor
 
     return ReferenceExecutor(model)

@@ -14,6 +14,7 @@ from ..errors import UnsupportedError
 from ..quantization import (
     MAX_HIDDEN_SCALE,
     MAX_MULTIPLIER,
+    MULTIPLIER_BITS,
     SHORTCUT_BITS,
     LayerQuantization,
     PoolQuantization,
@@ -124,7 +125,9 @@ def fold_layer(
 
 
 def fold_pool(head_scale: float, pixels: int, scale: float) -> PoolQuantization:
-    """The pool over `pixels` pixels of the head's output, to features of `scale`."""
+    """The pool over `pixels` pixels of the head's output, to features of `scale`, or of a little
+    more where the fixed-point form needs it: a pool over one pixel cannot keep its scale."""
+    scale = max(scale, head_scale / pixels * (1 << MULTIPLIER_BITS) / MAX_MULTIPLIER)
     factor = head_scale / (pixels * scale)
     fraction = fraction_for(factor)
     multiplier, shift = fixed_point(factor, fraction)
