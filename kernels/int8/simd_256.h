@@ -29,7 +29,11 @@ static inline vi vi_from_u8(const void *p) {
 typedef __m256i vx, vw;
 static inline vx vx_from(__m256i x) { return x; }
 static inline vw vw_from(vi x) { return x; }
-static inline vi vi_dot(vi sum, vx x, vw w) { return _mm256_dpbusd_avx_epi32(sum, x, w); }
+/* Not the intrinsic: with it GCC 12 keeps a register tile's sums in memory. */
+static inline vi vi_dot(vi sum, vx x, vw w) {
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(w));
+    return sum;
+}
 #else
 typedef struct {
     __m256i even, odd; /* bytes 0 and 2 of each group, bytes 1 and 3, as words */
