@@ -1,45 +1,72 @@
-/* Which instruction sets were built, and which of them this machine can run. */
+/* Which instruction sets were built, for which precisions, and which of them this machine can run. */
 #include <stddef.h>
 
 #include "isa.h"
 
+/* The precisions that are computed in float32. */
+#define DECLARE_FLOAT_STEPS(name)                                                       \
+    extern const mnv2_steps mnv2_steps_float32_##name, mnv2_steps_float16_weights_##name, \
+        mnv2_steps_bfloat16_weights_##name;
+#define FLOAT_STEPS(name)                                              \
+    [MNV2_FLOAT32] = &mnv2_steps_float32_##name,                       \
+    [MNV2_FLOAT16_WEIGHTS] = &mnv2_steps_float16_weights_##name,       \
+    [MNV2_BFLOAT16_WEIGHTS] = &mnv2_steps_bfloat16_weights_##name
+
+DECLARE_FLOAT_STEPS(baseline)
+
+static int supported_baseline(void) { return 1; }
+
 #if defined(__x86_64__)
-#define X86_KERNELS 1
-int mnv2_supported_avx512(void);
-int mnv2_supported_avx2(void);
-extern const struct mnv2_isa mnv2_isa_avx512, mnv2_isa_avx2;
+DECLARE_FLOAT_STEPS(avx512)
+DECLARE_FLOAT_STEPS(avx2)
+extern const mnv2_steps mnv2_steps_bfloat16_avx512bf16;
 
 /* The compiler's own check: cpuid, and XGETBV for registers that the system saves. */
-int mnv2_supported_avx512(void) {
+static int supported_avx2(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static int supported_avx512(void) {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl");
 }
 
-int mnv2_supported_avx2(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+static int supported_avx512bf16(void) {
+    return supported_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 #endif
 
-int mnv2_supported_baseline(void);
-extern const struct mnv2_isa mnv2_isa_baseline;
-
-int mnv2_supported_baseline(void) { return 1; }
-
-static const struct mnv2_isa *const built[] = {
-#if defined(X86_KERNELS)
-    &mnv2_isa_avx512,
-    &mnv2_isa_avx2,
+static const struct mnv2_isa built[] = {
+#if defined(__x86_64__)
+    {"avx512bf16",
+     supported_avx512bf16,
+     {FLOAT_STEPS(avx512), [MNV2_BFLOAT16] = &mnv2_steps_bfloat16_avx512bf16}},
+    {"avx512", supported_avx512, {FLOAT_STEPS(avx512)}},
+    {"avx2", supported_avx2, {FLOAT_STEPS(avx2)}},
 #endif
-    &mnv2_isa_baseline,
+    {"baseline", supported_baseline, {FLOAT_STEPS(baseline)}},
 };
 
+enum { BUILT = sizeof built / sizeof *built };
+
 const mnv2_isa *mnv2_isa_at(int32_t index) {
-    const int32_t count = (int32_t)(sizeof built / sizeof *built);
-    return index >= 0 && index < count ? built[index] : NULL;
+    return index >= 0 && index < BUILT ? &built[index] : NULL;
 }
 
 const char *mnv2_isa_name(const mnv2_isa *isa) { return isa->name; }
 
 int32_t mnv2_isa_supported(const mnv2_isa *isa) { return isa->supported(); }
+
+int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision) {
+    if (precision < 0 || precision >= MNV2_PRECISIONS) return 0;
+    for (const mnv2_isa *lesser = isa + 1; lesser < built + BUILT; lesser++)
+        if (lesser->steps[precision] == isa->steps[precision]) return 0;
+    return isa->steps[precision] != NULL;
+}
+
+int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision) {
+    return precision >= 0 && precision < MNV2_PRECISIONS && isa->steps[precision];
+}

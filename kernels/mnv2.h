@@ -2,8 +2,7 @@
  *
  * No hidden threads, no hidden allocation, no I/O, no global state: the caller owns the plan,
  * the weights, the arena, the image, the outputs and the pool of threads, and may call from many
- * threads at once with an arena each. Every offset is in bytes; every activation and weight is
- * float32.
+ * threads at once with an arena each. Every offset is in bytes.
  */
 #ifndef MNV2_H
 #define MNV2_H
@@ -17,6 +16,15 @@ extern "C" {
 #define MNV2_MAX_BLOCKS 64
 #define MNV2_MAX_KERNEL 5
 #define MNV2_MAX_THREADS 64
+
+/* How a network is computed, and what the weights of its layers are; biases are float32. */
+typedef enum {
+    MNV2_FLOAT32,
+    MNV2_FLOAT16_WEIGHTS,  /* made float32 as they are loaded; everything else as MNV2_FLOAT32 */
+    MNV2_BFLOAT16_WEIGHTS, /* the same of bfloat16; [n][16] of 1x1 convolutions is [n/2][16][2] */
+    MNV2_BFLOAT16,         /* those weights, and thin and filtered values of bfloat16: 2 bytes */
+    MNV2_PRECISIONS
+} mnv2_precision;
 
 /* The 3x3 stride-2 convolution at the image, and how pixels become numbers. */
 typedef struct {
@@ -63,14 +71,17 @@ typedef enum {
  *                     of them, [3][columns][3] normalised pixels under the stem's strip
  *   tiles   expanded  [2][lines][columns][16]                  two panels, with zero padding
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
+ *           sums      [out_height * out_width][out_channels] in float32, where thin values are
+ *                     smaller and there are several tiles
  *
  * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on,
- * partial sums and thin rows included; only `filtered` of tiles is common to all parts. */
+ * partial sums and thin rows included; only `filtered` and `sums` of tiles are common to all
+ * parts. */
 typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
     int64_t input, output;
-    int64_t expanded, filtered, halo;
+    int64_t expanded, filtered, halo, sums;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
     int32_t tile;           /* tiles: hidden channels of a tile that are one part's */
@@ -91,6 +102,7 @@ typedef struct {
     const mnv2_block *blocks;
     const mnv2_step *steps;
     int32_t block_count, step_count;
+    int32_t precision; /* mnv2_precision */
     int32_t threads; /* parts that every step is cut into; the answer is the same for any number */
     int64_t arena_bytes, weight_bytes;
 } mnv2_plan;
@@ -102,6 +114,10 @@ const mnv2_isa *mnv2_isa_at(int32_t index);
 const char *mnv2_isa_name(const mnv2_isa *isa);
 /* Whether this CPU has it and this operating system saves its registers. */
 int32_t mnv2_isa_supported(const mnv2_isa *isa);
+/* Whether it has kernels for a precision (mnv2_precision). */
+int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision);
+/* Whether they are its own, not those of a lesser set. */
+int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision);
 
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
 

@@ -6,7 +6,7 @@
 
 typedef struct {
     mnv2_context context;
-    const mnv2_isa *isa;
+    const mnv2_steps *steps;
 } run;
 
 _Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
@@ -14,16 +14,16 @@ _Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
 static void run_step(const run *self, const mnv2_context *context, const mnv2_step *step) {
     switch (step->kind) {
         case MNV2_ROWS:
-            self->isa->rows(context, step);
+            self->steps->rows(context, step);
             break;
         case MNV2_TILES:
-            self->isa->tiles(context, step);
+            self->steps->tiles(context, step);
             break;
         case MNV2_HEAD:
-            self->isa->head(context, step);
+            self->steps->head(context, step);
             break;
         case MNV2_CLASSIFIER:
-            if (context->logits) self->isa->classifier(context, step);
+            if (context->logits) self->steps->classifier(context, step);
             break;
     }
 }
@@ -47,7 +47,8 @@ static void run_task(const void *argument, mnv2_pool *pool, mnv2_place *place) {
     run_steps(&self, pool, place);
 }
 
-static int32_t check(const mnv2_plan *plan) {
+static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
+    if (!mnv2_isa_computes(isa, plan->precision)) return MNV2_BAD_PLAN;
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
@@ -59,7 +60,7 @@ static int32_t check(const mnv2_plan *plan) {
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits) {
-    if (check(plan) != MNV2_OK) return MNV2_BAD_PLAN;
+    if (check(isa, plan) != MNV2_OK) return MNV2_BAD_PLAN;
     const int together =
         pool && mnv2_pool_threads(pool) == plan->threads && mnv2_pool_acquire(pool);
     run self = {
@@ -69,7 +70,7 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
                     .image = image,
                     .image_is_float = image_is_float,
                     .logits = logits},
-        .isa = isa,
+        .steps = isa->steps[plan->precision],
     };
     if (together)
         mnv2_pool_run(pool, run_task, &self, sizeof self);

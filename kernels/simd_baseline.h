@@ -13,6 +13,7 @@
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
 
 static inline vf vf_load(const float *p) {
     vf x;
@@ -48,4 +49,21 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 }
 static inline vf vf_from_u8(const uint8_t *p) {
     return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
+}
+/* In integers, since denormals count as zero inside a run. */
+static inline vf vf_from_f16(const uint16_t *p) {
+    const vu x = {p[0], p[1], p[2], p[3]}, exponent = x & 0x7c00;
+    const vu rebias = {112u << 23, 112u << 23, 112u << 23, 112u << 23};
+    const vu large = rebias & (vu)(exponent == 0x7c00); /* infinity: the largest exponent again */
+    const vf normal = (vf)(((x & 0x7fff) << 13) + rebias + large);
+    const vf denormal = __builtin_convertvector((vi)(x & 0x3ff), vf) * 0x1p-24f;
+    return (vf)((vu)vf_select((vi)(exponent == 0), denormal, normal) | (x & 0x8000) << 16);
+}
+static inline vf vf_from_bf16(const uint16_t *p) {
+    return (vf)((vu){p[0], p[1], p[2], p[3]} << 16);
+}
+static inline vf vf_from_pairs(const uint16_t *p, int i) {
+    vu pairs;
+    memcpy(&pairs, p, sizeof pairs);
+    return (vf)(i ? pairs & 0xffff0000u : pairs << 16);
 }

@@ -157,7 +157,7 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
 
 def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratch:
     """What the blocks of a cascade use in turn."""
-    _, _, _, expanded, filtered, _ = shapes.precision
+    expanded, filtered = shapes.precision.expanded, shapes.precision.filtered
     columns = max(each.columns for each in blocks)
     return (
         Array("expanded", (EXPANDED_PANELS, columns, PANEL), expanded),
@@ -241,10 +241,11 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     pixels = elements(depthwise.out_size)
-    precision = shapes.precision
-    return (
-        Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True),
-        Array(
-            "expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL), precision.expanded
-        ),
-    )
+    precision, block = shapes.precision, shapes.network.blocks[index]
+    shared = [Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True)]
+    if precision.thin < precision.sums and tile * threads < block.hidden:
+        # The thin output is too small a type to hold the sums of several tiles.
+        shape = (*depthwise.out_size, block.out_channels)
+        shared.append(Array("sums", shape, precision.sums, True))
+    shape = (min(EXPANDED_PANELS, panels), lines, columns, PANEL)
+    return (*shared, Array("expanded", shape, precision.expanded))

@@ -25,8 +25,9 @@ class NativeExecutor:
     """A plan and a model file, ready for the C core.
 
     `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``); by default the
-    environment variable MNV2_ISA decides, else the best that this CPU has. Raises InputError for
-    an unknown name, UnsupportedError for one that this CPU or this build does not have.
+    environment variable MNV2_ISA decides, else the best that this CPU has for the plan's precision.
+    Raises InputError for an unknown name, UnsupportedError for one that this CPU or this build does
+    not have, or that does not compute in that precision.
     """
 
     backend = "c"
@@ -36,7 +37,9 @@ class NativeExecutor:
 
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
-        self._isa = self._choose_isa(isa or os.environ.get(ISA_VARIABLE) or None)
+        self._precision = _precision(self._lib, plan.precision, plan.dtype)
+        name = isa or os.environ.get(ISA_VARIABLE) or None
+        self._isa = self._choose_isa(name, plan.precision)
         self._network = plan.architecture
         self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
@@ -115,19 +118,31 @@ class NativeExecutor:
         self._lib.mnv2_top_k(self.floats(logits), classes, k, indices, probabilities)
         return [(indices[i], probabilities[i]) for i in range(k)]
 
-    def _choose_isa(self, name: str | None) -> Any:
-        built = _built_isas(self._ffi, self._lib)
+    def _choose_isa(self, name: str | None, precision: str) -> Any:
+        lib, built = self._lib, _built_isas(self._ffi, self._lib)
         if name is None:
-            return next(isa for isa in built.values() if self._lib.mnv2_isa_supported(isa))
+            for isa in built.values():
+                if lib.mnv2_isa_supported(isa) and lib.mnv2_isa_own(isa, self._precision):
+                    return isa
+            capable = [n for n, isa in built.items() if lib.mnv2_isa_own(isa, self._precision)]
+            raise UnsupportedError(
+                f"precision {precision!r} needs the instruction set {' or '.join(capable)}, which "
+                "this CPU or build does not have; leave the precision out to compute in float32"
+            )
         if name not in built:
             raise InputError(
                 f"{ISA_VARIABLE}={name!r}: this build has the instruction sets {', '.join(built)}; "
                 "unset it to take the best that the CPU has"
             )
-        if not self._lib.mnv2_isa_supported(built[name]):
+        if not lib.mnv2_isa_supported(built[name]):
             raise UnsupportedError(
                 f"{ISA_VARIABLE}={name!r}: this CPU, or its operating system, does not have it; "
                 "unset it to take the best that there is"
+            )
+        if not lib.mnv2_isa_computes(built[name], self._precision):
+            raise UnsupportedError(
+                f"{ISA_VARIABLE}={name!r}: it does not compute in {precision}; unset it, or leave "
+                "the precision out"
             )
         return built[name]
 
@@ -146,6 +161,7 @@ class NativeExecutor:
         self._kept += [blocks, steps]
         built.blocks, built.block_count = blocks, len(network.blocks)
         built.steps, built.step_count = steps, len(plan.steps)
+        built.precision = self._precision
         built.threads = plan.threads
         built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
 
@@ -204,12 +220,30 @@ class NativeExecutor:
                 _, step.lines, step.columns, _ = buffer.shape
 
 
-def isas() -> dict[str, bool]:
-    """Every instruction set that was built, best first, and whether this CPU has it."""
+def isas(precision: str = "float32") -> dict[str, bool]:
+    """Every instruction set that has kernels of its own for `precision`, best first, and whether
+    this CPU has it."""
     from .. import _core
 
-    built = _built_isas(_core.ffi, _core.lib)
-    return {name: bool(_core.lib.mnv2_isa_supported(isa)) for name, isa in built.items()}
+    lib = _core.lib
+    return {
+        name: bool(lib.mnv2_isa_supported(isa))
+        for name, isa in _built_isas(_core.ffi, lib).items()
+        if lib.mnv2_isa_own(isa, _precision(lib, precision, precision))
+    }
+
+
+def _precision(lib: Any, precision: str, dtype: str) -> int:
+    """The C core's name of computing in `precision` with weights of `dtype`."""
+    known = {
+        ("float32", "float32"): lib.MNV2_FLOAT32,
+        ("float32", "float16"): lib.MNV2_FLOAT16_WEIGHTS,
+        ("float32", "bfloat16"): lib.MNV2_BFLOAT16_WEIGHTS,
+        ("bfloat16", "bfloat16"): lib.MNV2_BFLOAT16,
+    }
+    if (precision, dtype) not in known:
+        raise UnsupportedError(f"the C core does not compute {dtype} weights in {precision}")
+    return int(known[precision, dtype])
 
 
 def _built_isas(ffi: Any, lib: Any) -> dict[str, Any]:
