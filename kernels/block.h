@@ -42,9 +42,9 @@ static const float *depthwise_bias(const mnv2_context *context, const mnv2_block
 }
 
 /* Row ky of the kernel of one hidden panel: [kernel][16], the next rows behind it. */
-static const weight *depthwise_weight(const mnv2_context *context, const mnv2_block *block,
-                                      int panel, int ky) {
-    const weight *w = (const weight *)(context->weights + block->depthwise_weight);
+static const float *depthwise_weight(const mnv2_context *context, const mnv2_block *block,
+                                     int panel, int ky) {
+    const float *w = (const float *)(context->weights + block->depthwise_weight);
     return w + (ptrdiff_t)(panel * block->kernel + ky) * block->kernel * PANEL;
 }
 

@@ -32,8 +32,8 @@ static ALWAYS_INLINE void add_taps(const int Q, const int K, const int S, const 
 
 typedef struct {
     const float *x; /* [lines][columns][16] */
-    ptrdiff_t line;  /* floats from one line to the next */
-    const weight *w; /* [k][k][16] */
+    ptrdiff_t line; /* floats from one line to the next */
+    const float *w; /* [k][k][16] */
     const float *bias;
     activation *y; /* [rows][pixels][16] */
     int rows, pixels;
@@ -47,7 +47,7 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
         const vf bias = vf_load(map->bias + lane);
         vf weights[MOST_TAPS];
         if (held) UNROLL for (int i = 0; i < K * K; i++)
-            weights[i] = vf_from_taps(map->w + i * PANEL + lane);
+            weights[i] = vf_load(map->w + i * PANEL + lane);
         for (int r = 0; r < map->rows; r++) {
             const float *x = map->x + r * S * map->line + (ptrdiff_t)pixel * S * PANEL + lane;
             activation *y = map->y + ((ptrdiff_t)r * map->pixels + pixel) * PANEL + lane;
@@ -60,7 +60,7 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
                 } else {
                     for (int ky = 0; ky < K; ky++) {
                         UNROLL for (int kx = 0; kx < K; kx++)
-                            weights[kx] = vf_from_taps(map->w + (ky * K + kx) * PANEL + lane);
+                            weights[kx] = vf_load(map->w + (ky * K + kx) * PANEL + lane);
                         add_taps(Q, K, S, x + ky * map->line, weights, acc);
                     }
                 }
@@ -74,7 +74,7 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
 
 /* One output row under which the input row lies. */
 typedef struct {
-    const weight *w;   /* [k][16]: the kernel row that meets the input row */
+    const float *w;    /* [k][16]: the kernel row that meets the input row */
     const float *bias; /* [16]: where the sums begin; or NULL: at `sums` */
     float *sums;       /* [pixels][16]; where they are left, unless the row is complete */
 } scatter_row;
@@ -89,7 +89,7 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
     for (int lane = 0; lane < PANEL; lane += LANES) {
         vf weights[MOST_ROWS][MNV2_MAX_KERNEL];
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int kx = 0; kx < K; kx++)
-            weights[r][kx] = vf_from_taps(rows[r].w + kx * PANEL + lane);
+            weights[r][kx] = vf_load(rows[r].w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
         const ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
         activation *y = done + at;
@@ -125,8 +125,7 @@ static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, con
                                       int tiles) {
     for (int lane = 0; lane < PANEL; lane += LANES) {
         vf weights[MNV2_MAX_KERNEL];
-        UNROLL for (int kx = 0; kx < K; kx++)
-            weights[kx] = vf_from_taps(row->w + kx * PANEL + lane);
+        UNROLL for (int kx = 0; kx < K; kx++) weights[kx] = vf_load(row->w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
         ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
         for (int t = 0; t < tiles; t++, from += Q * S * PANEL, at += Q * PANEL) {

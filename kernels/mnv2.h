@@ -17,7 +17,8 @@ extern "C" {
 #define MNV2_MAX_KERNEL 5
 #define MNV2_MAX_THREADS 64
 
-/* How a network is computed, and what the weights of its layers are; biases are float32. */
+/* How a network is computed, and what the weights of its layers are; biases and the weights of
+ * depthwise layers are float32. */
 typedef enum {
     MNV2_FLOAT32,
     MNV2_FLOAT16_WEIGHTS,  /* made float32 as they are loaded; everything else as MNV2_FLOAT32 */

@@ -1,7 +1,7 @@
 /* How weights and activations are stored, and what a multiply-add takes of them: one precision of
  * mnv2_precision, chosen by the compiler's flags. The kernels above say the same for each.
  *
- *   weight                 a stored weight
+ *   weight                 a stored weight; those of depthwise layers are always float32
  *   activation             a stored thin or filtered value, or pixel; expanded values, sums and
  *                          biases are always float32
  *   PAIR                   neighbouring terms of a sum whose weights lie side by side in a lane:
@@ -12,7 +12,6 @@
  *   dot_inputs(x, terms)   the same for x: `terms` of them, of which one may lack its neighbour
  *   dot(x, w, sum), half_dot
  *   vf_from_weights(w, t)  term t of the PAIR at w, for vf_fma
- *   vf_from_taps(w)        LANES weights of a depthwise layer, which are never paired
  *   vf_from_values(p), vf_to_values(p, x), ..._part, half_from_values, half_to_values
  *                          activations, as vf_load, vf_store, half_load_rows, half_store_rows
  */
@@ -32,7 +31,6 @@ static inline half half_from_weights(const weight *w, int v, int t) {
     (void)t;
     return half_load(w, v);
 }
-static inline vf vf_from_taps(const weight *w) { return vf_load(w); }
 #elif defined(MNV2_NUMBERS_FLOAT16_WEIGHTS)
 typedef uint16_t weight;
 enum { PAIR = 1 };
@@ -44,7 +42,6 @@ static inline half half_from_weights(const weight *w, int v, int t) {
     (void)t;
     return half_from_f16(w, v);
 }
-static inline vf vf_from_taps(const weight *w) { return vf_from_f16(w); }
 #else
 typedef uint16_t weight;
 enum { PAIR = 2 };
@@ -52,7 +49,6 @@ static inline vf vf_from_weights(const weight *w, int t) { return vf_from_pairs(
 static inline half half_from_weights(const weight *w, int v, int t) {
     return half_from_pairs(w, v, t);
 }
-static inline vf vf_from_taps(const weight *w) { return vf_from_bf16(w); }
 #endif
 
 #if defined(MNV2_NUMBERS_BFLOAT16)

@@ -27,7 +27,9 @@ static inline __m512 widened(__m256i values) {
 }
 static inline __m256i narrowed(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 
-static inline vf vf_from_values(const activation *p) { return vf_from_bf16(p); }
+static inline vf vf_from_values(const activation *p) {
+    return widened(_mm256_loadu_si256((const __m256i *)p));
+}
 static inline vf vf_from_values_part(const activation *p, int n) {
     return widened(_mm256_maskz_loadu_epi16(first_lanes(n), p));
 }

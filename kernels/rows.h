@@ -44,7 +44,7 @@ static void *own(const row_stream *stream, int64_t offset) {
 
 /* An output row under which the input row lies, for panel 0 and column 0. */
 typedef struct {
-    const weight *w; /* its kernel row */
+    const float *w; /* its kernel row */
     float *sums;
     int begins; /* no real input row lies above: the sums start at the bias */
 } output_row;

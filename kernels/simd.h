@@ -19,7 +19,6 @@
  *   vf_clamp(x, least, most)   min(max(x, least), most); a NaN becomes `least`
  *   vf_from_u8(p)          LANES pixels of 8 bits as floats
  *   vf_from_f16(p)         LANES numbers of float16, denormal ones too
- *   vf_from_bf16(p)        LANES numbers of bfloat16
  *   vf_from_pairs(p, i)    number i of each of LANES pairs of bfloat16
  *
  * and, where a vector is a whole panel, what the last half panel of a thin row is computed in

@@ -35,10 +35,6 @@ static inline vf vf_from_u8(const uint8_t *p) {
 static inline vf vf_from_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
-static inline vf vf_from_bf16(const uint16_t *p) {
-    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
 static inline vf vf_from_pairs(const uint16_t *p, int i) {
     const __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
     return _mm256_castsi256_ps(i ? _mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000))

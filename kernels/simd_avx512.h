@@ -34,10 +34,6 @@ static inline vf vf_from_u8(const uint8_t *p) {
 static inline vf vf_from_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
-static inline vf vf_from_bf16(const uint16_t *p) {
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
 static inline vf vf_from_pairs(const uint16_t *p, int i) {
     return _mm512_castsi512_ps(i ? _mm512_maskz_loadu_epi16(0xaaaaaaaa, p)
                                  : _mm512_slli_epi32(_mm512_loadu_si512(p), 16));

@@ -59,9 +59,6 @@ static inline vf vf_from_f16(const uint16_t *p) {
     const vf denormal = __builtin_convertvector((vi)(x & 0x3ff), vf) * 0x1p-24f;
     return (vf)((vu)vf_select((vi)(exponent == 0), denormal, normal) | (x & 0x8000) << 16);
 }
-static inline vf vf_from_bf16(const uint16_t *p) {
-    return (vf)((vu){p[0], p[1], p[2], p[3]} << 16);
-}
 static inline vf vf_from_pairs(const uint16_t *p, int i) {
     vu pairs;
     memcpy(&pairs, p, sizeof pairs);

@@ -133,14 +133,13 @@ class ModelFile:
             except ModelFileError as error:
                 raise ModelFileError(f"{self.path}: member {name!r} {error}") from None
         for name, tensor in self.tensors.items():
+            finite = True
             if tensor.descr[1] == "f":
                 finite = bool(np.isfinite(self.array(name)).all())
             elif self.dtype == "bfloat16":
                 from .packing_half import is_finite
 
                 finite = is_finite(self.array(name))
-            else:
-                finite = True
             if not finite:
                 raise ModelFileError(
                     f"{self.path}: {name!r} holds NaN or infinity; convert the model again"

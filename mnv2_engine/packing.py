@@ -58,18 +58,15 @@ def packed_members(network: Architecture, dtype: str = "float32") -> dict[str, P
         from . import packing_int8
 
         return packing_int8.packed_members(network)
-    descr, shape_of = "<f4", None
-    if dtype != "float32":
-        from . import packing_half
-
-        descr, shape_of = packing_half.DESCR[dtype], packing_half.weight_shape
     members: dict[str, Packed] = {}
     for layer in layers(network):
         panels = -(-layer.out_channels // PANEL)
-        shape: tuple[int, ...] = (panels, _taps(layer), PANEL)
-        if shape_of is not None:
-            shape = shape_of(layer, dtype, shape)
-        members[f"{layer.name}.weight"] = Packed(descr, shape)
+        weight = Packed("<f4", (panels, _taps(layer), PANEL))
+        if dtype != "float32":
+            from . import packing_half
+
+            weight = Packed(*packing_half.weight_member(layer, dtype, weight.shape))
+        members[f"{layer.name}.weight"] = weight
         members[f"{layer.name}.bias"] = Packed("<f4", (panels * PANEL,))
     return members
 

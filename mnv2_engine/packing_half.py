@@ -1,11 +1,12 @@
 """Weights of 16 bits: float32 members of a model file <-> those of float16 and bfloat16 files.
 
-Weights have 16 bits, biases stay float32. float16 lies as float32 does. bfloat16 is the upper half
-of a float32, so two weights fit the 32 bits of a lane: pointwise and classifier weights are pairs
-of neighbouring input channels, (panels, ceil(cin / 2), 16, 2), an odd last one beside a zero. One
-vector then holds both as float32 after a shift and a mask, and is the operand of instructions that
-multiply pairs. The stem has such pairs for each row of its kernel, nine taps beside a zero:
-(panels, 15, 16, 2). Depthwise weights are not paired.
+Biases and depthwise weights stay float32: those are a fiftieth of the file, and rounding them would
+move the logits four times as far as rounding all others does. Of the rest, float16 lies as float32
+does. bfloat16 is the upper half of a float32, so two weights fit the 32 bits of a lane: pointwise
+and classifier weights are pairs of neighbouring input channels, (panels, ceil(cin / 2), 16, 2), an
+odd last one beside a zero. One vector then holds both as float32 after a shift and a mask, and is
+the operand of instructions that multiply pairs. The stem has such pairs for each row of its kernel,
+nine taps beside a zero: (panels, 15, 16, 2).
 
 Rounding is to nearest, ties to even.
 """
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
 
 PAIR = 2
 DESCR = {"float16": "<f2", "bfloat16": "<u2"}  # bfloat16, which NumPy has not, as its bits
+WHOLE = "depthwise"  # the kind of layer whose weights stay float32
 _LARGEST_FLOAT16 = 65504.0
 
 
-def weight_shape(layer: Layer, dtype: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of the packed weight, `shape` being that of float32: (panels, taps, 16)."""
-    if dtype == "float16" or layer.kind == "depthwise":
-        return shape
+def weight_member(layer: Layer, dtype: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """NumPy's name of the type and the shape of the packed weight, which is `shape`, (panels, taps,
+    16), in float32."""
+    if layer.kind == WHOLE:
+        return "<f4", shape
+    if dtype == "float16":
+        return DESCR[dtype], shape
     panels, taps, lanes = shape
     segment = _segment(layer, taps)
-    return panels, taps // segment * -(-segment // PAIR), lanes, PAIR
+    return DESCR[dtype], (panels, taps // segment * -(-segment // PAIR), lanes, PAIR)
 
 
 def narrow(network: Architecture, packed: Mapping[str, Float32], dtype: str) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def narrow(network: Architecture, packed: Mapping[str, Float32], dtype: str) -> 
     import numpy as np
 
     made: dict[str, Any] = dict(packed)
-    for layer in layers(network):
+    for layer in _narrowed(network):
         name = f"{layer.name}.weight"
         weight = packed[name]
         if dtype == "float16":
@@ -73,7 +78,7 @@ def widen(network: Architecture, packed: Mapping[str, NDArray[Any]], dtype: str)
     import numpy as np
 
     made: dict[str, Any] = dict(packed)
-    for layer in layers(network):
+    for layer in _narrowed(network):
         name = f"{layer.name}.weight"
         if dtype == "float16":
             made[name] = packed[name].astype(np.float32)
@@ -104,6 +109,11 @@ def is_finite(bits: Bits) -> bool:
     return bool(((bits & 0x7F80) != 0x7F80).all())
 
 
+def _narrowed(network: Architecture) -> list[Layer]:
+    """The layers whose weights have 16 bits."""
+    return [layer for layer in layers(network) if layer.kind != WHOLE]
+
+
 def _segment(layer: Layer, taps: int) -> int:
     """Neighbouring terms of a sum that are paired among themselves."""
     return STEM_KERNEL * IMAGE_CHANNELS if layer.kind == "conv" else taps
@@ -113,8 +123,6 @@ def _paired(layer: Layer, bits: Bits) -> Bits:
     """(panels, taps, 16) -> (panels, pairs, 16, 2)"""
     import numpy as np
 
-    if layer.kind == "depthwise":
-        return bits
     panels, taps, lanes = bits.shape
     segment = _segment(layer, taps)
     segments = bits.reshape(panels, taps // segment, segment, lanes)
@@ -125,9 +133,7 @@ def _paired(layer: Layer, bits: Bits) -> Bits:
 
 def _unpaired(layer: Layer, bits: Bits) -> Bits:
     """(panels, pairs, 16, 2) -> (panels, taps, 16)"""
-    if layer.kind == "depthwise":
-        return bits
-    panels, pairs, lanes, _ = bits.shape
+    panels, _, lanes, _ = bits.shape
     taps = layer.kernel * layer.kernel * layer.in_channels
     segment = _segment(layer, taps)
     rows = bits.transpose(0, 1, 3, 2).reshape(panels, taps // segment, -1, lanes)

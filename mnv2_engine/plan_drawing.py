@@ -17,7 +17,9 @@ partial   sums of the output rows in progress
 expanded  a strip of an input row, or a tile of the map
 halo      columns that the next strip needs
 filtered  what the depthwise layer makes of the strip or tile, and the stem's pixels
-at        offset in the arena, in KiB; a panel is 16 channels, all float32"""
+{sums}at        offset in the arena, in KiB; a panel is 16 channels, {types}"""
+SUMS_LEGEND = "sums      of the output of tiles, until they are complete\n"
+TYPES = {"bfloat16": "tensors, thin and filtered are bfloat16, the rest float32"}  # else all alike
 
 # A line: the arrow before a node, the node, a buffer's name, its axes or a remark, KiB, offset.
 Line = tuple[str, str, str, str, str, str]
@@ -39,7 +41,9 @@ def drawing(plan: Plan) -> str:
             cells = f"  {line[0]} {line[1]:{node}}  {line[2]:{name}}  {line[3]:{axes}}"
             text.append(f"{cells}  {line[4]:>8}  {line[5]:>7}".rstrip())
         text.append("")
-    return "\n".join([*text, LEGEND])
+    has_sums = any(name == "sums" for _, lines in drawn for _, _, name, *_ in lines)
+    types = TYPES.get(plan.precision, f"all {plan.precision}")
+    return "\n".join([*text, LEGEND.format(sums=SUMS_LEGEND if has_sums else "", types=types)])
 
 
 def _title(step: Step, threads: int) -> str:

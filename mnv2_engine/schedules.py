@@ -19,10 +19,12 @@ from typing import NamedTuple
 
 from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .packing import PANEL
-from .shapes import Shapes, bytes_of, elements, panels_of
+from .shapes import BFLOAT16, Shapes, bytes_of, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
+# In bfloat16 a strip's values are half as large, and what it costs to begin one weighs twice.
+STRIP_PIXELS_BFLOAT16 = (56,)
 TILE_CHANNELS = (32, 64, 128, 192)  # hidden channels of a thread's part of a tile
 LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
 # An expanded tensor of this size may be cut coarsely: it fits into the first cache anyway.
@@ -67,11 +69,12 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     may_be_in_place = first > 0 and shapes.threads == 1
     found = []
     widest = 0
+    strips = STRIP_PIXELS_BFLOAT16 if shapes.precision is BFLOAT16 else STRIP_PIXELS
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
         widest = max(widest, shapes.depthwise[last].out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
-        for most in STRIP_PIXELS:
+        for most in strips:
             found.append(_rows(shapes, blocks, _strip(shapes, blocks, most)))
             if in_place:
                 found.append(_in_place(found[-1]))
@@ -242,10 +245,12 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     turns = 2 if threads > 1 else 1
     pixels = elements(depthwise.out_size)
     precision, block = shapes.precision, shapes.network.blocks[index]
-    shared = [Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True)]
+    shared = [
+        Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True)
+    ]
     if precision.thin < precision.sums and tile * threads < block.hidden:
         # The thin output is too small a type to hold the sums of several tiles.
-        shape = (*depthwise.out_size, block.out_channels)
-        shared.append(Array("sums", shape, precision.sums, True))
-    shape = (min(EXPANDED_PANELS, panels), lines, columns, PANEL)
-    return (*shared, Array("expanded", shape, precision.expanded))
+        thin = (*depthwise.out_size, block.out_channels)
+        shared.append(Array("sums", thin, precision.sums, True))
+    expanded = (min(EXPANDED_PANELS, panels), lines, columns, PANEL)
+    return (*shared, Array("expanded", expanded, precision.expanded))

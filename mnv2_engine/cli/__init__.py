@@ -99,9 +99,7 @@ def _plan(args: argparse.Namespace) -> int:
 
     with open_model(args.model) as model:
         precision = checked_precision(model, args.precision)
-        plan = make_plan(
-            model.architecture, thread_count(args.threads), precision, model.dtype
-        )
+        plan = make_plan(model.architecture, thread_count(args.threads), precision, model.dtype)
     if args.svg is not None:
         from ..plan_svg import draw
         from ..whole_file import write_whole

@@ -126,8 +126,8 @@ class NativeExecutor:
                     return isa
             capable = [n for n, isa in built.items() if lib.mnv2_isa_own(isa, self._precision)]
             raise UnsupportedError(
-                f"precision {precision!r} needs the instruction set {' or '.join(capable)}, which "
-                "this CPU or build does not have; leave the precision out to compute in float32"
+                f"precision {precision!r}: this CPU has none of the instruction sets that compute "
+                f"in it ({', '.join(capable) or 'this build has none'}); leave the precision out"
             )
         if name not in built:
             raise InputError(
