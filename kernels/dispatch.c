@@ -1,4 +1,4 @@
-/* Which instruction sets were built, for which precisions, and which of them this machine can run. */
+/* Which instruction sets were built, for which precisions, and which of them this machine has. */
 #include <stddef.h>
 
 #include "isa.h"

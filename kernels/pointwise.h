@@ -4,7 +4,7 @@
  *   y[p][n] = bias[n] + sum over k of x[p][k] * w[k][n]        k ascending, fused multiply-add
  *
  * x is read as segments: channels [0, segment) at x, the next `segment` ones at
- * x + segment_step, and so on; within a segment a pixel is `pixel_step` floats from the next.
+ * x + segment_step, and so on; within a segment a pixel is `pixel_step` values from the next.
  *   a thin NHWC row      segment = depth,  pixel_step = channels
  *   hidden panels        segment = 16,     pixel_step = 16,     segment_step = a panel's row
  * w is panels of 16 outputs, each [depth][16], or pairs of terms (numbers.h), none of which
@@ -50,7 +50,7 @@ typedef struct {
     ptrdiff_t residual_pixel_step, residual_panel_step; /* values */
 } pointwise_output;
 
-/* Adds `terms` terms, the PAIR or an odd last one, to a tile: x lies at `low` and, from the seventh
+/* Adds `terms` terms, the PAIR or an odd last one, to a tile: x lies at `low` and, from the eighth
  * pixel on, at `high`. */
 static ALWAYS_INLINE void pointwise_terms(const int P, const int N, const int terms,
                                           const activation *low, const activation *high,
@@ -70,8 +70,8 @@ static ALWAYS_INLINE void pointwise_terms(const int P, const int N, const int te
     }
 }
 
-/* From the inputs before channel k to those from k on, where segments are panels: without a branch,
- * for a panel is so few steps long that leaving a loop over it would cost a fifth. */
+/* From the inputs before channel k to those from k on, where segments are panels. Without a branch:
+ * at two terms a multiply-add, leaving a loop after each panel may cost a fifth. */
 static ALWAYS_INLINE ptrdiff_t next_in_panels(const pointwise_input *in, int k) {
     return PAIR + ((in->segment_step - PANEL) & -(ptrdiff_t)(k % PANEL == 0));
 }
@@ -100,7 +100,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (finish == LINEAR_TO_CHANNELS) {
+    if (finish == LINEAR_TO_CHANNELS && FUSED > 1) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
             k += PAIR;
@@ -204,7 +204,8 @@ static ALWAYS_INLINE void pointwise_half_terms(const int P, const int F, const i
             }
             const half both = half_join(a, b);
             UNROLL for (int v = 0; v < HALF_VECTORS; v++)
-                last[p / HALF_PIXELS][v] = half_dot(both, last_weights[v], last[p / HALF_PIXELS][v]);
+                last[p / HALF_PIXELS][v] =
+                    half_dot(both, last_weights[v], last[p / HALF_PIXELS][v]);
         }
     }
 }
@@ -229,14 +230,23 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
                   : half_load(bias + F * PANEL, v);
 
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
-        pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
-        k += PAIR;
-        low += next_in_panels(in, k);
-        high += next_in_panels(in, k);
+    for (int left = in->depth; left > 0; left -= in->segment) {
+        const int n = least(left, in->segment);
+        for (int k = 0; k + PAIR <= n; k += PAIR) {
+            pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
+            w += PAIR * PANEL;
+            low += PAIR;
+            high += PAIR;
+        }
+        if (n % PAIR) {
+            pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
+            w += PAIR * PANEL;
+            low++;
+            high++;
+        }
+        low += in->segment_step - n;
+        high += in->segment_step - n;
     }
-    if (in->depth % PAIR)
-        pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
 
     if (!THIN_HOLDS_SUMS && out->unfinished) {
         float *sums = out->unfinished + at;

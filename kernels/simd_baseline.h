@@ -50,14 +50,16 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 static inline vf vf_from_u8(const uint8_t *p) {
     return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
 }
-/* In integers, since denormals count as zero inside a run. */
+/* Mostly in integers, since float32 denormals count as zero inside a run: those of float16 get an
+ * exponent too large by one, and then lose the leading 1 that it implies. */
 static inline vf vf_from_f16(const uint16_t *p) {
-    const vu x = {p[0], p[1], p[2], p[3]}, exponent = x & 0x7c00;
-    const vu rebias = {112u << 23, 112u << 23, 112u << 23, 112u << 23};
-    const vu large = rebias & (vu)(exponent == 0x7c00); /* infinity: the largest exponent again */
-    const vf normal = (vf)(((x & 0x7fff) << 13) + rebias + large);
-    const vf denormal = __builtin_convertvector((vi)(x & 0x3ff), vf) * 0x1p-24f;
-    return (vf)((vu)vf_select((vi)(exponent == 0), denormal, normal) | (x & 0x8000) << 16);
+    uint16_t halves __attribute__((vector_size(8)));
+    memcpy(&halves, p, sizeof halves);
+    const vu x = __builtin_convertvector(halves, vu), exponent = x & 0x7c00;
+    const vu is_denormal = (vu)(exponent == 0), is_infinite = (vu)(exponent == 0x7c00);
+    const vu rebias = (112u << 23) + (is_infinite & 112u << 23) + (is_denormal & 1u << 23);
+    const vf magnitude = (vf)(((x & 0x7fff) << 13) + rebias) - (vf)(is_denormal & 113u << 23);
+    return (vf)((vu)magnitude | (x & 0x8000) << 16);
 }
 static inline vf vf_from_pairs(const uint16_t *p, int i) {
     vu pairs;

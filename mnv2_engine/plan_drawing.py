@@ -19,7 +19,10 @@ halo      columns that the next strip needs
 filtered  what the depthwise layer makes of the strip or tile, and the stem's pixels
 {sums}at        offset in the arena, in KiB; a panel is 16 channels, {types}"""
 SUMS_LEGEND = "sums      of the output of tiles, until they are complete\n"
-TYPES = {"bfloat16": "tensors, thin and filtered are bfloat16, the rest float32"}  # else all alike
+TYPES = {  # where not all are alike
+    "bfloat16": """float32 but for
+          tensors, thin and filtered, which are bfloat16"""
+}
 
 # A line: the arrow before a node, the node, a buffer's name, its axes or a remark, KiB, offset.
 Line = tuple[str, str, str, str, str, str]
