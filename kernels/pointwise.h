@@ -71,7 +71,7 @@ static ALWAYS_INLINE void pointwise_terms(const int P, const int N, const int te
 }
 
 /* From the inputs before channel k to those from k on, where segments are panels. Without a branch:
- * at two terms a multiply-add, leaving a loop after each panel may cost a fifth. */
+ * at two terms a step, leaving a loop after each panel may cost a fifth. */
 static ALWAYS_INLINE ptrdiff_t next_in_panels(const pointwise_input *in, int k) {
     return PAIR + ((in->segment_step - PANEL) & -(ptrdiff_t)(k % PANEL == 0));
 }
@@ -100,7 +100,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (finish == LINEAR_TO_CHANNELS && FUSED > 1) {
+    if (finish == LINEAR_TO_CHANNELS && PAIR > 1) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
             k += PAIR;
@@ -230,22 +230,23 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
                   : half_load(bias + F * PANEL, v);
 
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    for (int left = in->depth; left > 0; left -= in->segment) {
-        const int n = least(left, in->segment);
-        for (int k = 0; k + PAIR <= n; k += PAIR) {
+    if (PAIR > 1) {
+        for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
-            w += PAIR * PANEL;
-            low += PAIR;
-            high += PAIR;
+            k += PAIR;
+            low += next_in_panels(in, k);
+            high += next_in_panels(in, k);
         }
-        if (n % PAIR) {
+        if (in->depth % PAIR)
             pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
-            w += PAIR * PANEL;
-            low++;
-            high++;
+    } else {
+        for (int left = in->depth; left > 0; left -= in->segment) {
+            const int n = least(left, in->segment);
+            for (int k = 0; k < n; k++, w += PANEL)
+                pointwise_half_terms(P, F, 1, low++, high++, step, w, in->panel_step, acc, last);
+            low += in->segment_step - n;
+            high += in->segment_step - n;
         }
-        low += in->segment_step - n;
-        high += in->segment_step - n;
     }
 
     if (!THIN_HOLDS_SUMS && out->unfinished) {
