@@ -73,6 +73,16 @@ def model_file(model: str, folder: str) -> str:
     return path
 
 
+def rewritten(model: ModelFile, dtype: str, folder: str) -> str:
+    """The path of the model file, or of one in `folder` with the same weights as `dtype`."""
+    if model.dtype == dtype:
+        return model.path
+    path = str(Path(folder) / f"{model.architecture.name}_{dtype}.npz")
+    weights = model.weights()
+    write_model(path, model.architecture, weights, model.input_spec, None, {}, dtype=dtype)
+    return path
+
+
 def normalised(model: ModelFile, pixels: Array) -> Array:
     """What the network is given for uint8 `pixels`, as peers need it."""
     mean, std = (np.array(values, np.float32) for values in model.input_spec[:2])

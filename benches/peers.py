@@ -67,7 +67,7 @@ def onnxruntime(path: str, image: Any, threads: int = 1) -> Run:
     return run
 
 
-def openvino(path: str, image: Any, threads: int = 1) -> Run:
+def openvino(path: str, image: Any, threads: int = 1, precision: str = "f32") -> Run:
     """Latency, one stream, float32: by itself it takes bfloat16 where the CPU has it."""
     core = imported("openvino").Core()
     planar = image.transpose(0, 3, 1, 2)
@@ -77,7 +77,7 @@ def openvino(path: str, image: Any, threads: int = 1) -> Run:
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
     compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
@@ -91,12 +91,23 @@ def openvino(path: str, image: Any, threads: int = 1) -> Run:
     return run
 
 
+def openvino_bf16(path: str, image: Any, threads: int = 1) -> Run:
+    """The same in bfloat16, its own choice."""
+    return openvino(path, image, threads, "bf16")
+
+
 PEERS: dict[str, Callable[..., Run]] = {
     "litert": litert,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
+    "openvino-bf16": openvino_bf16,
 }
-SUFFIXES = {"litert": ".tflite", "onnxruntime": ".onnx", "openvino": ".onnx"}
+SUFFIXES = {
+    "litert": ".tflite",
+    "onnxruntime": ".onnx",
+    "openvino": ".onnx",
+    "openvino-bf16": ".onnx",
+}
 
 
 def peer_and_file(text: str) -> tuple[str, str]:

@@ -4,10 +4,13 @@
     python benches/race.py MODEL --against litert
     python benches/race.py MODEL --against litert:MODEL.tflite --against openvino:MODEL.onnx
     python benches/race.py MODEL --against litert --against self --threads 2
+    python benches/race.py MODEL --weights float16 --against self:float32
+    python benches/race.py MODEL --weights bfloat16 --precision bfloat16 --against openvino-bf16
 
 MODEL is a model file or the name of a network with seeded weights (see models.py). Peers are
-litert, onnxruntime and openvino, with a file of theirs or without: then the model is exported to
-one. `self` is this engine with one thread.
+litert, onnxruntime, openvino in float32 and openvino-bf16, with a file of theirs or without: then
+the model is exported to one. `self` is this engine with one thread; `self:DTYPE` is it with as many
+threads and the same weights as DTYPE, in the precision that is theirs by default.
 
 Everyone runs in a process of its own, on as many CPUs as it has threads, and is stopped while
 others run. The engine is given uint8 pixels, peers the same image normalised. Prints medians with
@@ -26,7 +29,7 @@ import numpy as np
 from contestants import contestants
 from fma_rate import FmaRate, compiled
 from measure import alternate, parser, pin, quartiles, ratio, ratios
-from models import model_file, normalised, peer_file
+from models import model_file, normalised, peer_file, rewritten
 from peers import PEERS, SUFFIXES, Run, peer_and_file
 
 from mnv2_engine import Engine
@@ -35,8 +38,8 @@ from mnv2_engine.executors.native import ISA_VARIABLE
 from mnv2_engine.modelfile import ModelFile, open_model
 
 
-def ours(path: str, pixels: Any, threads: int) -> Run:
-    engine = Engine.load(path, threads=threads)
+def ours(path: str, pixels: Any, threads: int, precision: str | None = None) -> Run:
+    engine = Engine.load(path, threads=threads, precision=precision)
     return lambda: engine.logits(pixels)
 
 
@@ -45,6 +48,8 @@ def main() -> None:
     made.add_argument("model")
     made.add_argument("--against", action="append", metavar="PEER[:FILE]", required=True)
     made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--weights", metavar="DTYPE", help="float32, float16 or bfloat16")
+    made.add_argument("--precision", help="what to compute in, as for Engine.load")
     made.add_argument("--isa", help="avx512, avx2 or baseline, of this engine and the FMA rate")
     made.add_argument("--inner", type=int, default=5, help="runs in a turn, after an uncounted one")
     options = made.parse_args()
@@ -53,15 +58,20 @@ def main() -> None:
         os.environ[ISA_VARIABLE] = options.isa  # the engine's process inherits it
     with tempfile.TemporaryDirectory() as folder:
         path = model_file(options.model, folder)
-        isa = Engine.load(path).info.isa or ""
-        rate = FmaRate(compiled(), isa) if options.threads == 1 else None
+        if options.weights:
+            with open_model(path) as model:
+                path = rewritten(model, options.weights, folder)
+        info = Engine.load(path, precision=options.precision).info
+        isa, is_float32 = info.isa or "", info.precision == "float32"
+        rate = FmaRate(compiled(), isa) if options.threads == 1 and is_float32 else None
         with open_model(path) as model:
             starters, names = _starters(options, model, folder)
         with contestants(starters, options.inner) as running:
             found = alternate([*running, *([rate] if rate else [])], options.pairs)
             outputs = [contestant.output for contestant in running]
     threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
-    print(f"{model.architecture.name}, {threads}, {isa}: median (quartiles)")
+    what = f"{model.dtype} weights, {info.precision}"
+    print(f"{model.architecture.name}, {what}, {threads}, {isa}: median (quartiles)")
     _print_times(names, found)
     if rate:
         _print_share(model, isa, mine=found[0], rates=found[-1])
@@ -73,12 +83,18 @@ def _starters(options: Any, model: ModelFile, folder: str) -> tuple[list[Any], l
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
     image = normalised(model, pixels)
     threads = options.threads
-    starters = [(ours, (model.path, pixels, threads), threads)]
+    mine = (model.path, pixels, threads, options.precision)
+    starters: list[Any] = [(ours, mine, threads)]
     names = ["mnv2_engine"]
     for text in options.against:
         if text == "self":
-            starters.append((ours, (model.path, pixels, 1), 1))
+            starters.append((ours, (*mine[:2], 1, options.precision), 1))
             names.append("1 thread")
+            continue
+        if text.startswith("self:"):
+            path = rewritten(model, text.removeprefix("self:"), folder)
+            starters.append((ours, (path, pixels, threads), threads))
+            names.append(text.removeprefix("self:"))
             continue
         name, file = peer_and_file(text)
         file = peer_file(model, file, SUFFIXES[name], folder)

@@ -19,16 +19,17 @@ static void expand_pixels(int pixels, int panels, const pointwise_input *in,
 
 /* Hidden channels [first, first + count) of `pixels` thin pixels; y: panels panel_step apart. */
 static void expand(const mnv2_context *context, const mnv2_block *block, int first, int count,
-                   const float *x, int pixels, float *y, ptrdiff_t panel_step) {
-    const float *w = (const float *)(context->weights + block->expand_weight);
+                   const activation *x, int pixels, float *y, ptrdiff_t panel_step) {
+    const int terms = stored_terms(block->in_channels);
+    const weight *w = (const weight *)(context->weights + block->expand_weight);
     const float *bias = (const float *)(context->weights + block->expand_bias);
     const pointwise_input in = {
         .x = x,
         .pixel_step = block->in_channels,
         .segment = block->in_channels,
         .depth = block->in_channels,
-        .w = w + (ptrdiff_t)first * block->in_channels,
-        .panel_step = (ptrdiff_t)block->in_channels * PANEL,
+        .w = w + (ptrdiff_t)first * terms,
+        .panel_step = (ptrdiff_t)terms * PANEL,
         .bias = bias + first,
     };
     const pointwise_output out = {.y = y, .panel_step = panel_step};
@@ -48,11 +49,11 @@ static const float *depthwise_weight(const mnv2_context *context, const mnv2_blo
 }
 
 /* Adds hidden channels [first, first + count) to the thin output of `pixels` pixels.
- * x: panels of [pixels][16], panel_step floats apart. */
+ * x: panels of [pixels][16], panel_step values apart. */
 static void project(const mnv2_context *context, const mnv2_block *block, int first, int count,
-                    const float *x, ptrdiff_t panel_step, int pixels,
+                    const activation *x, ptrdiff_t panel_step, int pixels,
                     const pointwise_output *out) {
-    const float *w = (const float *)(context->weights + block->project_weight);
+    const weight *w = (const weight *)(context->weights + block->project_weight);
     const pointwise_input in = {
         .x = x,
         .pixel_step = PANEL,
@@ -60,7 +61,7 @@ static void project(const mnv2_context *context, const mnv2_block *block, int fi
         .segment = PANEL,
         .depth = count,
         .w = w + (ptrdiff_t)first * PANEL,
-        .panel_step = (ptrdiff_t)block->hidden * PANEL,
+        .panel_step = (ptrdiff_t)stored_terms(block->hidden) * PANEL,
         .bias = (const float *)(context->weights + block->project_bias),
     };
     pointwise(LINEAR_TO_CHANNELS, pixels, panels_of(block->out_channels), &in, out);

@@ -14,19 +14,19 @@
 #define MNV2_DEPTHWISE_H
 
 #include "mnv2.h"
-#include "simd.h"
+#include "numbers.h"
 #include "tiling.h"
 
 enum { DEPTHWISE_PIXELS = 8, FUSED_PIXELS = 7, MOST_TAPS = MNV2_MAX_KERNEL * MNV2_MAX_KERNEL };
 
 /* Adds Q pixels' taps of one input row. */
 static ALWAYS_INLINE void add_taps(const int Q, const int K, const int S, const float *x,
-                                   const vf *weight, vf *acc) {
+                                   const vf *weights, vf *acc) {
     UNROLL for (int i = 0; i < (Q - 1) * S + K; i++) {
         const vf value = vf_load(x + i * PANEL);
         UNROLL for (int kx = 0; kx < K; kx++)
             if (i >= kx && (i - kx) % S == 0 && (i - kx) / S < Q)
-                acc[(i - kx) / S] = vf_fma(value, weight[kx], acc[(i - kx) / S]);
+                acc[(i - kx) / S] = vf_fma(value, weights[kx], acc[(i - kx) / S]);
     }
 }
 
@@ -35,7 +35,7 @@ typedef struct {
     ptrdiff_t line; /* floats from one line to the next */
     const float *w; /* [k][k][16] */
     const float *bias;
-    float *y; /* [rows][pixels][16] */
+    activation *y; /* [rows][pixels][16] */
     int rows, pixels;
 } gather_map;
 
@@ -45,28 +45,28 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
     const int held = K == 3 && HOLDS_3X3; /* in registers, all taps of it */
     for (int lane = 0; lane < PANEL; lane += LANES) {
         const vf bias = vf_load(map->bias + lane);
-        vf weight[MOST_TAPS];
+        vf weights[MOST_TAPS];
         if (held) UNROLL for (int i = 0; i < K * K; i++)
-            weight[i] = vf_load(map->w + i * PANEL + lane);
+            weights[i] = vf_load(map->w + i * PANEL + lane);
         for (int r = 0; r < map->rows; r++) {
             const float *x = map->x + r * S * map->line + (ptrdiff_t)pixel * S * PANEL + lane;
-            float *y = map->y + ((ptrdiff_t)r * map->pixels + pixel) * PANEL + lane;
+            activation *y = map->y + ((ptrdiff_t)r * map->pixels + pixel) * PANEL + lane;
             for (int t = 0; t < tiles; t++, x += Q * S * PANEL, y += Q * PANEL) {
                 vf acc[DEPTHWISE_PIXELS];
                 UNROLL for (int q = 0; q < Q; q++) acc[q] = bias;
                 if (held) {
                     UNROLL for (int ky = 0; ky < K; ky++)
-                        add_taps(Q, K, S, x + ky * map->line, weight + ky * K, acc);
+                        add_taps(Q, K, S, x + ky * map->line, weights + ky * K, acc);
                 } else {
                     for (int ky = 0; ky < K; ky++) {
                         UNROLL for (int kx = 0; kx < K; kx++)
-                            weight[kx] = vf_load(map->w + (ky * K + kx) * PANEL + lane);
-                        add_taps(Q, K, S, x + ky * map->line, weight, acc);
+                            weights[kx] = vf_load(map->w + (ky * K + kx) * PANEL + lane);
+                        add_taps(Q, K, S, x + ky * map->line, weights, acc);
                     }
                 }
                 const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
                 UNROLL for (int q = 0; q < Q; q++)
-                    vf_store(y + q * PANEL, vf_clamp(acc[q], zero, six));
+                    vf_to_values(y + q * PANEL, vf_clamp(acc[q], zero, six));
             }
         }
     }
@@ -76,29 +76,25 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
 typedef struct {
     const float *w;    /* [k][16]: the kernel row that meets the input row */
     const float *bias; /* [16]: where the sums begin; or NULL: at `sums` */
-    const float *sums; /* [pixels][16] */
-    float *y;          /* [pixels][16]; may be `sums` */
+    float *sums;       /* [pixels][16]; where they are left, unless the row is complete */
 } scatter_row;
 
 /* R neighbouring output rows, of which the first is complete and the last begins: what a row
  * inside the map meets at k = 3. The input pixels stay in registers while one output row after
  * the other takes them. */
 static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, const int S,
-                                        const float *x, const scatter_row *rows, int pixel,
-                                        int tiles) {
+                                        const float *x, const scatter_row *rows,
+                                        activation *done, int pixel, int tiles) {
     enum { MOST = (FUSED_PIXELS - 1) * 2 + 3, MOST_ROWS = 3 };
     for (int lane = 0; lane < PANEL; lane += LANES) {
-        vf weight[MOST_ROWS][MNV2_MAX_KERNEL];
+        vf weights[MOST_ROWS][MNV2_MAX_KERNEL];
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int kx = 0; kx < K; kx++)
-            weight[r][kx] = vf_load(rows[r].w + kx * PANEL + lane);
+            weights[r][kx] = vf_load(rows[r].w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
         const ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
-        const float *sums[MOST_ROWS];
-        float *y[MOST_ROWS];
-        UNROLL for (int r = 0; r < R; r++) {
-            y[r] = rows[r].y + at;
-            sums[r] = r == 0 ? rows[r].sums + at : y[r];
-        }
+        activation *y = done + at;
+        float *sums[MOST_ROWS];
+        UNROLL for (int r = 0; r < R; r++) sums[r] = rows[r].sums + at;
         const float *bias = rows[R - 1].bias + lane;
         for (int t = 0; t < tiles; t++, from += Q * S * PANEL) {
             vf value[MOST];
@@ -108,41 +104,46 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
                 UNROLL for (int q = 0; q < Q; q++)
                     acc[q] = vf_load(r == R - 1 ? bias : sums[r] + q * PANEL);
                 UNROLL for (int kx = 0; kx < K; kx++) UNROLL for (int q = 0; q < Q; q++)
-                    acc[q] = vf_fma(value[q * S + kx], weight[r][kx], acc[q]);
+                    acc[q] = vf_fma(value[q * S + kx], weights[r][kx], acc[q]);
                 if (r == 0) {
                     const vf zero = vf_late(0.0f), six = vf_late(6.0f);
-                    UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_clamp(acc[q], zero, six);
+                    UNROLL for (int q = 0; q < Q; q++)
+                        vf_to_values(y + q * PANEL, vf_clamp(acc[q], zero, six));
+                    y += Q * PANEL;
+                } else {
+                    UNROLL for (int q = 0; q < Q; q++) vf_store(sums[r] + q * PANEL, acc[q]);
                 }
-                UNROLL for (int q = 0; q < Q; q++) vf_store(y[r] + q * PANEL, acc[q]);
-                y[r] += Q * PANEL;
                 sums[r] += Q * PANEL;
             }
         }
     }
 }
 
-/* Any one output row. */
+/* Any one output row; `done`: where to, if it is complete, or NULL. */
 static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, const float *x,
-                                      const scatter_row *row, int finish, int pixel, int tiles) {
+                                      const scatter_row *row, activation *done, int pixel,
+                                      int tiles) {
     for (int lane = 0; lane < PANEL; lane += LANES) {
-        vf weight[MNV2_MAX_KERNEL];
-        UNROLL for (int kx = 0; kx < K; kx++) weight[kx] = vf_load(row->w + kx * PANEL + lane);
+        vf weights[MNV2_MAX_KERNEL];
+        UNROLL for (int kx = 0; kx < K; kx++) weights[kx] = vf_load(row->w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
-        const float *sums = row->sums + (ptrdiff_t)pixel * PANEL + lane;
-        float *y = row->y + (ptrdiff_t)pixel * PANEL + lane;
-        for (int t = 0; t < tiles; t++, from += Q * S * PANEL, sums += Q * PANEL, y += Q * PANEL) {
+        ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
+        for (int t = 0; t < tiles; t++, from += Q * S * PANEL, at += Q * PANEL) {
+            float *sums = row->sums + at;
             vf acc[DEPTHWISE_PIXELS];
             if (row->bias) {
                 UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_load(row->bias + lane);
             } else {
                 UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_load(sums + q * PANEL);
             }
-            add_taps(Q, K, S, from, weight, acc);
-            if (finish) {
+            add_taps(Q, K, S, from, weights, acc);
+            if (done) {
                 const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
-                UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_clamp(acc[q], zero, six);
+                UNROLL for (int q = 0; q < Q; q++)
+                    vf_to_values(done + at + q * PANEL, vf_clamp(acc[q], zero, six));
+            } else {
+                UNROLL for (int q = 0; q < Q; q++) vf_store(sums + q * PANEL, acc[q]);
             }
-            UNROLL for (int q = 0; q < Q; q++) vf_store(y + q * PANEL, acc[q]);
         }
     }
 }
@@ -187,51 +188,55 @@ static void gather(int kernel, int stride, const gather_map *map) {
         gather_pixels(5, 2, map);
 }
 
-#define CALL(Q, pixel, tiles) scatter_one(Q, K, S, x, row, finish, pixel, tiles)
+#define CALL(Q, pixel, tiles) scatter_one(Q, K, S, x, row, done, pixel, tiles)
 static ALWAYS_INLINE void scatter_row_pixels(const int K, const int S, const float *x,
-                                             const scatter_row *row, int finish, int pixels) {
+                                             const scatter_row *row, activation *done,
+                                             int pixels) {
     FOR_EACH_TILE_SIZE(pixels, DEPTHWISE_PIXELS)
 }
 #undef CALL
 
 #define CALL(Q, pixel, tiles) \
-    if (Q <= FUSED_PIXELS) scatter_fused(Q <= FUSED_PIXELS ? Q : 1, R, 3, S, x, rows, pixel, tiles)
+    if (Q <= FUSED_PIXELS)    \
+    scatter_fused(Q <= FUSED_PIXELS ? Q : 1, R, 3, S, x, rows, done, pixel, tiles)
 static ALWAYS_INLINE void scatter_fused_pixels(const int R, const int S, const float *x,
-                                               const scatter_row *rows, int pixels) {
+                                               const scatter_row *rows, activation *done,
+                                               int pixels) {
     FOR_EACH_TILE_SIZE(pixels, FUSED_PIXELS)
 }
 #undef CALL
 
-/* `count` output rows, ascending; `finish`: the first of them is complete. */
+/* `count` output rows, ascending; the first of them is complete if there is a place `done` for it,
+ * [pixels][16]. */
 static void scatter(int kernel, int stride, const float *x, const scatter_row *rows, int count,
-                    int finish, int pixels) {
+                    activation *done, int pixels) {
     /* With enough registers, all rows of a 3x3 kernel at once. */
-    if (HOLDS_3X3 && kernel == 3 && count == 4 - stride && finish && !rows[0].bias &&
+    if (HOLDS_3X3 && kernel == 3 && count == 4 - stride && done && !rows[0].bias &&
         rows[count - 1].bias && (count == 2 || !rows[1].bias)) {
         if (stride == 1)
-            scatter_fused_pixels(3, 1, x, rows, pixels);
+            scatter_fused_pixels(3, 1, x, rows, done, pixels);
         else
-            scatter_fused_pixels(2, 2, x, rows, pixels);
+            scatter_fused_pixels(2, 2, x, rows, done, pixels);
         return;
     }
-    for (int r = 0; r < count; r++, finish = 0) {
+    for (int r = 0; r < count; r++, done = NULL) {
         if (kernel == 3 && stride == 1)
-            scatter_row_pixels(3, 1, x, rows + r, finish, pixels);
+            scatter_row_pixels(3, 1, x, rows + r, done, pixels);
         else if (kernel == 3)
-            scatter_row_pixels(3, 2, x, rows + r, finish, pixels);
+            scatter_row_pixels(3, 2, x, rows + r, done, pixels);
         else if (stride == 1)
-            scatter_row_pixels(5, 1, x, rows + r, finish, pixels);
+            scatter_row_pixels(5, 1, x, rows + r, done, pixels);
         else
-            scatter_row_pixels(5, 2, x, rows + r, finish, pixels);
+            scatter_row_pixels(5, 2, x, rows + r, done, pixels);
     }
 }
 
 /* An output row that ends below the map: no taps, only the clip. */
-static void finish_row(const scatter_row *row, int pixels) {
+static void finish_row(const scatter_row *row, activation *done, int pixels) {
     const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
     for (int i = 0; i < pixels * PANEL; i += LANES) {
         const vf sums = vf_load(row->bias ? row->bias + i % PANEL : row->sums + i);
-        vf_store(row->y + i, vf_clamp(sums, zero, six));
+        vf_to_values(done + i, vf_clamp(sums, zero, six));
     }
 }
 

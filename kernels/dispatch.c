@@ -1,27 +1,35 @@
-/* Which instruction sets were built, and which of them this machine can run. */
+/* Which instruction sets were built, for which precisions, and which of them this machine has. */
 #include <stddef.h>
 
 #include "isa.h"
 
-#define STEPS(float32, int8)                          \
-    {                                                      \
-        [MNV2_FLOAT32] = &mnv2_steps_float32_##float32,    \
-        [MNV2_INT8] = &mnv2_steps_int8_##int8,             \
-    }
+/* The precisions that are computed in float32. */
+#define DECLARE_FLOAT_STEPS(name)                                                         \
+    extern const mnv2_steps mnv2_steps_float32_##name, mnv2_steps_float16_weights_##name, \
+        mnv2_steps_bfloat16_weights_##name;
+#define FLOAT_STEPS(name)                                        \
+    [MNV2_FLOAT32] = &mnv2_steps_float32_##name,                 \
+    [MNV2_FLOAT16_WEIGHTS] = &mnv2_steps_float16_weights_##name, \
+    [MNV2_BFLOAT16_WEIGHTS] = &mnv2_steps_bfloat16_weights_##name
+#define INT8_STEPS(name) [MNV2_INT8] = &mnv2_steps_int8_##name
+
+DECLARE_FLOAT_STEPS(baseline)
+extern const mnv2_steps mnv2_steps_int8_baseline;
 
 static int supported_baseline(void) { return 1; }
 
-extern const mnv2_steps mnv2_steps_float32_baseline, mnv2_steps_int8_baseline;
-
 #if defined(__x86_64__)
-extern const mnv2_steps mnv2_steps_float32_avx512, mnv2_steps_float32_avx2;
+DECLARE_FLOAT_STEPS(avx512)
+DECLARE_FLOAT_STEPS(avx2)
+extern const mnv2_steps mnv2_steps_bfloat16_avx512bf16;
 extern const mnv2_steps mnv2_steps_int8_avx512vnni, mnv2_steps_int8_avx512;
 extern const mnv2_steps mnv2_steps_int8_avxvnni, mnv2_steps_int8_avx2;
 
 /* The compiler's own check: cpuid, and XGETBV for registers that the system saves. */
 static int supported_avx2(void) {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
 }
 
 static int supported_avxvnni(void) {
@@ -37,16 +45,24 @@ static int supported_avx512(void) {
 static int supported_avx512vnni(void) {
     return supported_avx512() && __builtin_cpu_supports("avx512vnni");
 }
+
+static int supported_avx512bf16(void) {
+    return supported_avx512vnni() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 static const struct mnv2_isa built[] = {
 #if defined(__x86_64__)
-    {"avx512vnni", supported_avx512vnni, STEPS(avx512, avx512vnni)},
-    {"avx512", supported_avx512, STEPS(avx512, avx512)},
-    {"avxvnni", supported_avxvnni, STEPS(avx2, avxvnni)},
-    {"avx2", supported_avx2, STEPS(avx2, avx2)},
+    {"avx512bf16",
+     supported_avx512bf16,
+     {FLOAT_STEPS(avx512), INT8_STEPS(avx512vnni),
+      [MNV2_BFLOAT16] = &mnv2_steps_bfloat16_avx512bf16}},
+    {"avx512vnni", supported_avx512vnni, {FLOAT_STEPS(avx512), INT8_STEPS(avx512vnni)}},
+    {"avx512", supported_avx512, {FLOAT_STEPS(avx512), INT8_STEPS(avx512)}},
+    {"avxvnni", supported_avxvnni, {FLOAT_STEPS(avx2), INT8_STEPS(avxvnni)}},
+    {"avx2", supported_avx2, {FLOAT_STEPS(avx2), INT8_STEPS(avx2)}},
 #endif
-    {"baseline", supported_baseline, STEPS(baseline, baseline)},
+    {"baseline", supported_baseline, {FLOAT_STEPS(baseline), INT8_STEPS(baseline)}},
 };
 
 enum { BUILT = sizeof built / sizeof *built };
@@ -64,4 +80,8 @@ int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision) {
     for (const mnv2_isa *lesser = isa + 1; lesser < built + BUILT; lesser++)
         if (lesser->steps[precision] == isa->steps[precision]) return 0;
     return isa->steps[precision] != NULL;
+}
+
+int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision) {
+    return precision >= 0 && precision < MNV2_PRECISIONS && isa->steps[precision];
 }

@@ -22,13 +22,13 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
         const range panels = share_of(context, part, panels_of(head->features), TILE_PANELS);
         const int floats = (panels.end - panels.first) * PANEL;
         float *features = (float *)(context->arena + step->output) + panels.first * PANEL;
-        const ptrdiff_t panel_step = (ptrdiff_t)head->channels * PANEL;
+        const ptrdiff_t panel_step = (ptrdiff_t)stored_terms(head->channels) * PANEL;
         const pointwise_input in = {
-            .x = (const float *)(context->arena + step->input),
+            .x = (const activation *)(context->arena + step->input),
             .pixel_step = head->channels,
             .segment = head->channels,
             .depth = head->channels,
-            .w = (const float *)(context->weights + head->head_weight) + panels.first * panel_step,
+            .w = (const weight *)(context->weights + head->head_weight) + panels.first * panel_step,
             .panel_step = panel_step,
             .bias = (const float *)(context->weights + head->head_bias) + panels.first * PANEL,
         };
@@ -40,22 +40,26 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
     }
 }
 
-enum { CLASSIFIER_PANELS = 3, CLASSIFIER_AHEAD = 64 }; /* channels that are prefetched ahead */
+enum { CLASSIFIER_PANELS = 3, CLASSIFIER_AHEAD = 4096 / sizeof(weight) }; /* to prefetch */
 
 /* `N` panels of logits from panel `panel` on. */
 static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_head *head, const float *x,
-                                            const float *w, const float *bias, float *y,
+                                            const weight *w, const float *bias, float *y,
                                             int panel) {
-    const ptrdiff_t panel_step = (ptrdiff_t)head->features * PANEL;
+    const ptrdiff_t panel_step = (ptrdiff_t)stored_terms(head->features) * PANEL;
     vf acc[CLASSIFIER_PANELS][VECTORS];
     w += panel * panel_step;
     UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
         acc[n][v] = vf_load(bias + (panel + n) * PANEL + v * LANES);
-    for (int k = 0; k < head->features; k++, w += PANEL) {
-        const vf a = vf_set1(x[k]);
-        UNROLL for (int n = 0; n < N; n++) prefetch(w + n * panel_step + CLASSIFIER_AHEAD * PANEL);
-        UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
-            acc[n][v] = vf_fma(a, vf_load(w + n * panel_step + v * LANES), acc[n][v]);
+    for (int k = 0; k < head->features; k += PAIR, w += PAIR * PANEL) {
+        UNROLL for (int n = 0; n < N; n++) prefetch(w + n * panel_step + CLASSIFIER_AHEAD);
+        UNROLL for (int t = 0; t < PAIR; t++) {
+            if (t && k + t == head->features) break; /* an odd last one */
+            const vf a = vf_set1(x[k + t]);
+            UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
+                acc[n][v] = vf_fma(a, vf_from_weights(w + n * panel_step + v * LANES * PAIR, t),
+                                   acc[n][v]);
+        }
     }
     UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++) {
         const int first = (panel + n) * PANEL + v * LANES;
@@ -70,7 +74,7 @@ static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_head *head, 
 static void classifier_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_head *head = &context->plan->head;
     const float *x = (const float *)(context->arena + step->input);
-    const float *w = (const float *)(context->weights + head->classifier_weight);
+    const weight *w = (const weight *)(context->weights + head->classifier_weight);
     const float *bias = (const float *)(context->weights + head->classifier_bias);
     for (int part; (part = next_part(context)) >= 0;) {
         const range panels = share_of(context, part, panels_of(head->classes), CLASSIFIER_PANELS);

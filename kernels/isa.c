@@ -1,15 +1,16 @@
-/* All float32 kernels for one instruction set. Compiled once for each: CMakeLists.txt names the set
- * (MNV2_ISA_NAME and MNV2_ISA_<NAME>) and the compiler flags that it needs. One translation
- * unit, so that the micro-kernels are inlined into the schedules. */
+/* All kernels for one instruction set and one precision of floating point. Compiled once for each:
+ * CMakeLists.txt names the set (MNV2_ISA_NAME and MNV2_ISA_<NAME>), the precision (MNV2_NUMBERS
+ * and MNV2_NUMBERS_<NAME>) and the compiler flags that they need. One translation unit, so that
+ * the micro-kernels are inlined into the schedules. */
 #include "isa.h"
 
 #include "head.h"
 #include "rows.h"
 #include "tiles.h"
 
-extern const mnv2_steps MNV2_STEPS(float32);
+extern const mnv2_steps MNV2_STEPS(MNV2_NUMBERS);
 
-const mnv2_steps MNV2_STEPS(float32) = {
+const mnv2_steps MNV2_STEPS(MNV2_NUMBERS) = {
     .rows = rows_step,
     .tiles = tiles_step,
     .head = head_step,

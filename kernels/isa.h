@@ -1,5 +1,5 @@
-/* What one instruction set offers to the plan executor: for each precision a function for each kind
- * of step. */
+/* What one instruction set offers to the plan executor: for each precision that it computes in, a
+ * function for each kind of step. */
 #ifndef MNV2_ISA_H
 #define MNV2_ISA_H
 
@@ -27,7 +27,7 @@ typedef struct {
 struct mnv2_isa {
     const char *name;
     int (*supported)(void);
-    const mnv2_steps *steps[MNV2_PRECISIONS];
+    const mnv2_steps *steps[MNV2_PRECISIONS]; /* NULL: it does not compute so */
 };
 
 /* The steps of the instruction set that is being compiled, by the name of their precision. */

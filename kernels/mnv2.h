@@ -2,8 +2,7 @@
  *
  * No hidden threads, no hidden allocation, no I/O, no global state: the caller owns the plan,
  * the weights, the arena, the image, the outputs and the pool of threads, and may call from many
- * threads at once with an arena each. Every offset is in bytes; every activation and weight is
- * float32.
+ * threads at once with an arena each. Every offset is in bytes.
  */
 #ifndef MNV2_H
 #define MNV2_H
@@ -19,10 +18,15 @@ extern "C" {
 #define MNV2_MAX_THREADS 64
 #define MNV2_OVERREAD 128
 
+/* How a network is computed, and what the weights of its layers are; biases and the weights of
+ * depthwise layers are float32. */
 typedef enum {
     MNV2_FLOAT32,
-    MNV2_INT8,      /* docs/int8.md */
-    MNV2_PRECISIONS /* how many there are */
+    MNV2_FLOAT16_WEIGHTS,  /* made float32 as they are loaded; everything else as MNV2_FLOAT32 */
+    MNV2_BFLOAT16_WEIGHTS, /* the same of bfloat16; [n][16] of 1x1 convolutions is [n/2][16][2] */
+    MNV2_BFLOAT16,         /* those weights, and thin and filtered values of bfloat16: 2 bytes */
+    MNV2_INT8,             /* weights and activations of 8 bits: docs/int8.md */
+    MNV2_PRECISIONS        /* how many there are */
 } mnv2_precision;
 
 /* The 3x3 stride-2 convolution at the image, and how pixels become numbers. */
@@ -79,6 +83,8 @@ typedef enum {
  *                     of them, [3][columns][3] normalised pixels under the stem's strip
  *   tiles   expanded  [2][lines][columns][16]                  two panels, with zero padding
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
+ *           sums      [out_height * out_width][out_channels] in float32, where thin values are
+ *                     smaller and there are several tiles
  *
  * In int8 the expanded strip is [2][stride][columns][16], the halo [hidden/16][stride][kernel -
  * stride][16], block 0's pixels are bytes, [3][row], a row of three groups of four beyond six bytes
@@ -132,7 +138,9 @@ const mnv2_isa *mnv2_isa_at(int32_t index);
 const char *mnv2_isa_name(const mnv2_isa *isa);
 /* Whether this CPU has it and this operating system saves its registers. */
 int32_t mnv2_isa_supported(const mnv2_isa *isa);
-/* Whether it has kernels of its own for a precision, not those of a lesser set. */
+/* Whether it has kernels for a precision (mnv2_precision). */
+int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision);
+/* Whether they are its own, not those of a lesser set. */
 int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision);
 
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };

@@ -19,9 +19,9 @@ static inline range share_of(const mnv2_context *context, int part, int count, i
 }
 
 /* What a part has at `offset` of its own scratch. */
-static inline float *scratch_of(const mnv2_context *context, const mnv2_step *step, int part,
+static inline void *scratch_of(const mnv2_context *context, const mnv2_step *step, int part,
                                 int64_t offset) {
-    return (float *)(context->arena + offset + part * step->thread_bytes);
+    return context->arena + offset + part * step->thread_bytes;
 }
 
 /* The next part that this thread takes, or -1 when all parts are done, by whatever thread. A step

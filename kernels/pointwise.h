@@ -4,10 +4,11 @@
  *   y[p][n] = bias[n] + sum over k of x[p][k] * w[k][n]        k ascending, fused multiply-add
  *
  * x is read as segments: channels [0, segment) at x, the next `segment` ones at
- * x + segment_step, and so on; within a segment a pixel is `pixel_step` floats from the next.
+ * x + segment_step, and so on; within a segment a pixel is `pixel_step` values from the next.
  *   a thin NHWC row      segment = depth,  pixel_step = channels
  *   hidden panels        segment = 16,     pixel_step = 16,     segment_step = a panel's row
- * w is panels of 16 outputs, each [depth][16].
+ * w is panels of 16 outputs, each [depth][16], or pairs of terms (numbers.h), none of which
+ * crosses from one segment to the next.
  *
  * Register tile: P pixels x N panels, weights loaded once a k for all pixels, activations
  * broadcast. The next panels' weights are prefetched meanwhile: they come from memory once an
@@ -16,15 +17,15 @@
 #ifndef MNV2_POINTWISE_H
 #define MNV2_POINTWISE_H
 
-#include "simd.h"
+#include "numbers.h"
 #include "tiling.h"
 
 typedef struct {
-    const float *x;
-    ptrdiff_t pixel_step, segment_step; /* floats */
+    const activation *x;
+    ptrdiff_t pixel_step, segment_step; /* values */
     int segment, depth;                 /* channels */
-    const float *w;                     /* [panels][depth][16] */
-    ptrdiff_t panel_step;               /* floats from one panel of w to the next */
+    const weight *w;                    /* [panels][depth][16] */
+    ptrdiff_t panel_step;               /* weights from one panel of w to the next */
     const float *bias;                  /* [panels][16] */
 } pointwise_input;
 
@@ -36,29 +37,59 @@ typedef enum {
 } pointwise_finish;
 
 typedef struct {
-    float *y;
+    float *y;             /* RELU6_TO_PANELS, RELU6_TO_POOL */
     ptrdiff_t panel_step; /* RELU6_TO_PANELS: floats between panels */
-    int channels;         /* LINEAR_TO_CHANNELS: channels of y */
-    int accumulate;       /* LINEAR_TO_CHANNELS: start from y instead of from the bias */
-    /* LINEAR_TO_CHANNELS: added last, or NULL. It may be y itself, or panels. */
-    const float *residual;
-    ptrdiff_t residual_pixel_step, residual_panel_step; /* floats */
+    activation *thin;     /* LINEAR_TO_CHANNELS: its y */
+    int channels;         /* LINEAR_TO_CHANNELS: channels of it */
+    /* LINEAR_TO_CHANNELS, [pixel][channels]: where the sums begin; NULL: at the bias. */
+    const float *begin;
+    /* LINEAR_TO_CHANNELS: where they are left instead, or NULL; only unless THIN_HOLDS_SUMS. */
+    float *unfinished;
+    /* LINEAR_TO_CHANNELS: added last, or NULL. It may be `thin` itself, or panels. */
+    const activation *residual;
+    ptrdiff_t residual_pixel_step, residual_panel_step; /* values */
 } pointwise_output;
+
+/* Adds `terms` terms, the PAIR or an odd last one, to a tile: x lies at `low` and, from the eighth
+ * pixel on, at `high`. */
+static ALWAYS_INLINE void pointwise_terms(const int P, const int N, const int terms,
+                                          const activation *low, const activation *high,
+                                          ptrdiff_t step, const weight *w, ptrdiff_t panel_step,
+                                          vf acc[][TILE_PANELS * VECTORS]) {
+    enum { V = VECTORS };
+    UNROLL for (int i = 0; i < N; i++) prefetch(w + (N + i) * panel_step);
+    UNROLL for (int t = 0; t < terms; t += FUSED) {
+        vf weights[TILE_PANELS * V];
+        UNROLL for (int v = 0; v < N * V; v++)
+            weights[v] = dot_weights(w + v / V * panel_step + v % V * LANES * PAIR, t);
+        UNROLL for (int p = 0; p < P; p++) {
+            const activation *x = p < 7 ? low + p * step : high + (p - 7) * step;
+            const vf a = dot_inputs(x + t, terms);
+            UNROLL for (int v = 0; v < N * V; v++) acc[p][v] = dot(a, weights[v], acc[p][v]);
+        }
+    }
+}
+
+/* From the inputs before channel k to those from k on, where segments are panels. Without a branch:
+ * at two terms a step, leaving a loop after each panel may cost a fifth. */
+static ALWAYS_INLINE ptrdiff_t next_in_panels(const pointwise_input *in, int k) {
+    return PAIR + ((in->segment_step - PANEL) & -(ptrdiff_t)(k % PANEL == 0));
+}
 
 static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwise_finish finish,
                                          const pointwise_input *in,
                                          const pointwise_output *out, int pixel, int panel) {
     enum { V = VECTORS };
     const ptrdiff_t step = in->pixel_step;
-    const float *w = in->w + panel * in->panel_step;
+    const weight *w = in->w + panel * in->panel_step;
     vf acc[TILE_PIXELS][TILE_PANELS * V];
 
-    if (finish == LINEAR_TO_CHANNELS && out->accumulate) {
+    if (finish == LINEAR_TO_CHANNELS && out->begin) {
         UNROLL for (int p = 0; p < P; p++) UNROLL for (int v = 0; v < N * V; v++) {
             const int first = panel * PANEL + v * LANES;
-            const float *y = out->y + (ptrdiff_t)(pixel + p) * out->channels + first;
+            const float *sums = out->begin + (ptrdiff_t)(pixel + p) * out->channels + first;
             const int lanes = out->channels - first;
-            acc[p][v] = lanes >= LANES ? vf_load(y) : vf_load_part(y, lanes > 0 ? lanes : 0);
+            acc[p][v] = lanes >= LANES ? vf_load(sums) : vf_load_part(sums, lanes > 0 ? lanes : 0);
         }
     } else {
         UNROLL for (int v = 0; v < N * V; v++) {
@@ -68,24 +99,33 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     }
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
-    const float *low = in->x + pixel * step, *high = low + 7 * step;
-    for (int left = in->depth; left > 0; left -= in->segment) {
-        const int n = least(left, in->segment);
-        for (int k = 0; k < n; k++) {
-            vf weight[TILE_PANELS * V];
-            UNROLL for (int v = 0; v < N * V; v++)
-                weight[v] = vf_load(w + v / V * in->panel_step + v % V * LANES);
-            UNROLL for (int i = 0; i < N; i++) prefetch(w + (N + i) * in->panel_step);
-            UNROLL for (int p = 0; p < P; p++) {
-                const vf a = vf_set1(p < 7 ? low[p * step] : high[(p - 7) * step]);
-                UNROLL for (int v = 0; v < N * V; v++) acc[p][v] = vf_fma(a, weight[v], acc[p][v]);
-            }
-            w += PANEL;
-            low++;
-            high++;
+    const activation *low = in->x + pixel * step, *high = low + 7 * step;
+    if (finish == LINEAR_TO_CHANNELS && PAIR > 1) {
+        for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
+            pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
+            k += PAIR;
+            low += next_in_panels(in, k);
+            high += next_in_panels(in, k);
         }
-        low += in->segment_step - n;
-        high += in->segment_step - n;
+        if (in->depth % PAIR) pointwise_terms(P, N, 1, low, high, step, w, in->panel_step, acc);
+    } else {
+        for (int left = in->depth; left > 0; left -= in->segment) {
+            const int n = least(left, in->segment);
+            for (int k = 0; k + PAIR <= n; k += PAIR) {
+                pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
+                w += PAIR * PANEL;
+                low += PAIR;
+                high += PAIR;
+            }
+            if (n % PAIR) {
+                pointwise_terms(P, N, 1, low, high, step, w, in->panel_step, acc);
+                w += PAIR * PANEL;
+                low++;
+                high++;
+            }
+            low += in->segment_step - n;
+            high += in->segment_step - n;
+        }
     }
 
     const vf zero = vf_late(0.0f), six = vf_late(6.0f);
@@ -102,22 +142,33 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
         } else {
             const int first = panel * PANEL + v * LANES;
             const int lanes = out->channels - first;
-            float *y = out->y + (ptrdiff_t)pixel * out->channels + first;
-            const float *r = out->residual;
+            const ptrdiff_t at = (ptrdiff_t)pixel * out->channels + first;
+            if (!THIN_HOLDS_SUMS && out->unfinished) {
+                float *sums = out->unfinished + at;
+                UNROLL for (int p = 0; p < P; p++) {
+                    if (lanes >= LANES)
+                        vf_store(sums + p * out->channels, acc[p][v]);
+                    else if (lanes > 0)
+                        vf_store_part(sums + p * out->channels, acc[p][v], lanes);
+                }
+                continue;
+            }
+            activation *y = out->thin + at;
+            const activation *r = out->residual;
+            const ptrdiff_t from = out->residual_pixel_step;
             if (r)
-                r += (ptrdiff_t)pixel * out->residual_pixel_step +
-                     (panel + v / V) * out->residual_panel_step + v % V * LANES;
+                r += pixel * from + (panel + v / V) * out->residual_panel_step + v % V * LANES;
             if (lanes >= LANES) {
                 UNROLL for (int p = 0; p < P; p++) {
                     vf sum = acc[p][v];
-                    if (r) sum = vf_add(sum, vf_load(r + p * out->residual_pixel_step));
-                    vf_store(y + p * out->channels, sum);
+                    if (r) sum = vf_add(sum, vf_from_values(r + p * from));
+                    vf_to_values(y + p * out->channels, sum);
                 }
             } else if (lanes > 0) {
                 UNROLL for (int p = 0; p < P; p++) {
                     vf sum = acc[p][v];
-                    if (r) sum = vf_add(sum, vf_load_part(r + p * out->residual_pixel_step, lanes));
-                    vf_store_part(y + p * out->channels, sum, lanes);
+                    if (r) sum = vf_add(sum, vf_from_values_part(r + p * from, lanes));
+                    vf_to_values_part(y + p * out->channels, sum, lanes);
                 }
             }
         }
@@ -128,70 +179,100 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
  * the F whole panels (0 or 1) before it. The half takes half a register tile, so no multiply-add
  * goes to padding: where a vector is a whole panel, two pixels share one, lanes 0-7 the even
  * pixel's and lanes 8-15 the odd one's; three vectors then hold 24 channels of two pixels. */
+enum { HALF_TILES = (TILE_PIXELS + HALF_PIXELS - 1) / HALF_PIXELS };
+
+static ALWAYS_INLINE void pointwise_half_terms(const int P, const int F, const int terms,
+                                               const activation *low, const activation *high,
+                                               ptrdiff_t step, const weight *w,
+                                               ptrdiff_t panel_step, vf acc[][VECTORS],
+                                               half last[][HALF_VECTORS]) {
+    UNROLL for (int t = 0; t < terms; t += FUSED) {
+        vf weights[VECTORS];
+        half last_weights[HALF_VECTORS];
+        UNROLL for (int v = 0; v < VECTORS * F; v++)
+            weights[v] = dot_weights(w + v * LANES * PAIR, t);
+        UNROLL for (int v = 0; v < HALF_VECTORS; v++)
+            last_weights[v] = half_dot_weights(w + F * panel_step, v, t);
+        UNROLL for (int p = 0; p < P; p += HALF_PIXELS) {
+            const int odd = least(p + HALF_PIXELS, P) - 1;
+            const vf a = dot_inputs((p < 7 ? low + p * step : high + (p - 7) * step) + t, terms);
+            const vf b =
+                dot_inputs((odd < 7 ? low + odd * step : high + (odd - 7) * step) + t, terms);
+            UNROLL for (int v = 0; v < VECTORS * F; v++) {
+                acc[p][v] = dot(a, weights[v], acc[p][v]);
+                if (odd != p) acc[odd][v] = dot(b, weights[v], acc[odd][v]);
+            }
+            const half both = half_join(a, b);
+            UNROLL for (int v = 0; v < HALF_VECTORS; v++)
+                last[p / HALF_PIXELS][v] =
+                    half_dot(both, last_weights[v], last[p / HALF_PIXELS][v]);
+        }
+    }
+}
+
 static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const pointwise_input *in,
                                               const pointwise_output *out, int pixel, int panel) {
-    enum { V = VECTORS, H = HALF_VECTORS, PAIRS = (TILE_PIXELS + HALF_PIXELS - 1) / HALF_PIXELS };
-    const ptrdiff_t step = in->pixel_step;
-    const float *w = in->w + panel * in->panel_step;
+    enum { V = VECTORS, H = HALF_VECTORS };
+    const ptrdiff_t step = in->pixel_step, to = out->channels;
+    const weight *w = in->w + panel * in->panel_step;
     const float *bias = in->bias + panel * PANEL;
     const int channels = out->channels - (panel + F) * PANEL; /* of the half */
-    float *y = out->y + (ptrdiff_t)pixel * out->channels + panel * PANEL;
+    const ptrdiff_t at = pixel * to + panel * PANEL;
     vf acc[TILE_PIXELS][V];
-    half last[PAIRS][H];
+    half last[HALF_TILES][H];
 
+    const float *begin = out->begin ? out->begin + at : NULL;
     UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++)
-        acc[p][v] = vf_load(out->accumulate ? y + (ptrdiff_t)p * out->channels + v * LANES
-                                            : bias + v * LANES);
+        acc[p][v] = vf_load((begin ? begin + p * to : bias) + v * LANES);
     UNROLL for (int p = 0; p < P; p += HALF_PIXELS) UNROLL for (int v = 0; v < H; v++)
         last[p / HALF_PIXELS][v] =
-            out->accumulate ? half_load_rows(y + (ptrdiff_t)p * out->channels + F * PANEL,
-                                             out->channels, v, channels, P - p)
-                            : half_load(bias + F * PANEL, v);
+            begin ? half_load_rows(begin + p * to + F * PANEL, to, v, channels, P - p)
+                  : half_load(bias + F * PANEL, v);
 
-    const float *low = in->x + pixel * step, *high = low + 7 * step;
-    for (int left = in->depth; left > 0; left -= in->segment) {
-        const int n = least(left, in->segment);
-        for (int k = 0; k < n; k++) {
-            vf weight[V];
-            half last_weight[H];
-            UNROLL for (int v = 0; v < V * F; v++) weight[v] = vf_load(w + v * LANES);
-            UNROLL for (int v = 0; v < H; v++)
-                last_weight[v] = half_load(w + F * in->panel_step, v);
-            UNROLL for (int p = 0; p < P; p += HALF_PIXELS) {
-                const int odd = least(p + HALF_PIXELS, P) - 1;
-                const vf a = vf_set1(p < 7 ? low[p * step] : high[(p - 7) * step]);
-                const vf b = vf_set1(odd < 7 ? low[odd * step] : high[(odd - 7) * step]);
-                UNROLL for (int v = 0; v < V * F; v++) {
-                    acc[p][v] = vf_fma(a, weight[v], acc[p][v]);
-                    if (odd != p) acc[odd][v] = vf_fma(b, weight[v], acc[odd][v]);
-                }
-                const half both = half_join(a, b);
-                UNROLL for (int v = 0; v < H; v++)
-                    last[p / HALF_PIXELS][v] =
-                        half_fma(both, last_weight[v], last[p / HALF_PIXELS][v]);
-            }
-            w += PANEL;
-            low++;
-            high++;
+    const activation *low = in->x + pixel * step, *high = low + 7 * step;
+    if (PAIR > 1) {
+        for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
+            pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
+            k += PAIR;
+            low += next_in_panels(in, k);
+            high += next_in_panels(in, k);
         }
-        low += in->segment_step - n;
-        high += in->segment_step - n;
+        if (in->depth % PAIR)
+            pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
+    } else {
+        for (int left = in->depth; left > 0; left -= in->segment) {
+            const int n = least(left, in->segment);
+            for (int k = 0; k < n; k++, w += PANEL)
+                pointwise_half_terms(P, F, 1, low++, high++, step, w, in->panel_step, acc, last);
+            low += in->segment_step - n;
+            high += in->segment_step - n;
+        }
     }
 
+    if (!THIN_HOLDS_SUMS && out->unfinished) {
+        float *sums = out->unfinished + at;
+        UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++)
+            vf_store(sums + p * to + v * LANES, acc[p][v]);
+        sums += F * PANEL;
+        UNROLL for (int p = 0; p < P; p += HALF_PIXELS) UNROLL for (int v = 0; v < H; v++)
+            half_store_rows(sums + p * to, to, v, channels, P - p, last[p / HALF_PIXELS][v]);
+        return;
+    }
     const ptrdiff_t from = out->residual_pixel_step;
-    const float *r = out->residual;
+    const activation *r = out->residual;
+    activation *y = out->thin + at;
     if (r) r += pixel * from + panel * out->residual_panel_step;
     UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++) {
         vf sum = acc[p][v];
-        if (r) sum = vf_add(sum, vf_load(r + p * from + v * LANES));
-        vf_store(y + (ptrdiff_t)p * out->channels + v * LANES, sum);
+        if (r) sum = vf_add(sum, vf_from_values(r + p * from + v * LANES));
+        vf_to_values(y + p * to + v * LANES, sum);
     }
     if (r) r += F * out->residual_panel_step;
     y += F * PANEL;
     UNROLL for (int p = 0; p < P; p += HALF_PIXELS) UNROLL for (int v = 0; v < H; v++) {
         half sum = last[p / HALF_PIXELS][v];
-        if (r) sum = half_add(sum, half_load_rows(r + p * from, from, v, channels, P - p));
-        half_store_rows(y + (ptrdiff_t)p * out->channels, out->channels, v, channels, P - p, sum);
+        if (r) sum = half_add(sum, half_from_values(r + p * from, from, v, channels, P - p));
+        half_to_values(y + p * to, to, v, channels, P - p, sum);
     }
 }
 

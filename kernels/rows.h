@@ -38,7 +38,7 @@ typedef struct {
     int next[MNV2_MAX_BLOCKS];   /* the input row that the sums of a block take next */
 } row_stream;
 
-static float *own(const row_stream *stream, int64_t offset) {
+static void *own(const row_stream *stream, int64_t offset) {
     return scratch_of(stream->context, stream->step, stream->part, offset);
 }
 
@@ -54,7 +54,7 @@ typedef struct {
 typedef struct {
     const mnv2_block *block;
     int index, j;      /* block, input row */
-    const float *thin; /* [in_width][in_channels]; NULL behind the stem */
+    const activation *thin; /* [in_width][in_channels]; NULL behind the stem */
     output_row out[MNV2_MAX_KERNEL]; /* ascending */
     int count;
     int completes; /* the output row that it completes, which is out[0]; or -1 */
@@ -68,13 +68,14 @@ typedef struct {
     int end;      /* padded column past the strip */
 } strip;
 
-static void rows_block(row_stream *stream, int index, int r, float *y);
+static void rows_block(row_stream *stream, int index, int r, activation *y);
 
 /* Normalised pixels under a strip of the stem: behind what block 0 needs of `filtered`. */
-static float *stem_pixels(const row_stream *stream) {
+static activation *stem_pixels(const row_stream *stream) {
     const mnv2_step *step = stream->step;
     const int panels = panels_of(stream->context->plan->blocks[0].hidden);
-    return own(stream, step->filtered) + (ptrdiff_t)panels * step->strip * PANEL;
+    activation *filtered = own(stream, step->filtered);
+    return filtered + (ptrdiff_t)panels * step->strip * PANEL;
 }
 
 static int behind_stem(const row_stream *stream, int index) {
@@ -82,14 +83,14 @@ static int behind_stem(const row_stream *stream, int index) {
 }
 
 /* Thin input row j of a block: in the tensor of the step, or among the last rows kept. */
-static float *thin_row(const row_stream *stream, int index, int j) {
+static activation *thin_row(const row_stream *stream, int index, int j) {
     const mnv2_block *block = &stream->context->plan->blocks[index];
     const int stored = behind_stem(stream, index) ? panels_of(block->hidden) * PANEL
                                                   : block->in_channels;
-    const ptrdiff_t row_floats = (ptrdiff_t)block->in_width * stored;
+    const ptrdiff_t row = (ptrdiff_t)block->in_width * stored;
     if (index == stream->step->first && index > 0)
-        return (float *)(stream->context->arena + stream->step->input) + j * row_floats;
-    return own(stream, block->thin) + j % block->thin_rows * row_floats;
+        return (activation *)(stream->context->arena + stream->step->input) + j * row;
+    return (activation *)own(stream, block->thin) + j % block->thin_rows * row;
 }
 
 static strip strip_of(const mnv2_block *block, int first, int last) {
@@ -116,7 +117,7 @@ static void fill_strip(const row_stream *stream, const input_row *row, const str
     else if (pixels > 0)
         stem(context, stem_pixels(stream), pixels, panel, panels, fresh, panel_step);
 
-    float *halo = own(stream, stream->step->halo) + panel * overlap * PANEL;
+    float *halo = (float *)own(stream, stream->step->halo) + panel * overlap * PANEL;
     const size_t halo_bytes = (size_t)(overlap * PANEL) * sizeof *halo;
     const int before = at->first ? 0 : block->pad_left; /* zero columns on the left */
     const int after = least(at->end - at->to - block->pad_left, columns);
@@ -150,7 +151,7 @@ static void find_outputs(const row_stream *stream, input_row *row) {
         const int top = r * s - block->pad_top;
         row->out[row->count++] = (output_row){
             .w = depthwise_weight(context, block, 0, row->j - top),
-            .sums = own(stream, block->partial) + r % pending * row_floats,
+            .sums = (float *)own(stream, block->partial) + r % pending * row_floats,
             .begins = row->j == (top > 0 ? top : 0),
         };
     }
@@ -161,7 +162,7 @@ static void find_outputs(const row_stream *stream, input_row *row) {
 static void scatter_strip(const row_stream *stream, const input_row *row, const strip *at,
                           int panel, const float *x) {
     const mnv2_block *block = row->block;
-    const int k = block->kernel, pixels = at->last - at->first, finish = row->completes >= 0;
+    const int k = block->kernel, pixels = at->last - at->first;
     const ptrdiff_t column = ((ptrdiff_t)panel * block->out_width + at->first) * PANEL;
     scatter_row rows[MNV2_MAX_KERNEL];
     for (int i = 0; i < row->count; i++) {
@@ -170,24 +171,25 @@ static void scatter_strip(const row_stream *stream, const input_row *row, const 
             .w = out->w + panel * k * k * PANEL,
             .bias = out->begins ? depthwise_bias(stream->context, block, panel) : NULL,
             .sums = out->sums + column,
-            .y = out->sums + column,
         };
     }
-    if (finish)
-        rows[0].y = own(stream, stream->step->filtered) +
-                    (ptrdiff_t)panel * stream->step->strip * PANEL;
+    activation *done = NULL;
+    if (row->completes >= 0)
+        done = (activation *)own(stream, stream->step->filtered) +
+               (ptrdiff_t)panel * stream->step->strip * PANEL;
     if (x)
-        scatter(k, block->stride, x, rows, row->count, finish, pixels);
-    else if (finish)
-        finish_row(rows, pixels);
+        scatter(k, block->stride, x, rows, row->count, done, pixels);
+    else if (done)
+        finish_row(rows, done, pixels);
 }
 
 /* Projects the filtered strip to output row r: y is [out_width][out_channels]. */
-static void project_strip(const row_stream *stream, int index, const strip *at, int r, float *y) {
+static void project_strip(const row_stream *stream, int index, const strip *at, int r,
+                          activation *y) {
     const mnv2_context *context = stream->context;
     const mnv2_block *block = &context->plan->blocks[index];
     pointwise_output out = {
-        .y = y + (ptrdiff_t)at->first * block->out_channels,
+        .thin = y + (ptrdiff_t)at->first * block->out_channels,
         .channels = block->out_channels,
     };
     if (block->residual) {
@@ -205,21 +207,22 @@ static void keep_stem(const row_stream *stream, const input_row *row, const stri
                       int panels, const float *x) {
     const mnv2_block *block = row->block;
     const int columns = at->end - at->start;
-    float *kept = thin_row(stream, row->index, row->j);
-    for (int i = 0; i < panels; i++)
-        memcpy(kept + ((ptrdiff_t)(panel + i) * block->in_width + at->from) * PANEL,
-               x + ((ptrdiff_t)i * columns + at->from + block->pad_left - at->start) * PANEL,
-               (size_t)((at->to - at->from) * PANEL) * sizeof *kept);
+    activation *kept = thin_row(stream, row->index, row->j);
+    kept += ((ptrdiff_t)panel * block->in_width + at->from) * PANEL;
+    x += (at->from + block->pad_left - at->start) * PANEL;
+    for (int n = 0; n < panels; n++, kept += block->in_width * PANEL, x += columns * PANEL)
+        for (int i = 0; i < (at->to - at->from) * PANEL; i += LANES)
+            vf_to_values(kept + i, vf_load(x + i));
 }
 
 /* Takes input row j into the sums of a block; y is the output row that it completes, or NULL. */
-static void take_row(row_stream *stream, int index, int j, float *y) {
+static void take_row(row_stream *stream, int index, int j, activation *y) {
     const mnv2_context *context = stream->context;
     const mnv2_block *block = &context->plan->blocks[index];
     const int stem = behind_stem(stream, index), real = j < block->in_height;
     input_row row = {.block = block, .index = index, .j = j};
     if (real && !stem) {
-        float *thin = thin_row(stream, index, j);
+        activation *thin = thin_row(stream, index, j);
         if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
         row.thin = thin;
     }
@@ -250,7 +253,7 @@ static void take_row(row_stream *stream, int index, int j, float *y) {
 }
 
 /* Output row r of a block: y is [out_width][out_channels]. Rows are asked for in order. */
-static void rows_block(row_stream *stream, int index, int r, float *y) {
+static void rows_block(row_stream *stream, int index, int r, activation *y) {
     const mnv2_block *block = &stream->context->plan->blocks[index];
     const int completes = r * block->stride - block->pad_top + block->kernel - 1;
     while (stream->next[index] <= completes) {
@@ -276,15 +279,15 @@ static void rows_step(const mnv2_context *context, const mnv2_step *step) {
     const channel_pattern pattern = pattern_of(&context->plan->stem);
     const int final = step->first + step->count - 1;
     const mnv2_block *block = &context->plan->blocks[final];
-    const ptrdiff_t row_floats = (ptrdiff_t)block->out_width * block->out_channels;
-    float *y = (float *)(context->arena + step->output);
+    const ptrdiff_t row = (ptrdiff_t)block->out_width * block->out_channels;
+    activation *y = (activation *)(context->arena + step->output);
     for (int part; (part = next_part(context)) >= 0;) {
         const range band = share_of(context, part, block->out_height, 1);
         if (band.first == band.end) continue;
         row_stream stream = {.context = context, .step = step, .pattern = &pattern, .part = part};
         find_bands(&stream, final, band);
         for (int r = band.first; r < band.end; r++)
-            rows_block(&stream, final, r, y + r * row_floats);
+            rows_block(&stream, final, r, y + r * row);
     }
 }
 

@@ -47,9 +47,9 @@ static void run_task(const void *argument, mnv2_pool *pool, mnv2_place *place) {
     run_steps(&self, pool, place);
 }
 
-static int32_t check(const mnv2_plan *plan) {
+static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
+    if (!mnv2_isa_computes(isa, plan->precision)) return MNV2_BAD_PLAN;
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
-    if (plan->precision < 0 || plan->precision >= MNV2_PRECISIONS) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
         if (plan->steps[i].kind < MNV2_ROWS || plan->steps[i].kind > MNV2_CLASSIFIER)
@@ -69,7 +69,7 @@ static void copy_features(const mnv2_plan *plan, const void *pooled, float *feat
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits) {
-    if (check(plan) != MNV2_OK || !isa->steps[plan->precision]) return MNV2_BAD_PLAN;
+    if (check(isa, plan) != MNV2_OK) return MNV2_BAD_PLAN;
     const int together =
         pool && mnv2_pool_threads(pool) == plan->threads && mnv2_pool_acquire(pool);
     run self = {

@@ -18,6 +18,8 @@
  *   vf_fma(a, b, c)        a * b + c, rounded once where the machine can, else twice
  *   vf_clamp(x, least, most)   min(max(x, least), most); a NaN becomes `least`
  *   vf_from_u8(p)          LANES pixels of 8 bits as floats
+ *   vf_from_f16(p)         LANES numbers of float16, denormal ones too
+ *   vf_from_pairs(p, i)    number i of each of LANES pairs of bfloat16
  *
  * and, where a vector is a whole panel, what the last half panel of a thin row is computed in
  * (elsewhere it is a vector of one pixel, defined below):
@@ -27,6 +29,7 @@
  *   half_load_rows(p, step, v, n, pixels), half_store_rows(p, step, v, n, pixels, x)
  *                          vector v of the first n <= 8 lanes of each pixel, `step` floats
  *                          apart; where pixels is 1 the second pixel is left alone
+ *   half_from_f16(p, v), half_from_pairs(p, v, i)   as half_load, from 16 bits
  *   half_join(even, odd)   two broadcast activations as one operand
  *   half_fma, half_add
  */
@@ -38,7 +41,7 @@
 
 #define PANEL 16
 
-#if defined(MNV2_ISA_AVX512)
+#if defined(MNV2_ISA_AVX512) || defined(MNV2_ISA_AVX512BF16)
 #include "simd_avx512.h"
 #elif defined(MNV2_ISA_AVX2)
 #include "simd_avx2.h"
@@ -70,6 +73,10 @@ static inline void half_store_rows(float *p, ptrdiff_t step, int v, int n, int p
     else if (n > 0)
         vf_store_part(p + v * LANES, x, n);
 }
+static inline half half_from_f16(const uint16_t *p, int v) { return vf_from_f16(p + v * LANES); }
+static inline half half_from_pairs(const uint16_t *p, int v, int i) {
+    return vf_from_pairs(p + v * LANES * 2, i);
+}
 static inline half half_join(vf even, vf odd) {
     (void)odd;
     return even;
@@ -87,7 +94,7 @@ static ALWAYS_INLINE vf vf_late(float x) {
     return vf_set1(x);
 }
 
-static ALWAYS_INLINE void prefetch(const float *p) { __builtin_prefetch(p, 0, 3); }
+static ALWAYS_INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
 
 static ALWAYS_INLINE int least(int a, int b) { return a < b ? a : b; }
 

@@ -1,4 +1,4 @@
-/* AVX2 with FMA: 16 registers of 8 lanes. 6 pixels x 1 panel = 12 accumulators, 2 weights,
+/* AVX2 with FMA and F16C: 16 registers of 8 lanes. 6 pixels x 1 panel = 12 accumulators, 2 weights,
  * 1 broadcast. */
 #include <immintrin.h>
 
@@ -31,4 +31,12 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 }
 static inline vf vf_from_u8(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline vf vf_from_f16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vf vf_from_pairs(const uint16_t *p, int i) {
+    const __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
+    return _mm256_castsi256_ps(i ? _mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000))
+                                 : _mm256_slli_epi32(pairs, 16));
 }

@@ -31,6 +31,13 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 static inline vf vf_from_u8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
+static inline vf vf_from_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline vf vf_from_pairs(const uint16_t *p, int i) {
+    return _mm512_castsi512_ps(i ? _mm512_maskz_loadu_epi16(0xaaaaaaaa, p)
+                                 : _mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
 
 #define HALF_PIXELS 2
 enum { HALF_VECTORS = 1 };
@@ -57,6 +64,19 @@ static inline void half_store_rows(float *p, ptrdiff_t step, int v, int n, int p
         _mm256_mask_storeu_ps(
             p + step, lanes,
             _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+}
+static inline half half_from_f16(const uint16_t *p, int v) {
+    (void)v;
+    return _mm512_cvtph_ps(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline __m512i half_pairs(const uint16_t *p) {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline half half_from_pairs(const uint16_t *p, int v, int i) {
+    (void)v;
+    const __m512i pairs = half_pairs(p);
+    return _mm512_castsi512_ps(i ? _mm512_maskz_mov_epi16(0xaaaaaaaa, pairs)
+                                 : _mm512_slli_epi32(pairs, 16));
 }
 static inline half half_join(vf even, vf odd) { return _mm512_mask_blend_ps(0xff00, even, odd); }
 static inline half half_fma(half a, half b, half c) { return _mm512_fmadd_ps(a, b, c); }

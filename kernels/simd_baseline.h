@@ -13,6 +13,7 @@
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
 
 static inline vf vf_load(const float *p) {
     vf x;
@@ -48,4 +49,20 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 }
 static inline vf vf_from_u8(const uint8_t *p) {
     return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
+}
+/* Mostly in integers, since float32 denormals count as zero inside a run: those of float16 get an
+ * exponent too large by one, and then lose the leading 1 that it implies. */
+static inline vf vf_from_f16(const uint16_t *p) {
+    uint16_t halves __attribute__((vector_size(8)));
+    memcpy(&halves, p, sizeof halves);
+    const vu x = __builtin_convertvector(halves, vu), exponent = x & 0x7c00;
+    const vu is_denormal = (vu)(exponent == 0), is_infinite = (vu)(exponent == 0x7c00);
+    const vu rebias = (112u << 23) + (is_infinite & 112u << 23) + (is_denormal & 1u << 23);
+    const vf magnitude = (vf)(((x & 0x7fff) << 13) + rebias) - (vf)(is_denormal & 113u << 23);
+    return (vf)((vu)magnitude | (x & 0x8000) << 16);
+}
+static inline vf vf_from_pairs(const uint16_t *p, int i) {
+    vu pairs;
+    memcpy(&pairs, p, sizeof pairs);
+    return (vf)(i ? pairs & 0xffff0000u : pairs << 16);
 }

@@ -37,17 +37,25 @@ static inline vf normalise(const channel_pattern *pattern, const uint8_t *x, int
 }
 
 /* y[i] = x[i] * scale[i % 3] + shift[i % 3] for `count` values, of which x[0] is red. */
-static void normalise_row(const channel_pattern *pattern, const uint8_t *x, float *y, int count) {
+static void normalise_row(const channel_pattern *pattern, const uint8_t *x, activation *y,
+                          int count) {
     int i = 0;
-    for (; i + LANES <= count; i += LANES) vf_store(y + i, normalise(pattern, x + i, i));
+    for (; i + LANES <= count; i += LANES) vf_to_values(y + i, normalise(pattern, x + i, i));
     if (i < count && count >= LANES) {
         i = count - LANES; /* the last ones, some of them again */
-        vf_store(y + i, normalise(pattern, x + i, i));
+        vf_to_values(y + i, normalise(pattern, x + i, i));
     } else if (i < count) {
         uint8_t all[LANES] = {0};
         memcpy(all, x, (size_t)count);
-        vf_store_part(y, normalise(pattern, all, 0), count);
+        vf_to_values_part(y, normalise(pattern, all, 0), count);
     }
+}
+
+/* The same of an image that is normalised already. */
+static void store_row(const float *x, activation *y, int count) {
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) vf_to_values(y + i, vf_load(x + i));
+    vf_to_values_part(y + i, vf_load_part(x + i, count - i), count - i);
 }
 
 /* Image columns under `pixels` outputs. */
@@ -55,7 +63,7 @@ static int stem_columns(int pixels) { return (pixels - 1) * STEM_STRIDE + STEM_K
 
 /* Loads what lies under outputs [first, first + pixels) of output row r: y is [3][columns][3]. */
 static void stem_load(const mnv2_context *context, const channel_pattern *pattern, int r,
-                      int first, int pixels, float *y) {
+                      int first, int pixels, activation *y) {
     const mnv2_stem *stem = &context->plan->stem;
     const int columns = stem_columns(pixels);
     const int left = first * STEM_STRIDE - stem->pad_left; /* may be negative: padding */
@@ -71,7 +79,7 @@ static void stem_load(const mnv2_context *context, const channel_pattern *patter
         const ptrdiff_t at = ((ptrdiff_t)row * stem->in_width + from) * IMAGE_CHANNELS;
         memset(y, 0, (size_t)before * sizeof *y);
         if (context->image_is_float)
-            memcpy(y + before, (const float *)context->image + at, (size_t)count * sizeof *y);
+            store_row((const float *)context->image + at, y + before, count);
         else
             normalise_row(pattern, (const uint8_t *)context->image + at, y + before, count);
         memset(y + before + count, 0, (size_t)after * sizeof *y);
@@ -80,20 +88,21 @@ static void stem_load(const mnv2_context *context, const channel_pattern *patter
 
 /* Channels of panels [panel, panel + panels) from what stem_load left at x: y is panels,
  * panel_step floats apart, of [pixels][16]. */
-static void stem(const mnv2_context *context, const float *x, int pixels, int panel, int panels,
-                 float *y, ptrdiff_t panel_step) {
+static void stem(const mnv2_context *context, const activation *x, int pixels, int panel,
+                 int panels, float *y, ptrdiff_t panel_step) {
     const mnv2_stem *spec = &context->plan->stem;
-    const int depth = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS;
-    const float *w = (const float *)(context->weights + spec->weight);
+    const int segment = STEM_KERNEL * IMAGE_CHANNELS;
+    const ptrdiff_t w_step = STEM_KERNEL * stored_terms(segment) * PANEL;
+    const weight *w = (const weight *)(context->weights + spec->weight);
     const float *bias = (const float *)(context->weights + spec->bias);
     const pointwise_input in = {
         .x = x,
         .pixel_step = STEM_STRIDE * IMAGE_CHANNELS,
         .segment_step = stem_columns(pixels) * IMAGE_CHANNELS,
-        .segment = STEM_KERNEL * IMAGE_CHANNELS,
-        .depth = depth,
-        .w = w + (ptrdiff_t)panel * depth * PANEL,
-        .panel_step = depth * PANEL,
+        .segment = segment,
+        .depth = STEM_KERNEL * segment,
+        .w = w + panel * w_step,
+        .panel_step = w_step,
         .bias = bias + panel * PANEL,
     };
     const pointwise_output out = {.y = y, .panel_step = panel_step};

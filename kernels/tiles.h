@@ -9,7 +9,7 @@
  *
  * and one tile of `tile` hidden channels, filtered [tile/16][out_height * out_width][16]. A larger
  * tile loads and stores the sums of the output less often. The sum over i is held in the thin
- * output itself; the shortcut is added with the last tile.
+ * output itself, or beside it where that has 16 bits; the shortcut is added with the last tile.
  *
  * Parts share the hidden channels of a tile, which is as many times wider, and in the next phase
  * its projection, by output pixels, each before its channels of the next tile. So there is one
@@ -25,9 +25,9 @@
 /* Hidden channels [first, first + count) of the whole input, expanded and filtered: y is
  * [count/16][out_height * out_width][16]. `expanded` has its zero padding already. */
 static void filter_channels(const mnv2_context *context, const mnv2_step *step, int first,
-                            int count, float *expanded, float *y) {
+                            int count, float *expanded, activation *y) {
     const mnv2_block *block = &context->plan->blocks[step->first];
-    const float *x = (const float *)(context->arena + step->input);
+    const activation *x = (const activation *)(context->arena + step->input);
     const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
     const ptrdiff_t panel_step = step->lines * line_floats;
     const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
@@ -55,17 +55,21 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
 
 /* Adds hidden channels [first, first + count), filtered at x, to a part's output pixels. */
 static void project_channels(const mnv2_context *context, const mnv2_step *step, int part,
-                             int first, int count, const float *x) {
+                             int first, int count, const activation *x) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const int out_pixels = block->out_height * block->out_width;
     const range pixels = share_of(context, part, out_pixels, 1);
-    const float *thin = (const float *)(context->arena + step->input);
+    const int is_last = first + count == block->hidden;
+    const activation *thin = (const activation *)(context->arena + step->input);
+    activation *y = (activation *)(context->arena + step->output);
+    const ptrdiff_t at = (ptrdiff_t)pixels.first * block->out_channels;
+    float *sums = (float *)(context->arena + (THIN_HOLDS_SUMS ? step->output : step->sums)) + at;
     const pointwise_output out = {
-        .y = (float *)(context->arena + step->output) +
-             (ptrdiff_t)pixels.first * block->out_channels,
+        .thin = y + at,
         .channels = block->out_channels,
-        .accumulate = first > 0,
-        .residual = block->residual && first + count == block->hidden
+        .begin = first > 0 ? sums : NULL,
+        .unfinished = is_last ? NULL : sums,
+        .residual = block->residual && is_last
                         ? thin + (ptrdiff_t)pixels.first * block->in_channels
                         : NULL,
         .residual_pixel_step = block->in_channels,
@@ -82,8 +86,8 @@ static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
                                            step->lines * step->columns) *
                                   PANEL * sizeof(float);
     const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
-    float *filtered = (float *)(context->arena + step->filtered);
-    float *before = threads > 1 ? filtered + panels_of(tile) * filtered_step : filtered;
+    activation *filtered = (activation *)(context->arena + step->filtered);
+    activation *before = threads > 1 ? filtered + panels_of(tile) * filtered_step : filtered;
 
     for (int first = 0, ready = 0; first < block->hidden || ready > 0; first += tile) {
         const int count = first < block->hidden ? least(tile, block->hidden - first) : 0;
@@ -96,7 +100,7 @@ static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
             filter_channels(context, step, first + channels.first, channels.end - channels.first,
                             expanded, filtered + channels.first / PANEL * filtered_step);
         }
-        float *const swap = filtered;
+        activation *const swap = filtered;
         filtered = before;
         before = swap;
         ready = count;

@@ -39,8 +39,10 @@ def cycles_of(shapes: Shapes, schedule: Schedule) -> int:
     return moved  # there is one way to run it
 
 
-def pointwise_cycles(pixels: int, depth: int, panels: int) -> int:
-    """Of a 1×1 convolution from `depth` channels to `panels` panels."""
+def pointwise_cycles(pixels: int, depth: int, panels: int, terms: int = 1) -> int:
+    """Of a 1×1 convolution from `depth` channels to `panels` panels, of which a multiply-add takes
+    `terms` at once."""
+    depth = -(-depth // terms)
     tiles = -(-pixels // TILE_PIXELS) * -(-panels // 2)
     return tiles * TILE_CYCLES + depth * max(pixels * panels // 2, tiles * LATENCY_CYCLES)
 
@@ -64,8 +66,9 @@ def _tiles_cycles(shapes: Shapes, index: int, tile: int) -> int:
     panels = -(-panels_of(block.hidden) // threads)  # a thread's
     group = min(threads * tile, block.hidden)
     pixels = elements(depthwise.out_size)
-    made = pointwise_cycles(depthwise.in_size[1], block.in_channels, panels)
-    projected = pointwise_cycles(-(-pixels // threads), group, panels_of(block.out_channels))
+    terms = shapes.precision.terms
+    made = pointwise_cycles(depthwise.in_size[1], block.in_channels, panels, terms)
+    projected = pointwise_cycles(-(-pixels // threads), group, panels_of(block.out_channels), terms)
     filtered = depthwise_cycles(pixels, block.kernel, panels, 1)
     return depthwise.in_size[0] * made + filtered + -(-block.hidden // group) * projected
 
@@ -98,8 +101,9 @@ def _block_cycles(shapes: Shapes, index: int, strip: int, rows_in: int, rows_out
     panels = panels_of(block.hidden)
     strips = -(-out_width // strip)
     depth = STEM_TAPS if index == 0 else block.in_channels
-    made = strips * pointwise_cycles(-(-in_width // strips), depth, panels)
-    pixels = -(-out_width // strips)
-    projected = strips * pointwise_cycles(pixels, block.hidden, panels_of(block.out_channels))
+    terms = shapes.precision.terms
+    made = strips * pointwise_cycles(-(-in_width // strips), depth, panels, terms)
+    pixels, thin = -(-out_width // strips), panels_of(block.out_channels)
+    projected = strips * pointwise_cycles(pixels, block.hidden, thin, terms)
     filtered = depthwise_cycles(rows_out * out_width, block.kernel, panels, rows_in * strips)
     return rows_in * made + filtered + rows_out * projected

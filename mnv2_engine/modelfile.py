@@ -26,7 +26,7 @@ from .errors import InputError, ModelFileError, UnsupportedError
 from .input_spec import InputSpec
 from .meta import META_LIMIT, Meta, decode, encode
 from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
-from .packing import Packed, pack, packed_members, unpack
+from .packing import FLOAT_DTYPES, Packed, pack, packed_members, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +118,7 @@ class ModelFile:
             from . import packing_int8
 
             return packing_int8.unpack(self.architecture, packed)
-        return unpack(self.architecture, packed)
+        return unpack(self.architecture, packed, self.dtype)
 
     def verify(self) -> None:
         """Read every weight: raises ModelFileError for a wrong checksum, NaN or infinity.
@@ -133,7 +133,14 @@ class ModelFile:
             except ModelFileError as error:
                 raise ModelFileError(f"{self.path}: member {name!r} {error}") from None
         for name, tensor in self.tensors.items():
-            if tensor.descr[1] == "f" and not np.isfinite(self.array(name)).all():
+            finite = True
+            if tensor.descr[1] == "f":
+                finite = bool(np.isfinite(self.array(name)).all())
+            elif self.dtype == "bfloat16":
+                from .packing_half import is_finite
+
+                finite = is_finite(self.array(name))
+            if not finite:
                 raise ModelFileError(
                     f"{self.path}: {name!r} holds NaN or infinity; convert the model again"
                 )
@@ -182,10 +189,12 @@ def write_model(
     labels: Sequence[str] | None,
     provenance: Mapping[str, str],
     quantization: Quantization | None = None,
+    dtype: str = "float32",
 ) -> None:
     """Write canonical `weights` of `network` as a model file, whole or not at all.
 
-    With a `quantization` they are those of an int8 network (see `packing_int8.pack`).
+    With a `quantization` they are those of an int8 network (see `packing_int8.pack`); else they are
+    rounded to `dtype`: float32, float16 or bfloat16.
     Upon any error an older file of that name stays as it was (see `write_whole`). Equal arguments
     make equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
     InputError for other arguments, and MnvError if the file cannot be written.
@@ -193,11 +202,14 @@ def write_model(
     from .whole_file import write_whole  # only writers pay for it
 
     name = _path_text(path)
-    dtype = "float32" if quantization is None else "int8"
+    if quantization is not None:
+        dtype = "int8"
+    elif dtype not in FLOAT_DTYPES:
+        raise InputError(f"weights {dtype!r:.80}: expected one of {', '.join(FLOAT_DTYPES)}")
     meta = encode(network, input_spec, labels, provenance, dtype, quantization)
     packed: Mapping[str, NDArray[Any]]
     if quantization is None:
-        packed = pack(network, weights)
+        packed = pack(network, weights, dtype)
     else:
         from . import packing_int8
 

@@ -13,7 +13,8 @@ two AVX2 ones or four NEON ones. Lanes past the last channel are zero.
 - depthwise             (ceil(c / 16), k * k, 16)
 - bias                  (ceil(cout / 16) * 16,)
 
-That is float32; the layout of int8 networks is that of packing_int8.py.
+That is float32; files of float16 and bfloat16 weights are those of packing_half.py, int8 networks
+those of packing_int8.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 PANEL = 16
-DTYPES = ("float32", "int8")  # of a model file's weights
+# Of a model file's weights, each with its bytes.
+DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+FLOAT_DTYPES = ("float32", "float16", "bfloat16")  # those of networks that are not quantised
 
 
 class Packed(NamedTuple):
@@ -58,7 +61,12 @@ def packed_members(network: Architecture, dtype: str = "float32") -> dict[str, P
     members: dict[str, Packed] = {}
     for layer in layers(network):
         panels = -(-layer.out_channels // PANEL)
-        members[f"{layer.name}.weight"] = Packed("<f4", (panels, _taps(layer), PANEL))
+        weight = Packed("<f4", (panels, _taps(layer), PANEL))
+        if dtype != "float32":
+            from . import packing_half
+
+            weight = Packed(*packing_half.weight_member(layer, dtype, weight.shape))
+        members[f"{layer.name}.weight"] = weight
         members[f"{layer.name}.bias"] = Packed("<f4", (panels * PANEL,))
     return members
 
@@ -72,11 +80,14 @@ def canonical_shapes(network: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def pack(network: Architecture, weights: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
-    """Packed members of `network` from its canonical weights.
+def pack(
+    network: Architecture, weights: Mapping[str, NDArray[Any]], dtype: str = "float32"
+) -> dict[str, NDArray[Any]]:
+    """Packed members of `network` from its canonical weights, of a file whose weights are `dtype`:
+    float32, float16 or bfloat16, to which they are rounded.
 
     Raises CheckpointError for a missing or an unknown name, a wrong shape, values that are not
-    floating point, and values that float32 does not hold as finite numbers.
+    floating point, and values that float32, or `dtype`, does not hold as finite numbers.
     """
     import numpy as np
 
@@ -96,13 +107,24 @@ def pack(network: Architecture, weights: Mapping[str, NDArray[Any]]) -> dict[str
         lane_bias = np.zeros(panels * PANEL, np.float32)
         lane_bias[:cout] = bias
         packed[f"{layer.name}.bias"] = lane_bias
-    return packed
+    if dtype != "float32":
+        from . import packing_half
+
+        return packing_half.narrow(network, packed, dtype)
+    return dict(packed)
 
 
-def unpack(network: Architecture, packed: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
-    """Canonical weights, as fresh arrays, from the packed members of `network`."""
+def unpack(
+    network: Architecture, packed: Mapping[str, NDArray[Any]], dtype: str = "float32"
+) -> dict[str, Float32]:
+    """Canonical weights, as fresh float32 arrays, from the packed members of `network`, whose
+    weights are `dtype`: float32, float16 or bfloat16."""
     import numpy as np
 
+    if dtype != "float32":
+        from . import packing_half
+
+        packed = packing_half.widen(network, packed, dtype)
     weights: dict[str, Float32] = {}
     for layer in layers(network):
         cout, taps = layer.out_channels, _taps(layer)

@@ -60,7 +60,8 @@ class Plan(NamedTuple):
     """A network's whole schedule. `str()` is a table and a drawing for people."""
 
     architecture: Architecture
-    precision: str  # what it is computed in: "float32" or "int8"
+    precision: str  # what it is computed in, one of shapes.PRECISIONS
+    dtype: str  # of the weights, one of packing.DTYPES
     threads: int  # that share every step
     steps: tuple[Step, ...]
     arena_bytes: int  # exactly what a prediction needs, its scratch included
@@ -74,10 +75,16 @@ class Plan(NamedTuple):
         return describe(self)
 
 
-def make_plan(network: Architecture, threads: int = 1, precision: str = "float32") -> Plan:
+def make_plan(
+    network: Architecture,
+    threads: int = 1,
+    precision: str = "float32",
+    dtype: str | None = None,
+) -> Plan:
     """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM,
     for `threads` threads, of which each needs scratch of its own. `precision` is what it is
-    computed in, one of shapes.PRECISIONS.
+    computed in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default
+    the same.
 
     Raises UnsupportedError for a network that no schedule runs.
     """
@@ -85,7 +92,7 @@ def make_plan(network: Architecture, threads: int = 1, precision: str = "float32
         raise UnsupportedError("a block without an expand layer can only follow the stem")
     if any(block.kernel not in (3, 5) for block in network.blocks):
         raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
-    shapes = Shapes(network, threads, PRECISIONS[precision])
+    shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
     choices = every_schedule(shapes)
     least = least_arena(choices)
     return assemble(shapes, _fastest(shapes, choices, least + max(int(least * ROOM), LEAST_ROOM)))
@@ -103,12 +110,12 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     network = shapes.network
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
-    precision = shapes.precision.name
-    weights = sum(member.size for member in packed_members(network, precision).values())
+    weights = sum(member.size for member in packed_members(network, shapes.dtype).values())
     unused = OVERREAD_BYTES if shapes.precision is INT8 else 0
     return Plan(
         network,
-        precision,
+        shapes.precision.name,
+        shapes.dtype,
         shapes.threads,
         steps,
         arena + unused,

@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 
 LEGEND = """\
 thin      a ring of the last rows that came in
-partial   sums of the output rows in progress
+{kept}
 expanded  a strip of an input row, or a tile of the map
 halo      columns that the next strip needs
 filtered  what the depthwise layer makes of the strip or tile, and the stem's pixels
-at        offset in the arena, in KiB; a panel is 16 channels, all float32"""
+{sums}at        offset in the arena, in KiB; a panel is 16 channels, {types}"""
+PARTIAL_LEGEND = "partial   sums of the output rows in progress"
+RING_LEGEND = "ring      the last expanded rows, which the next output row needs too"
+SUMS_LEGEND = "sums      of the output of tiles, until they are complete\n"
+TYPES = {  # where not all are alike
+    "bfloat16": """float32 but for
+          tensors, thin and filtered, which are bfloat16""",
+    "int8": """8 bits but for
+          sums and the features, which are int32""",
+}
 
 # A line: the arrow before a node, the node, a buffer's name, its axes or a remark, KiB, offset.
 Line = tuple[str, str, str, str, str, str]
@@ -39,7 +48,13 @@ def drawing(plan: Plan) -> str:
             cells = f"  {line[0]} {line[1]:{node}}  {line[2]:{name}}  {line[3]:{axes}}"
             text.append(f"{cells}  {line[4]:>8}  {line[5]:>7}".rstrip())
         text.append("")
-    return "\n".join([*text, LEGEND])
+    has_sums = any(name == "sums" for _, lines in drawn for _, _, name, *_ in lines)
+    legend = LEGEND.format(
+        kept=RING_LEGEND if plan.precision == "int8" else PARTIAL_LEGEND,
+        sums=SUMS_LEGEND if has_sums else "",
+        types=TYPES.get(plan.precision, f"all {plan.precision}"),
+    )
+    return "\n".join([*text, legend])
 
 
 def _title(step: Step, threads: int) -> str:

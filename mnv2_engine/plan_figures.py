@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .plan import least_arena
 from .schedules import classifier_schedule, head_schedule, schedules_from
-from .shapes import Shapes
+from .shapes import PRECISIONS, Shapes
 
 if TYPE_CHECKING:
     from .plan import Buffer, Plan, Step
@@ -30,10 +30,11 @@ _AXES = {
     ("expanded", 3): ("panels", "pixels", "channels"),
     ("expanded", 4): ("panels", "rows", "pixels", "channels"),
     ("filtered", 3): ("panels", "pixels", "channels"),
+    ("sums", 3): ("rows", "pixels", "channels"),
     ("halo", 2): ("columns", "channels"),
     ("partial", 4): ("rows", "panels", "pixels", "channels"),
     ("ring", 4): ("rows", "panels", "pixels", "channels"),
-    ("sums", 3): ("panels", "pixels", "channels"),
+    ("sums", 4): ("panels", "rows", "pixels", "channels"),
     ("filtered", 2): ("panels", "channels"),
     ("thin", 3): ("rows", "pixels", "channels"),
     ("thin", 4): ("rows", "panels", "pixels", "channels"),
@@ -97,7 +98,7 @@ class PerBlock(NamedTuple):
 def per_block(plan: Plan) -> PerBlock:
     """The least that the network needs, with as many threads, when every block is fused by itself,
     by rows or by tiles; block 0 still takes the stem with it."""
-    shapes = Shapes(plan.architecture, plan.threads)
+    shapes = Shapes(plan.architecture, plan.threads, PRECISIONS[plan.precision], plan.dtype)
     blocks = range(len(plan.architecture.blocks))
     alone = [[s for s in schedules_from(shapes, i) if len(s.blocks) == 1] for i in blocks]
     ends = {"head": [head_schedule(shapes)], "classifier": [classifier_schedule(shapes)]}

@@ -22,8 +22,9 @@ from .packing import PANEL
 from .shapes import INT8, Shapes, bytes_of, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
-STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
-STRIP_PIXELS_INT8 = (28, 56)
+# Output pixels of a strip, by precision: multiples of the widest register tile's. What it costs to
+# begin a strip weighs more where its values are smaller and faster.
+STRIP_PIXELS = {"float32": (14, 28), "bfloat16": (56,), "int8": (28, 56)}
 TILE_CHANNELS = (32, 64, 128, 192)  # hidden channels of a thread's part of a tile
 LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
 # An expanded tensor of this size may be cut coarsely: it fits into the first cache anyway.
@@ -68,12 +69,12 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     may_be_in_place = first > 0 and shapes.threads == 1
     found = []
     widest = 0
-    integers = shapes.precision is INT8
+    strips = STRIP_PIXELS[shapes.precision.name]
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
         widest = max(widest, shapes.depthwise[last].out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
-        for most in STRIP_PIXELS_INT8 if integers else STRIP_PIXELS:
+        for most in strips:
             found.append(_rows(shapes, blocks, _strip(shapes, blocks, most)))
             if in_place:
                 found.append(_in_place(found[-1]))
@@ -144,7 +145,7 @@ def _rows_blocks(shapes: Shapes, blocks: range, strip: int) -> list[_RowsBlock]:
 
 def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _RowsBlock:
     block, depthwise = shapes.network.blocks[index], shapes.depthwise[index]
-    _, _, thin, expanded, _, sums = shapes.precision
+    _, thin, expanded, _, sums, _ = shapes.precision
     integers = shapes.precision is INT8
     panels, overlap = panels_of(block.hidden), block.kernel - block.stride
     in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
@@ -176,7 +177,7 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
 
 def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratch:
     """What the blocks of a cascade use in turn."""
-    _, _, _, expanded, filtered, _ = shapes.precision
+    expanded, filtered = shapes.precision.expanded, shapes.precision.filtered
     pixels = max(each.expanded for each in blocks)
     return (
         Array("expanded", (EXPANDED_PANELS, pixels, PANEL), expanded),
@@ -264,12 +265,15 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     pixels = elements(depthwise.out_size)
-    _, _, _, expanded, filtered, sums = shapes.precision
-    scratch = [
-        Array("filtered", (turns * threads * panels, pixels, PANEL), filtered, shared=True),
-        Array("expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL), expanded),
+    precision, block = shapes.precision, shapes.network.blocks[index]
+    shared = [
+        Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True)
     ]
-    if shapes.precision is INT8:  # floats are summed in the output itself
-        out_panels = panels_of(shapes.network.blocks[index].out_channels)
-        scratch.insert(0, Array("sums", (out_panels, pixels, PANEL), sums, shared=True))
-    return tuple(scratch)
+    if precision.thin < precision.sums and tile * threads < block.hidden:
+        # The thin output is too small a type to hold the sums of several tiles.
+        sums: tuple[int, ...] = (*depthwise.out_size, block.out_channels)
+        if precision is INT8:
+            sums = (panels_of(block.out_channels), *depthwise.out_size, PANEL)
+        shared.append(Array("sums", sums, precision.sums, True))
+    expanded = (min(EXPANDED_PANELS, panels), lines, columns, PANEL)
+    return (*shared, Array("expanded", expanded, precision.expanded))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .architecture import Architecture, layers
-from .packing import PANEL
+from .packing import DTYPES, PANEL
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 # What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h.
@@ -13,19 +13,26 @@ OVERREAD_BYTES = 128
 
 
 class Precision(NamedTuple):
-    """What a network is computed in: the bytes of a value of each kind of array."""
+    """What a network is computed in: the bytes of a value of each kind of array, and how many
+    terms of a sum one multiply-add of a 1x1 convolution takes."""
 
     name: str
-    weight: int
     thin: int  # input and output of a block
     expanded: int  # in front of the depthwise layer
     filtered: int  # behind it
     sums: int  # of a convolution that is not complete
+    terms: int = 1
 
 
-FLOAT32 = Precision("float32", 4, 4, 4, 4, 4)
-INT8 = Precision("int8", 1, 1, 1, 1, 4)
-PRECISIONS = {each.name: each for each in (FLOAT32, INT8)}
+FLOAT32 = Precision("float32", 4, 4, 4, 4)
+BFLOAT16 = Precision("bfloat16", 2, 4, 2, 4, terms=2)
+INT8 = Precision("int8", 1, 1, 1, 4, terms=4)
+PRECISIONS = {each.name: each for each in (FLOAT32, BFLOAT16, INT8)}
+
+
+def natural_precision(dtype: str) -> str:
+    """What a model file with weights of `dtype` is computed in unless a caller says otherwise."""
+    return "int8" if dtype == "int8" else "float32"
 
 
 def elements(shape: tuple[int, ...]) -> int:
@@ -47,10 +54,17 @@ def panels_of(channels: int) -> int:
 class Shapes:
     """The layers of a network by name, with the sizes that schedules for `threads` are made of."""
 
-    def __init__(self, network: Architecture, threads: int, precision: Precision = FLOAT32) -> None:
+    def __init__(
+        self,
+        network: Architecture,
+        threads: int,
+        precision: Precision = FLOAT32,
+        dtype: str | None = None,
+    ) -> None:
         self.network = network
         self.threads = threads
         self.precision = precision
+        self.dtype = dtype or precision.name  # of the weights
         self.layers = {layer.name: layer for layer in layers(network)}
         self.depthwise = [self.layers[f"block{i}.depthwise"] for i in range(len(network.blocks))]
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
@@ -59,7 +73,7 @@ class Shapes:
         block = self.network.blocks[index]
         inputs = block.in_channels if block.expansion != 1 else 0
         per_hidden = inputs + block.kernel * block.kernel + block.out_channels
-        return block.hidden * per_hidden * self.precision.weight
+        return block.hidden * per_hidden * DTYPES[self.dtype]
 
     def thin_input(self, index: int) -> tuple[int, ...]:
         return (*self.depthwise[index].in_size, self.network.blocks[index].in_channels)

@@ -2,7 +2,8 @@
 
 Run as a script by test_plan.py, in a process of its own: an access out of bounds ends it.
 Each network runs with its arena against a page before and against one after; image, weights and
-logits end at a page; in one part, and in three. Prints a line a network.
+logits end at a page; in one part, and in three; small ones with weights of 16 bits and in bfloat16
+too. Prints a line a network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from conftest import make_weights
-from native_network import SUPPORTED_ISAS, NativeNetwork, image
+from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.executors import native
@@ -40,15 +41,17 @@ def guarded(size: int, at_end: bool = True, fill: int = 0xAA) -> Any:
     return (ctypes.c_char * size).from_address(start)
 
 
-def run_guarded(network: Architecture, isa: str, threads: int) -> None:
+def run_guarded(network: Architecture, isa: str, threads: int, precision: str, dtype: str) -> None:
     weights = make_weights(network)
     x = image(network)
-    expected, _ = NativeNetwork(network, weights, isa)(x)
+    alone = make_plan(network, 1, precision, dtype)
+    expected, _ = NativeNetwork(network, weights, isa, alone)(x)
     pixels = guarded(x.nbytes)
     ctypes.memmove(pixels, x.tobytes(), x.nbytes)
     for at_end in (True, False):
         native.private_memory = lambda size, at_end=at_end: guarded(size, at_end)  # type: ignore[assignment]
-        made = NativeNetwork(network, weights, isa, make_plan(network, threads))
+        plan = make_plan(network, threads, precision, dtype)
+        made = NativeNetwork(network, weights, isa, plan)
         packed = made.executor._weights
         copied = guarded(len(packed))
         ctypes.memmove(copied, bytes(made.executor._ffi.buffer(packed)), len(packed))
@@ -70,10 +73,20 @@ def matrix() -> list[Architecture]:
     return [*networks, efficientnet_lite(0, (75, 64), 3), efficientnet_lite(3, (33, 90), 17)]
 
 
+def kinds(network: Architecture) -> list[tuple[str, str, str]]:
+    """Every (instruction set, precision, dtype) to run the network with."""
+    found = [(isa, "float32", "float32") for isa in SUPPORTED_ISAS]
+    if max(network.resolution) <= 97:
+        halves = ("float16", "bfloat16")
+        found += [(isa, "float32", dtype) for isa in SUPPORTED_ISAS for dtype in halves]
+        found += [(isa, "bfloat16", "bfloat16") for isa in BFLOAT16_ISAS]
+    return found
+
+
 if __name__ == "__main__":
     for network in matrix():
-        for isa in SUPPORTED_ISAS:
+        for isa, precision, dtype in kinds(network):
             for threads in (1, 3):
-                run_guarded(network, isa, threads)
-            print(network.name, network.padding, isa, flush=True)
+                run_guarded(network, isa, threads, precision, dtype)
+            print(network.name, network.padding, isa, precision, dtype, flush=True)
     sys.exit(0)

@@ -90,6 +90,7 @@ class PackedInt8:
     ) -> None:
         self.architecture = network
         self.input_spec = spec
+        self.dtype = "int8"
         self.quantization = quantization
         self.tensors: dict[str, Tensor] = {}
         self.buffer = bytearray()

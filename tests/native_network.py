@@ -15,18 +15,24 @@ from mnv2_engine.packing import pack
 from mnv2_engine.plan import Plan, make_plan
 
 SUPPORTED_ISAS = [name for name, supported in isas().items() if supported]
+BFLOAT16_ISAS = [name for name, supported in isas("bfloat16").items() if supported]
 FMA_ISAS = [name for name in SUPPORTED_ISAS if name in ("avx2", "avx512")]
 
 
 class PackedNetwork:
     """What `NativeExecutor` reads of a model file, made from canonical weights."""
 
-    def __init__(self, network: Architecture, weights: dict[str, np.ndarray[Any, Any]]) -> None:
+    def __init__(
+        self,
+        network: Architecture,
+        weights: dict[str, np.ndarray[Any, Any]],
+        dtype: str = "float32",
+    ) -> None:
         self.architecture = network
         self.input_spec = PRESETS["tf"]
         self.tensors: dict[str, Tensor] = {}
         self.buffer = bytearray()
-        for name, array in pack(network, weights).items():
+        for name, array in pack(network, weights, dtype).items():
             self.tensors[name] = Tensor(len(self.buffer), array.shape)
             self.buffer += array.tobytes()
 
@@ -43,7 +49,8 @@ class NativeNetwork:
     ) -> None:
         self.network = network
         self.plan = plan or make_plan(network)
-        self.executor = NativeExecutor(PackedNetwork(network, weights), self.plan, isa)  # type: ignore[arg-type]
+        packed = PackedNetwork(network, weights, self.plan.dtype)
+        self.executor = NativeExecutor(packed, self.plan, isa)  # type: ignore[arg-type]
 
     def __call__(
         self, x: np.ndarray[Any, Any]

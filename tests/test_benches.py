@@ -38,6 +38,20 @@ def test_a_model_that_is_neither_file_nor_name_is_refused(tmp_path):
         model_file("absent.npz", str(tmp_path))
 
 
+def test_a_model_is_rewritten_with_other_weights(small_model, tmp_path):
+    from models import rewritten
+
+    from mnv2_engine.modelfile import open_model
+
+    with open_model(small_model()) as model:
+        assert rewritten(model, "float32", str(tmp_path)) == model.path
+        path = rewritten(model, "float16", str(tmp_path))
+        with open_model(path) as half:
+            assert (half.dtype, half.architecture) == ("float16", model.architecture)
+            expected = model.weights()["head.weight"].astype(np.float16)
+            np.testing.assert_array_equal(half.weights()["head.weight"], expected)
+
+
 def test_a_spread_ratio_is_called_noisy():
     from measure import ratio
 

@@ -17,6 +17,8 @@ import pytest
 from mnv2_engine import Engine, __version__, demo
 from mnv2_engine.cli import main
 from mnv2_engine.cli.output import BAR_FROM
+from mnv2_engine.executors.native import isas
+from mnv2_engine.modelfile import open_model, write_model
 from mnv2_engine.plan import make_plan
 from mnv2_engine.plan_figures import per_block
 from mnv2_engine.plan_svg import draw
@@ -343,6 +345,28 @@ def test_plan_for_threads(run, model):
     assert run("plan", model, "--threads", "auto")[0] == 0
 
 
+def test_precision(run, model, photo, tmp_path):
+    half = tmp_path / "half.npz"
+    with open_model(model) as whole:
+        network, weights, spec = whole.architecture, whole.weights(), whole.input_spec
+    write_model(half, network, weights, spec, LABELS, {}, dtype="bfloat16")
+    plan = make_plan(network, 1, "bfloat16")
+    assert run("plan", half, "--precision", "bfloat16") == (0, f"{plan}\n", "")
+    assert "bfloat16" in str(plan)
+    assert "bfloat16" not in run("plan", model)[1]
+    (found,) = json_lines(run("plan", half, "--json")[1])
+    assert (found["precision"], found["dtype"]) == ("float32", "bfloat16")
+    code, out, err = run("plan", model, "--precision", "bfloat16")
+    assert (code, out) == (2, "")
+    assert "--weights bfloat16" in err
+    assert run("classify", photo, "--model", model, "--precision", "bfloat16")[0] == 2
+    if any(isas("bfloat16").values()):
+        (info,) = json_lines(run("info", half, "--precision", "bfloat16", "--json")[1])
+        assert (info["precision"], info["dtype"]) == ("bfloat16", "bfloat16")
+        code, out, err = run("classify", photo, "--model", half, "--precision", "bfloat16")
+        assert (code, err) == (0, "")
+
+
 @pytest.mark.parametrize("threads", ["2", "auto"])
 def test_classify_with_threads(run, model, photo, threads):
     expected = run("classify", photo, "--model", model)[1]
@@ -465,10 +489,11 @@ def test_convert_takes_every_option(run, checkpoint, tmp_path):
     code, _, err = run(
         *("convert", checkpoint, out, "--padding", "symmetric", "--preprocess", "imagenet"),
         *("--labels", labels, "--resolution", "64x96", "--resample", "lanczos"),
-        *("--crop-fraction", "0.5"),
+        *("--crop-fraction", "0.5", "--weights", "bfloat16"),
     )
     assert (code, err) == (0, "")
     with Engine.load(out) as engine:
+        assert engine.info.dtype == "bfloat16"
         info = engine.info
         assert info.architecture.padding == "symmetric"
         assert info.architecture.resolution == (64, 96)

@@ -74,6 +74,7 @@ def _convert(args: argparse.Namespace) -> int:
         resolution=args.resolution,
         resample=args.resample,
         crop_fraction=args.crop_fraction,
+        weights=args.weights,
     )
     size = os.path.getsize(args.out)
     for note in made.notes:
@@ -85,18 +86,20 @@ def _convert(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from ..engine import Engine
 
-    with Engine.load(args.model) as engine:
+    with Engine.load(args.model, precision=args.precision) as engine:
         say(as_json(engine.info) if args.json else str(engine.info))
     return 0
 
 
 def _plan(args: argparse.Namespace) -> int:
     from ..cpus import thread_count
+    from ..engine import checked_precision
     from ..modelfile import open_model
     from ..plan import make_plan
 
     with open_model(args.model) as model:
-        plan = make_plan(model.architecture, thread_count(args.threads))
+        precision = checked_precision(model, args.precision)
+        plan = make_plan(model.architecture, thread_count(args.threads), precision, model.dtype)
     if args.svg is not None:
         from ..plan_svg import draw
         from ..whole_file import write_whole

@@ -39,7 +39,12 @@ def run(args: Namespace) -> int:
     if args.photos.count(STDIN) > 1:
         raise InputError("standard input (-) is given twice, but can be read only once")
     unreadable = 0
-    with Engine.load(_model(args.model), threads=args.threads, backend=args.backend) as engine:
+    with Engine.load(
+        _model(args.model),
+        threads=args.threads,
+        backend=args.backend,
+        precision=args.precision,
+    ) as engine:
         photos = list(_photos(args.photos))
         with progress(len(photos)) as bar:
             for photo in photos:

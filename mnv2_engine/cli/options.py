@@ -7,6 +7,8 @@ from typing import Any
 
 from ..architecture import PADDINGS
 from ..input_spec import PRESETS, RESAMPLES
+from ..packing import FLOAT_DTYPES
+from ..shapes import PRECISIONS
 
 MODEL_VARIABLE = "MNV2_MODEL"
 
@@ -89,6 +91,12 @@ def _add_convert(commands: Any) -> None:
         type=float,
         help="the part of the resized shorter side that the network sees, such as 0.875",
     )
+    convert.add_argument(
+        "--weights",
+        choices=FLOAT_DTYPES,
+        default="float32",
+        help="how weights are stored; of 16 bits they make half the file (default: float32)",
+    )
     convert.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
 
 
@@ -125,6 +133,7 @@ def _add_classify(commands: Any) -> None:
         help="c: the fused kernels; numpy: the slow reference; auto (default): c where possible",
     )
     _add_threads(classify, "that share the work of each image")
+    _add_precision(classify)
     _add_json(classify, "one line of JSON for each image")
 
 
@@ -137,6 +146,7 @@ def _add_info(commands: Any) -> None:
         "example:\n  mnv2 info mnv2.npz\n",
     )
     info.add_argument("model", metavar="M.npz", help="a model file")
+    _add_precision(info)
     _add_json(info, "one JSON object")
 
 
@@ -151,6 +161,7 @@ def _add_plan(commands: Any) -> None:
     )
     plan.add_argument("model", metavar="M.npz", help="a model file")
     _add_threads(plan, "that the work is planned for")
+    _add_precision(plan)
     answer = plan.add_mutually_exclusive_group()
     _add_json(answer, "one JSON object")
     answer.add_argument(
@@ -182,6 +193,15 @@ def _add_threads(command: Any, what: str) -> None:
         type=_threads,
         default=1,
         help=f"threads {what}; auto: as many as this process has CPUs (default: 1)",
+    )
+
+
+def _add_precision(command: Any) -> None:
+    command.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        help="what to compute in; bfloat16: for files of bfloat16 weights, on CPUs with "
+        "AVX512_BF16 (default: the model file's own, float32 for weights of 16 and 32 bits)",
     )
 
 

@@ -61,20 +61,22 @@ def convert(
     resolution: int | tuple[int, int] | None = None,
     resample: str | None = None,
     crop_fraction: float | None = None,
+    weights: str = "float32",
 ) -> Conversion:
     """Make the model file `out` of the checkpoint `source`. `out` appears whole or not at all.
 
     `padding` is "same" or "symmetric"; `preprocess` the name of one of input_spec.PRESETS or an
     InputSpec, whose geometry `resample` and `crop_fraction` replace; `labels` a file of one label
     a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels. What the
-    source says need not be given, and may not be contradicted.
+    source says need not be given, and may not be contradicted. `weights` is "float32", or "float16"
+    or "bfloat16" for a file of half the size, to which they are rounded to nearest.
 
     Raises InputError if something is neither in the source nor given, naming the option, or does
     not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError
     for a network that this engine does not run, MissingExtraError for a .tflite file without the
     package `tflite`, MnvError if `out` cannot be written.
     """
-    given = Options(padding, preprocess, labels, resolution, resample, crop_fraction)
+    given = Options(padding, preprocess, labels, resolution, resample, crop_fraction, weights)
     check_options(given)
     path = _path_text(source)
     what = _printable(os.path.basename(path) or path)
@@ -103,6 +105,7 @@ def convert(
         settled.input_spec,
         settled.labels,
         provenance,
+        dtype=weights,
     )
     labelled = 0 if settled.labels is None else len(settled.labels)
     return Conversion(settled.architecture, settled.input_spec, labelled, settled.notes)

@@ -28,8 +28,9 @@ class NativeExecutor:
     """A plan and a model file, ready for the C core.
 
     `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``); by default the
-    environment variable MNV2_ISA decides, else the best that this CPU has. Raises InputError for
-    an unknown name, UnsupportedError for one that this CPU or this build does not have.
+    environment variable MNV2_ISA decides, else the best that this CPU has for the plan's precision.
+    Raises InputError for an unknown name, UnsupportedError for one that this CPU or this build does
+    not have, or that does not compute in that precision.
     """
 
     backend = "c"
@@ -39,7 +40,9 @@ class NativeExecutor:
 
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
-        self._isa = self._choose_isa(isa or os.environ.get(ISA_VARIABLE) or None, plan.precision)
+        self._precision = _precision(self._lib, plan.precision, plan.dtype)
+        name = isa or os.environ.get(ISA_VARIABLE) or None
+        self._isa = self._choose_isa(name, plan.precision)
         self._network = plan.architecture
         self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
@@ -119,23 +122,30 @@ class NativeExecutor:
         return [(indices[i], probabilities[i]) for i in range(k)]
 
     def _choose_isa(self, name: str | None, precision: str) -> Any:
-        built = _built_isas(self._ffi, self._lib)
+        lib, built = self._lib, _built_isas(self._ffi, self._lib)
         if name is None:
-            of_it = _precision(self._lib, precision)
-            return next(
-                isa
-                for isa in built.values()
-                if self._lib.mnv2_isa_supported(isa) and self._lib.mnv2_isa_own(isa, of_it)
+            for isa in built.values():
+                if lib.mnv2_isa_supported(isa) and lib.mnv2_isa_own(isa, self._precision):
+                    return isa
+            capable = [n for n, isa in built.items() if lib.mnv2_isa_own(isa, self._precision)]
+            raise UnsupportedError(
+                f"precision {precision!r}: this CPU has none of the instruction sets that compute "
+                f"in it ({', '.join(capable) or 'this build has none'}); leave the precision out"
             )
         if name not in built:
             raise InputError(
                 f"{ISA_VARIABLE}={name!r}: this build has the instruction sets {', '.join(built)}; "
                 "unset it to take the best that the CPU has"
             )
-        if not self._lib.mnv2_isa_supported(built[name]):
+        if not lib.mnv2_isa_supported(built[name]):
             raise UnsupportedError(
                 f"{ISA_VARIABLE}={name!r}: this CPU, or its operating system, does not have it; "
                 "unset it to take the best that there is"
+            )
+        if not lib.mnv2_isa_computes(built[name], self._precision):
+            raise UnsupportedError(
+                f"{ISA_VARIABLE}={name!r}: it does not compute in {precision}; unset it, or leave "
+                "the precision out"
             )
         return built[name]
 
@@ -158,7 +168,7 @@ class NativeExecutor:
         self._kept += [blocks, steps]
         built.blocks, built.block_count = blocks, len(network.blocks)
         built.steps, built.step_count = steps, len(plan.steps)
-        built.precision = _precision(self._lib, plan.precision)
+        built.precision = self._precision
         built.threads = plan.threads
         built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
 
@@ -248,12 +258,22 @@ def isas(precision: str = "float32") -> dict[str, bool]:
     return {
         name: bool(lib.mnv2_isa_supported(isa))
         for name, isa in _built_isas(_core.ffi, lib).items()
-        if lib.mnv2_isa_own(isa, _precision(lib, precision))
+        if lib.mnv2_isa_own(isa, _precision(lib, precision, precision))
     }
 
 
-def _precision(lib: Any, name: str) -> int:
-    return int({"float32": lib.MNV2_FLOAT32, "int8": lib.MNV2_INT8}[name])
+def _precision(lib: Any, precision: str, dtype: str) -> int:
+    """The C core's name of computing in `precision` with weights of `dtype`."""
+    known = {
+        ("float32", "float32"): lib.MNV2_FLOAT32,
+        ("float32", "float16"): lib.MNV2_FLOAT16_WEIGHTS,
+        ("float32", "bfloat16"): lib.MNV2_BFLOAT16_WEIGHTS,
+        ("bfloat16", "bfloat16"): lib.MNV2_BFLOAT16,
+        ("int8", "int8"): lib.MNV2_INT8,
+    }
+    if (precision, dtype) not in known:
+        raise UnsupportedError(f"the C core does not compute {dtype} weights in {precision}")
+    return int(known[precision, dtype])
 
 
 def _built_isas(ffi: Any, lib: Any) -> dict[str, Any]:
