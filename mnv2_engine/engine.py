@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from .architecture import Architecture
-from .errors import InputError, MnvError
+from .errors import InputError, MnvError, UnsupportedError
 from .input_spec import InputSpec
 from .modelfile import ModelFile, open_model
 from .pixels import batch_of, images_in, pixels_of
@@ -253,6 +253,14 @@ def _checked(threads: int | str, backend: str) -> int:
 
 
 def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:
+    if model.dtype == "int8":
+        if backend == "c":
+            raise UnsupportedError(
+                f'{model.path}: the C core does not run int8 yet; ask for backend="numpy"'
+            )
+        from .executors.integer import IntegerExecutor
+
+        return IntegerExecutor(model)
     if backend in ("auto", "c"):
         try:
             from .executors.native import NativeExecutor

@@ -74,6 +74,7 @@ def _convert(args: argparse.Namespace) -> int:
         resolution=args.resolution,
         resample=args.resample,
         crop_fraction=args.crop_fraction,
+        weights=args.weights,
     )
     size = os.path.getsize(args.out)
     for note in made.notes:

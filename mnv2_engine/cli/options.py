@@ -7,6 +7,7 @@ from typing import Any
 
 from ..architecture import PADDINGS
 from ..input_spec import PRESETS, RESAMPLES
+from ..packing import DTYPES
 
 MODEL_VARIABLE = "MNV2_MODEL"
 
@@ -88,6 +89,12 @@ def _add_convert(commands: Any) -> None:
         metavar="F",
         type=float,
         help="the part of the resized shorter side that the network sees, such as 0.875",
+    )
+    convert.add_argument(
+        "--weights",
+        choices=DTYPES,
+        default="float32",
+        help="int8: the integers of a quantised .tflite as they are (default: float32)",
     )
     convert.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
 
