@@ -1,13 +1,13 @@
 """How often an imported int8 network answers as LiteRT does, on the quantised file itself.
 
-    python benches/import_agreement.py MODEL.tflite IMAGES.npz [--images 480]
+    python benches/import_agreement.py MODEL.tflite FOLDER [--images 960] [--jitter 0.1]
 
-MODEL.tflite is converted with weights="int8" and run beside LiteRT's two sets of kernels, on
-seeded crops, flips and colour changes of the images in IMAGES.npz: its array `pixels`, uint8 (N,
-H, W, 3) of the network's own size. LiteRT's logits are 8 bits, so their largest may be shared by
-several classes: an answer agrees if it is one of them, and agrees strictly if it is the first.
-Differences are in steps of those 8 bits; ours are clipped to them first. How far LiteRT's kernels
-agree with each other is the scale to read the rest by.
+MODEL.tflite is converted with weights="int8" and run beside LiteRT's sets of kernels, on seeded
+crops of the photographs in FOLDER, every other one mirrored, contrast, brightness and colours
+changed by up to `--jitter`. LiteRT's logits are 8 bits, so their largest may be shared by several
+classes: an answer agrees if it is one of them, and agrees strictly if it is the first. Differences
+are in steps of those 8 bits; ours are clipped to them first. How far LiteRT's kernels, and the
+same network in float32, agree with each other is the scale to read the rest by.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from mnv2_engine import Engine
 from mnv2_engine.convert import convert
 from mnv2_engine.convert.tflite_graph import find_network
 from mnv2_engine.convert.tflite_schema import EIGHT_BITS, read_graph
+from mnv2_engine.input_spec import InputSpec
 
 Array = np.ndarray[Any, Any]
 
-RESOLVERS = {"litert": "AUTO", "litert, reference": "BUILTIN_REF"}
-OURS = "mnv2_engine"
+SUFFIXES = (".jpeg", ".jpg", ".png")
+RESOLVERS = {"XNNPACK": "AUTO", "built-in": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
+SLOW_RESOLVERS = {"reference": "BUILTIN_REF"}  # half a second an image
 
 
 class Logits(NamedTuple):
@@ -83,24 +85,31 @@ def litert(content: bytes, logits: Logits, resolver: str) -> Callable[[Array], A
     return run
 
 
-def altered(pixels: Array, count: int, seed: int) -> Iterator[Array]:
-    """`count` images: 60 to 100 % of one after the other, perhaps mirrored, its contrast,
-    brightness and colours changed by up to a fifth."""
+def crops(folder: str, spec: InputSpec, size: tuple[int, int], given: Any) -> Iterator[Array]:
+    """`given.images` pieces of one photograph after the other, `size` pixels each: what a resize by
+    0.9 to 1.1 times the usual leaves, cut out anywhere."""
     from PIL import Image
 
-    random = np.random.default_rng(seed)
-    height, width = pixels.shape[1:3]
-    for i in range(count):
-        side = np.sqrt(random.uniform(0.6, 1.0))
-        left, top = random.uniform(0, 1 - side, 2) * (width, height)
-        box = (left, top, left + side * width, top + side * height)
-        image = Image.fromarray(pixels[i % len(pixels)])
-        crop = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box), np.float64)
-        if random.random() < 0.5:
-            crop = crop[:, ::-1]
-        middle = crop.mean()
-        crop = (crop - middle) * random.uniform(0.8, 1.2) + middle * random.uniform(0.8, 1.2)
-        yield np.clip(np.rint(crop * random.uniform(0.9, 1.1, 3)), 0, 255).astype(np.uint8)
+    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SystemExit(f"{folder}: no photographs, that is none of {', '.join(SUFFIXES)}")
+    photographs = [Image.open(path).convert("RGB") for path in files]
+    random = np.random.default_rng(given.seed)
+    height, width = size
+    for i in range(given.images):
+        photograph = photographs[i % len(photographs)]
+        fits = min(photograph.width / width, photograph.height / height)
+        scale = fits * spec.crop_fraction * random.uniform(0.9, 1.1)
+        w, h = min(scale, fits) * width, min(scale, fits) * height
+        left = random.uniform(0, photograph.width - w)
+        top = random.uniform(0, photograph.height - h)
+        box = (left, top, left + w, top + h)
+        piece = photograph.resize((width, height), Image.Resampling.BILINEAR, box)
+        pixels = np.asarray(piece, np.float64)[:, :: -1 if i % 2 else 1]
+        contrast, brightness, *colours = random.uniform(1 - given.jitter, 1 + given.jitter, 5)
+        middle = pixels.mean()
+        pixels = ((pixels - middle) * contrast + middle * brightness) * colours
+        yield np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def main() -> None:
@@ -108,28 +117,30 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("model", metavar="MODEL.tflite")
-    parser.add_argument("pixels", metavar="IMAGES.npz")
-    parser.add_argument("--images", type=int, default=480)
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("--images", type=int, default=960)
+    parser.add_argument("--jitter", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backend", choices=("auto", "c", "numpy"), default="auto")
+    parser.add_argument("--reference", action="store_true", help="LiteRT's slow kernels too")
     given = parser.parse_args()
     content = Path(given.model).read_bytes()
     logits = logits_of(content, given.model)
-    with np.load(given.pixels) as file:
-        pixels = file["pixels"]
+    runs: dict[str, Callable[[Array], Array]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        made = convert(given.model, f"{folder}/int8.npz", weights="int8", labels="none")
-        engine = Engine.load(f"{folder}/int8.npz", backend=given.backend)
-    runs = {OURS: lambda image: np.clip(engine.logits(image)[0], logits.low, logits.high)}
-    runs |= {name: litert(content, logits, resolver) for name, resolver in RESOLVERS.items()}
-    images = altered(pixels, given.images, given.seed)
-    answers = [[run(image) for run in runs.values()] for image in images]
-    found = dict(zip(runs, np.array(answers).swapaxes(0, 1), strict=True))
+        for weights in ("int8", "float32"):
+            made = convert(given.model, f"{folder}/{weights}", weights=weights, labels="none")
+            runs[weights] = Engine.load(f"{folder}/{weights}").logits
+            for note in made.notes:
+                print(f"{weights}: {note}")
+    resolvers = RESOLVERS | (SLOW_RESOLVERS if given.reference else {})
+    runs |= {name: litert(content, logits, resolver) for name, resolver in resolvers.items()}
+    images = crops(given.folder, made.input_spec, made.architecture.resolution, given)
+    answers = [[run(image).reshape(-1) for run in runs.values()] for image in images]
+    clipped = np.clip(np.array(answers), logits.low, logits.high)
+    found = dict(zip(runs, clipped.swapaxes(0, 1), strict=True))
 
-    for note in made.notes:
-        print(f"note: {note}")
-    print(f"{given.images} images of {len(pixels)}, steps of {logits.scale:.4f}")
-    print(f"{'':36}agree   strictly   mean |Δ|    max |Δ|")
+    print(f"{given.images} images, steps of {logits.scale:.4f}")
+    print(f"{'':24}    agree  strictly  mean |Δ|   max |Δ|")
     for one, other in combinations(found, 2):
         a, b = found[one], found[other]
         first = a.argmax(1)
@@ -137,7 +148,7 @@ def main() -> None:
         strictly = (first == b.argmax(1)).mean()
         steps = np.abs(a - b) / logits.scale
         print(
-            f"{one + ' : ' + other:32}{agree:9.2%} {strictly:9.2%} "
+            f"{one + ' : ' + other:24}{agree:9.2%} {strictly:9.2%} "
             f"{steps.mean():9.2f} {steps.max():9.1f}"
         )
 
