@@ -16,6 +16,7 @@ MAX_FRACTION = 6
 MULTIPLIER_BITS = 15
 MAX_MULTIPLIER = (1 << MULTIPLIER_BITS) - 1
 MAX_SHIFT = 31
+SPARE_BITS = 3  # that a multiplier may lack of its 15: the other 12 are 1/32 of a step in 255
 SHORTCUT_BITS = 9  # shortcut = ratio of scales * 2^(SHORTCUT_BITS + fraction)
 MAX_SCALE = 3.4028234663852886e38  # the largest float32
 MAX_HIDDEN_SCALE = 6 / 255  # of an output of ReLU6: its largest integer, 255, is at most 6
@@ -95,7 +96,9 @@ def from_json(obj: object, network: Architecture) -> Quantization:
 def fixed_point(factor: float, fraction: int) -> tuple[int, int]:
     """(multiplier, shift) with multiplier * 2**-shift the nearest to factor * 2**(15 + fraction).
 
-    Raises InputError for a factor that is negative, not finite, or too large for `fraction`.
+    The shift is the largest that lets the multiplier fit, less the bits that a lesser `fraction`
+    leaves over: those are better kept in the shifted sum than in the multiplier. Raises InputError
+    for a factor that is negative, not finite, or too large for `fraction`.
     """
     from math import frexp, isfinite
 
@@ -105,12 +108,12 @@ def fixed_point(factor: float, fraction: int) -> tuple[int, int]:
         raise InputError(f"requantisation by {factor!r}: expected a factor below 1")
     mantissa, exponent = frexp(factor * 2.0 ** (MULTIPLIER_BITS + fraction))
     shift = min(MULTIPLIER_BITS - exponent, MAX_SHIFT)
-    multiplier = round(mantissa * 2.0 ** (exponent + shift))
-    if multiplier > MAX_MULTIPLIER:  # rounded up to 2**15
-        multiplier, shift = (multiplier + 1) // 2, shift - 1
+    if round(mantissa * 2.0 ** (exponent + shift)) > MAX_MULTIPLIER:  # rounded up to 2**15
+        shift -= 1
     if shift < 0:
         raise InputError(f"requantisation by {factor!r}: too large for {fraction} bits of fraction")
-    return multiplier, shift
+    shift = max(shift - min(max(FRACTION - fraction, 0), SPARE_BITS), 0)
+    return round(mantissa * 2.0 ** (exponent + shift)), shift
 
 
 def effective_factor(multiplier: int, shift: int, fraction: int) -> float:
