@@ -1,4 +1,5 @@
-/* What one instruction set offers to the plan executor: a function for each kind of step. */
+/* What one instruction set offers to the plan executor: for each precision a function for each kind
+ * of step. */
 #ifndef MNV2_ISA_H
 #define MNV2_ISA_H
 
@@ -19,10 +20,19 @@ typedef struct {
 
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);
 
+typedef struct {
+    mnv2_step_function *rows, *tiles, *head, *classifier;
+} mnv2_steps;
+
 struct mnv2_isa {
     const char *name;
     int (*supported)(void);
-    mnv2_step_function *rows, *tiles, *head, *classifier;
+    const mnv2_steps *steps[MNV2_PRECISIONS];
 };
+
+/* The steps of the instruction set that is being compiled, by the name of their precision. */
+#define MNV2_JOIN3(a, b, c) a##b##_##c
+#define MNV2_JOIN(a, b, c) MNV2_JOIN3(a, b, c)
+#define MNV2_STEPS(precision) MNV2_JOIN(mnv2_steps_, precision, MNV2_ISA_NAME)
 
 #endif

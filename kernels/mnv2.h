@@ -17,6 +17,13 @@ extern "C" {
 #define MNV2_MAX_BLOCKS 64
 #define MNV2_MAX_KERNEL 5
 #define MNV2_MAX_THREADS 64
+#define MNV2_OVERREAD 128
+
+typedef enum {
+    MNV2_FLOAT32,
+    MNV2_INT8,      /* docs/int8.md */
+    MNV2_PRECISIONS /* how many there are */
+} mnv2_precision;
 
 /* The 3x3 stride-2 convolution at the image, and how pixels become numbers. */
 typedef struct {
@@ -24,7 +31,12 @@ typedef struct {
     int32_t out_height, out_width, channels;
     int32_t pad_top, pad_left;
     float scale[3], shift[3]; /* x = pixel * scale + shift, of uint8 images only */
-    int64_t weight, bias;     /* in the weights: [channels/16][27][16], [channels/16][16] */
+    float mean[3], std[3];    /* int8: pixel = x * std + mean, of float32 images only */
+    uint8_t pad[3];           /* int8: the pixel around the image */
+    int32_t fraction;         /* int8: of the output */
+    /* In the weights: [channels/16][27][16], [channels/16][16]; int8: [channels/16][9][16][4] and
+     * in place of every bias [channels/16][2][16] int32, that and multiplier | shift << 16. */
+    int64_t weight, bias;
 } mnv2_stem;
 
 /* One inverted residual with a linear bottleneck. */
@@ -33,14 +45,18 @@ typedef struct {
     int32_t hidden;                           /* channels of the expanded tensor */
     int32_t out_height, out_width, out_channels;
     int32_t kernel, stride, pad_top, pad_left; /* of the depthwise layer */
-    int32_t residual;                          /* add the thin input to the thin output */
-    /* In the weights. */
+    int32_t residual; /* add the thin input to the thin output; int8: what multiplies it, or 0 */
+    int32_t expand_fraction, depthwise_fraction, project_fraction; /* int8: of the outputs */
+    /* In the weights; int8 has [..][in / 4][16][4] but for the depthwise layer. */
     int64_t expand_weight, expand_bias;       /* [hidden/16][in_channels][16]; -1 where t = 1 */
     int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16] */
     int64_t project_weight, project_bias;     /* [out_channels/16][hidden][16] */
     /* Rows, in the arena: partial sums of the output rows in progress,
      * [(kernel - 1) / stride][hidden/16][out_width][16]. */
     int64_t partial;
+    /* Rows, int8: the last expanded rows, padding included,
+     * [kernel - stride][hidden/16][(out_width - 1) * stride + kernel][16]. */
+    int64_t ring;
     /* Rows, where thin input rows do not lie in a tensor: the last `thin_rows` of them, each
      * [in_width][in_channels]; for t = 1 behind the stem, each [hidden/16][in_width][16]. */
     int64_t thin;
@@ -64,13 +80,21 @@ typedef enum {
  *   tiles   expanded  [2][lines][columns][16]                  two panels, with zero padding
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
  *
- * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on,
- * partial sums and thin rows included; only `filtered` of tiles is common to all parts. */
+ * In int8 the expanded strip is [2][stride][columns][16], the halo [hidden/16][stride][kernel -
+ * stride][16], block 0's pixels are bytes, [3][row], a row of three groups of four beyond six bytes
+ * a column; and
+ *
+ *   tiles       sums      [out_channels/16][out_height * out_width][16] int32
+ *   classifier  filtered  [features/16][16], the features as 8 bits; the input is int32 sums
+ *
+ * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on, partial
+ * sums, rings and thin rows included; only `filtered` and `sums` of tiles are common to all
+ * parts. */
 typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
     int64_t input, output;
-    int64_t expanded, filtered, halo;
+    int64_t expanded, filtered, halo, sums;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
     int32_t tile;           /* tiles: hidden channels of a tile that are one part's */
@@ -83,6 +107,11 @@ typedef struct {
     int32_t classes;
     int64_t head_weight, head_bias;             /* [features/16][channels][16] */
     int64_t classifier_weight, classifier_bias; /* [classes/16][features][16] */
+    /* int8: classifier_weight is [classes/16][features/4][16][4], and classifier_bias
+     * [classes/16][2][16] float32, scale and bias. */
+    int32_t fraction; /* of the last 1x1 convolution */
+    int32_t pool_fraction, pool_bias, pool_multiplier, pool_shift;
+    float feature_scale; /* features = sums * feature_scale */
 } mnv2_head;
 
 typedef struct {
@@ -91,6 +120,7 @@ typedef struct {
     const mnv2_block *blocks;
     const mnv2_step *steps;
     int32_t block_count, step_count;
+    int32_t precision; /* mnv2_precision */
     int32_t threads; /* parts that every step is cut into; the answer is the same for any number */
     int64_t arena_bytes, weight_bytes;
 } mnv2_plan;
@@ -102,6 +132,8 @@ const mnv2_isa *mnv2_isa_at(int32_t index);
 const char *mnv2_isa_name(const mnv2_isa *isa);
 /* Whether this CPU has it and this operating system saves its registers. */
 int32_t mnv2_isa_supported(const mnv2_isa *isa);
+/* Whether it has kernels of its own for a precision, not those of a lesser set. */
+int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision);
 
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
 
@@ -124,7 +156,9 @@ void mnv2_pool_stop(mnv2_pool *pool);
  *   pool      of as many threads as the plan has; or NULL, or one that another call is using: then
  *             this thread computes all parts itself
  *   weights   plan->weight_bytes bytes, read only, 4-byte aligned (64 is faster)
- *   arena     plan->arena_bytes bytes, 64-byte aligned; its content before does not matter
+ *   arena     plan->arena_bytes bytes, 64-byte aligned; its content before does not matter. In int8
+ *             kernels read, and ignore, up to MNV2_OVERREAD bytes behind what they work on, which
+ *             the plan has to leave at the arena's end.
  *   image     [in_height][in_width][3], uint8, or float32 that is already normalised
  *   features  head.features floats, or NULL
  *   logits    head.classes floats, or NULL

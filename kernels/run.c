@@ -6,7 +6,7 @@
 
 typedef struct {
     mnv2_context context;
-    const mnv2_isa *isa;
+    const mnv2_steps *steps;
 } run;
 
 _Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
@@ -14,16 +14,16 @@ _Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
 static void run_step(const run *self, const mnv2_context *context, const mnv2_step *step) {
     switch (step->kind) {
         case MNV2_ROWS:
-            self->isa->rows(context, step);
+            self->steps->rows(context, step);
             break;
         case MNV2_TILES:
-            self->isa->tiles(context, step);
+            self->steps->tiles(context, step);
             break;
         case MNV2_HEAD:
-            self->isa->head(context, step);
+            self->steps->head(context, step);
             break;
         case MNV2_CLASSIFIER:
-            if (context->logits) self->isa->classifier(context, step);
+            if (context->logits) self->steps->classifier(context, step);
             break;
     }
 }
@@ -49,6 +49,7 @@ static void run_task(const void *argument, mnv2_pool *pool, mnv2_place *place) {
 
 static int32_t check(const mnv2_plan *plan) {
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
+    if (plan->precision < 0 || plan->precision >= MNV2_PRECISIONS) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
         if (plan->steps[i].kind < MNV2_ROWS || plan->steps[i].kind > MNV2_CLASSIFIER)
@@ -56,10 +57,19 @@ static int32_t check(const mnv2_plan *plan) {
     return MNV2_OK;
 }
 
+static void copy_features(const mnv2_plan *plan, const void *pooled, float *features) {
+    const int32_t *sums = pooled;
+    if (plan->precision == MNV2_INT8)
+        for (int32_t i = 0; i < plan->head.features; i++)
+            features[i] = (float)sums[i] * plan->head.feature_scale;
+    else
+        memcpy(features, pooled, (size_t)plan->head.features * sizeof *features);
+}
+
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits) {
-    if (check(plan) != MNV2_OK) return MNV2_BAD_PLAN;
+    if (check(plan) != MNV2_OK || !isa->steps[plan->precision]) return MNV2_BAD_PLAN;
     const int together =
         pool && mnv2_pool_threads(pool) == plan->threads && mnv2_pool_acquire(pool);
     run self = {
@@ -69,7 +79,7 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
                     .image = image,
                     .image_is_float = image_is_float,
                     .logits = logits},
-        .isa = isa,
+        .steps = isa->steps[plan->precision],
     };
     if (together)
         mnv2_pool_run(pool, run_task, &self, sizeof self);
@@ -77,7 +87,6 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
         run_steps(&self, NULL, NULL);
     for (int32_t i = 0; features && i < plan->step_count; i++) /* nothing writes there later */
         if (plan->steps[i].kind == MNV2_HEAD)
-            memcpy(features, (char *)arena + plan->steps[i].output,
-                   (size_t)plan->head.features * sizeof *features);
+            copy_features(plan, (char *)arena + plan->steps[i].output, features);
     return MNV2_OK;
 }

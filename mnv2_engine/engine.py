@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from .architecture import Architecture
-from .errors import InputError, MnvError, UnsupportedError
+from .errors import InputError, MnvError
 from .input_spec import InputSpec
 from .modelfile import ModelFile, open_model
 from .pixels import batch_of, images_in, pixels_of
@@ -86,7 +86,7 @@ class Engine:
     def __init__(self, model: ModelFile, threads: int | str = 1, backend: str = "auto") -> None:
         """An engine for an open model file; see `load`."""
         count = _checked(threads, backend)
-        self._plan = make_plan(model.architecture, count)
+        self._plan = make_plan(model.architecture, count, model.dtype)
         self._model: ModelFile | None = model
         self._executor: Executor | None = _executor(model, self._plan, backend)
 
@@ -253,14 +253,6 @@ def _checked(threads: int | str, backend: str) -> int:
 
 
 def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:
-    if model.dtype == "int8":
-        if backend == "c":
-            raise UnsupportedError(
-                f'{model.path}: the C core does not run int8 yet; ask for backend="numpy"'
-            )
-        from .executors.integer import IntegerExecutor
-
-        return IntegerExecutor(model)
     if backend in ("auto", "c"):
         try:
             from .executors.native import NativeExecutor
@@ -280,6 +272,10 @@ def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:
                 RuntimeWarning,
                 stacklevel=4,
             )
+    if model.dtype == "int8":
+        from .executors.integer import IntegerExecutor
+
+        return IntegerExecutor(model)
     from .executors.reference import ReferenceExecutor
 
     return ReferenceExecutor(model)

@@ -21,7 +21,7 @@ from .schedules import (
     schedules_from,
     scratch_of,
 )
-from .shapes import PRECISIONS, Shapes, elements
+from .shapes import INT8, OVERREAD_BYTES, PRECISIONS, Shapes, elements
 
 # Longer strips and larger tiles are faster: the planner spends up to this share of the least
 # arena on them.
@@ -105,12 +105,13 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
     precision = shapes.precision.name
     weights = sum(member.size for member in packed_members(network, precision).values())
+    unused = OVERREAD_BYTES if shapes.precision is INT8 else 0
     return Plan(
         network,
         precision,
         shapes.threads,
         steps,
-        arena,
+        arena + unused,
         weights,
         elements((*network.resolution, IMAGE_CHANNELS)),
         max(step.unfused_bytes for step in steps),

@@ -32,6 +32,9 @@ _AXES = {
     ("filtered", 3): ("panels", "pixels", "channels"),
     ("halo", 2): ("columns", "channels"),
     ("partial", 4): ("rows", "panels", "pixels", "channels"),
+    ("ring", 4): ("rows", "panels", "pixels", "channels"),
+    ("sums", 3): ("panels", "pixels", "channels"),
+    ("filtered", 2): ("panels", "channels"),
     ("thin", 3): ("rows", "pixels", "channels"),
     ("thin", 4): ("rows", "panels", "pixels", "channels"),
 }
@@ -69,7 +72,7 @@ def live_buffers(step: Step) -> list[Live]:
     found = [Live(buffer, TENSOR, None) for buffer in ends]
     for buffer in step.scratch:
         number, _, name = buffer.name.rpartition(" ")
-        role = {"partial": SUMS, "thin": RING}.get(name, STRIP)
+        role = {"partial": SUMS, "sums": SUMS, "thin": RING, "ring": RING}.get(name, STRIP)
         block = int(number) if number else None
         if buffer.copies == 1:
             found.append(Live(buffer, role, block))

@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .packing import PANEL
-from .shapes import Shapes, bytes_of, elements, panels_of
+from .shapes import INT8, Shapes, bytes_of, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
 STRIP_PIXELS = (14, 28)  # output pixels of a strip: multiples of the widest register tile's
+STRIP_PIXELS_INT8 = (28, 56)
 TILE_CHANNELS = (32, 64, 128, 192)  # hidden channels of a thread's part of a tile
 LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smallest size
 # An expanded tensor of this size may be cut coarsely: it fits into the first cache anyway.
@@ -67,11 +68,12 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     may_be_in_place = first > 0 and shapes.threads == 1
     found = []
     widest = 0
+    integers = shapes.precision is INT8
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
         widest = max(widest, shapes.depthwise[last].out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
-        for most in STRIP_PIXELS:
+        for most in STRIP_PIXELS_INT8 if integers else STRIP_PIXELS:
             found.append(_rows(shapes, blocks, _strip(shapes, blocks, most)))
             if in_place:
                 found.append(_in_place(found[-1]))
@@ -96,7 +98,8 @@ def head_schedule(shapes: Shapes) -> Schedule:
 
 def classifier_schedule(shapes: Shapes) -> Schedule:
     features = bytes_of((panels_of(shapes.network.head_channels), PANEL), shapes.precision.sums)
-    return Schedule("classifier", range(0), features, 0, features)
+    own = sum(array.bytes for array in _classifier_scratch(shapes))
+    return Schedule("classifier", range(0), features, 0, features + shapes.threads * own)
 
 
 def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
@@ -106,7 +109,14 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
         return _rows_common(shapes, blocks, schedule.strip) + sum((each.own for each in blocks), ())
     if schedule.kind == "tiles":
         return _tiles_scratch(shapes, schedule.blocks.start, schedule.tile)
-    return ()
+    return _classifier_scratch(shapes) if schedule.kind == "classifier" else ()
+
+
+def _classifier_scratch(shapes: Shapes) -> Scratch:
+    """The features as 8 bits; floats are used as they are."""
+    if shapes.precision is not INT8:
+        return ()
+    return (Array("filtered", (panels_of(shapes.network.head_channels), PANEL), 1),)
 
 
 # --- rows ---------------------------------------------------------------------------------
@@ -115,7 +125,7 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
 class _RowsBlock(NamedTuple):
     """What a block of a cascade asks for."""
 
-    columns: int  # of an expanded strip
+    expanded: int  # pixels of an expanded strip of a panel
     halo: int  # columns that the next strip needs, of all hidden panels
     filtered: int  # panels of a strip: of its hidden channels, and what the stem's pixels take
     own: Scratch
@@ -134,33 +144,42 @@ def _rows_blocks(shapes: Shapes, blocks: range, strip: int) -> list[_RowsBlock]:
 
 def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _RowsBlock:
     block, depthwise = shapes.network.blocks[index], shapes.depthwise[index]
-    panels = panels_of(block.hidden)
+    _, _, thin, expanded, _, sums = shapes.precision
+    integers = shapes.precision is INT8
+    panels, overlap = panels_of(block.hidden), block.kernel - block.stride
     in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
     columns = (min(strip, out_width) - 1) * block.stride + block.kernel
-    pending = (block.kernel - 1) // block.stride  # output rows in progress
-    filtered = panels
-    precision = shapes.precision
-    own = [Array(f"{index} partial", (pending, panels, out_width, PANEL), precision.sums)]
+    lines = 1  # that are expanded before they are filtered
+    if integers:  # the rows that the next output needs, not its sums
+        lines = block.stride
+        shape = (overlap, panels, (out_width - 1) * block.stride + block.kernel, PANEL)
+        own = [Array(f"{index} ring", shape, expanded)]
+    else:
+        pending = (block.kernel - 1) // block.stride  # output rows in progress
+        own = [Array(f"{index} partial", (pending, panels, out_width, PANEL), sums)]
     # A shortcut waits for as many input rows as the kernel reaches below its middle.
-    thin_rows = (block.kernel - 1) // 2 + 1 if block.residual else 1
+    thin_rows = max(lines, (block.kernel - 1) // 2 + 1 if block.residual else 1)
+    filtered = panels
     if not is_first:
-        own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels), precision.thin))
+        own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels), thin))
     elif index == 0:
-        pixels = STEM_KERNEL * ((columns - 1) * STEM_STRIDE + STEM_KERNEL)
-        filtered += -(-pixels * IMAGE_CHANNELS // (strip * PANEL))
+        pixels = (columns - 1) * STEM_STRIDE + STEM_KERNEL
+        # Integers are read in groups of four, past the last column.
+        past = -IMAGE_CHANNELS * STEM_KERNEL % 4 if integers else 0
+        filtered += -(-STEM_KERNEL * (pixels * IMAGE_CHANNELS + past) // (strip * PANEL))
         if block.residual:
-            shape = (thin_rows, panels, in_width, PANEL)
-            own.append(Array(f"{index} thin", shape, precision.thin))
-    halo = panels * (block.kernel - block.stride)
-    return _RowsBlock(columns, halo, filtered, tuple(own), sum(array.bytes for array in own))
+            own.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL), thin))
+    halo = panels * lines * overlap
+    own_bytes = sum(array.bytes for array in own)
+    return _RowsBlock(lines * columns, halo, filtered, tuple(own), own_bytes)
 
 
 def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratch:
     """What the blocks of a cascade use in turn."""
     _, _, _, expanded, filtered, _ = shapes.precision
-    columns = max(each.columns for each in blocks)
+    pixels = max(each.expanded for each in blocks)
     return (
-        Array("expanded", (EXPANDED_PANELS, columns, PANEL), expanded),
+        Array("expanded", (EXPANDED_PANELS, pixels, PANEL), expanded),
         Array("halo", (max(each.halo for each in blocks), PANEL), expanded),
         Array("filtered", (max(each.filtered for each in blocks), strip, PANEL), filtered),
     )
@@ -192,12 +211,16 @@ def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
     """Whether an output row never reaches the input row that is read while it is written."""
     rows_in, columns_in, channels_in = shapes.thin_input(blocks.start)
     rows_out, columns_out, channels_out = shapes.thin_output(blocks[-1])
+    last = shapes.network.blocks[blocks[-1]]
+    # Integers read as many rows at once as the stride, while they write.
+    at_once = last.stride if shapes.precision is INT8 else 1
     # How far reading is ahead of writing is a concave function of the row, so the ends decide.
     for r in (0, rows_out - 1):
         reading = r
         for index in reversed(blocks):
             depthwise = shapes.depthwise[index]
-            reading = reading * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel - 1
+            reading = reading * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
+            reading -= at_once
             reading = min(reading, depthwise.in_size[0])
         written = (r + 1) * columns_out * channels_out
         if written > min(reading, rows_in) * columns_in * channels_in:
@@ -241,10 +264,12 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     pixels = elements(depthwise.out_size)
-    precision = shapes.precision
-    return (
-        Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True),
-        Array(
-            "expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL), precision.expanded
-        ),
-    )
+    _, _, _, expanded, filtered, sums = shapes.precision
+    scratch = [
+        Array("filtered", (turns * threads * panels, pixels, PANEL), filtered, shared=True),
+        Array("expanded", (min(EXPANDED_PANELS, panels), lines, columns, PANEL), expanded),
+    ]
+    if shapes.precision is INT8:  # floats are summed in the output itself
+        out_panels = panels_of(shapes.network.blocks[index].out_channels)
+        scratch.insert(0, Array("sums", (out_panels, pixels, PANEL), sums, shared=True))
+    return tuple(scratch)

@@ -8,6 +8,8 @@ from .architecture import Architecture, layers
 from .packing import PANEL
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
+# What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h.
+OVERREAD_BYTES = 128
 
 
 class Precision(NamedTuple):

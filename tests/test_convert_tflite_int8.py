@@ -407,11 +407,12 @@ def test_metadata_by_which_the_integers_are_no_pixels(tmp_path):
         convert(source, tmp_path / "out.npz", weights="int8", labels="none")
 
 
-def test_an_engine_runs_it(imported):
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_an_engine_runs_it(backend, imported):
     made = imported(model(NETWORK, WEIGHTS, INT8))
     pixels = pixels_of(NETWORK)
     outputs = made.run(pixels)
-    with Engine.load(made.path, backend="numpy") as engine:
+    with Engine.load(made.path, backend=backend) as engine:
         assert engine.info.dtype == "int8"
         assert engine.info.weight_bytes == made.model.weight_bytes
         np.testing.assert_array_equal(engine.logits(pixels), outputs.logits)
@@ -427,8 +428,8 @@ PUBLISHED = {"tf2_mobilenet_v2_1.0_224_ptq": 127.0, "mobilenet_v2_1.0_224_quant"
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_models(name, shared, tmp_path):
-    """Against LiteRT's own 8-bit logits, on every fourth photograph: steps, and every answer that
-    has a lead. Leads of a step or two are a matter of rounding, LiteRT's kernels' among them."""
+    """Against LiteRT's own 8-bit logits of photographs: steps, and every answer that has a lead.
+    A lead of ten steps may be rounding: by so much do LiteRT's own kernels differ in places."""
     out = tmp_path / "out.npz"
     made = convert(
         shared / "checkpoints" / f"{name}.tflite", out, weights="int8", labels="imagenet"
@@ -440,13 +441,13 @@ def test_published_models(name, shared, tmp_path):
     assert made.input_spec.mean == (PUBLISHED[name],) * 3
     lost = [note for note in made.notes if "bilinear" not in note]
     assert len(lost) == (name == "mobilenet_v2_1.0_224_quant")
-    with Engine.load(out, backend="numpy") as engine:
-        ours = engine.logits(pixels[::4])
+    with Engine.load(out) as engine:
+        ours = engine.logits(pixels)
     held = np.iinfo(theirs.dtype)
-    theirs = theirs[::4].astype(np.float64)
+    theirs = theirs.astype(np.float64)
     steps = np.clip(np.rint(ours / scale) + zero_point, held.min, held.max) - theirs
-    assert np.abs(steps).mean() <= 2
+    assert np.abs(steps).mean() <= 1.3
     best = np.sort(theirs, axis=1)[:, -2:]
-    leads = best[:, 1] - best[:, 0] > 6
-    assert leads.sum() >= 4
+    leads = best[:, 1] - best[:, 0] > 10
+    assert leads.sum() >= 17
     np.testing.assert_array_equal(ours.argmax(1)[leads], theirs.argmax(1)[leads])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from int8_networks import int8_network
+from int8_network import random_int8
 
 from mnv2_engine.architecture import Architecture, Layer, layers, mobilenet_v2
 from mnv2_engine.errors import InputError
@@ -105,11 +105,12 @@ def naive(
     return found, sums, acc
 
 
+@pytest.mark.parametrize("extreme", [False, True], ids=["usual", "extreme"])
 @pytest.mark.parametrize("spec", [PRESETS["tf"], UNEVEN], ids=["tf", "uneven"])
 @pytest.mark.parametrize("padding", NETWORKS)
-def test_every_layer_equals_loops_of_integers(padding, spec):
+def test_every_layer_equals_loops_of_integers(padding, spec, extreme):
     network = NETWORKS[padding]
-    arrays, quantization = int8_network(network, seed=5)
+    arrays, quantization = random_int8(network, 5, extreme)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (2, *network.resolution, 3), np.uint8)
     seen: dict[str, Any] = {}
@@ -119,7 +120,7 @@ def test_every_layer_equals_loops_of_integers(padding, spec):
         assert list(seen) == list(found)
         for name, expected in found.items():
             np.testing.assert_array_equal(seen[name][i], expected, err_msg=name)
-            assert 0 < np.mean(expected) < 255
+            assert extreme or 0 < np.mean(expected) < 255, name
         scale, bias = arrays["classifier.scale"], arrays["classifier.bias"]
         logits = [
             np.float32(np.float32(a) * s) + b for a, s, b in zip(acc, scale, bias, strict=True)
@@ -177,6 +178,6 @@ def test_the_pad_is_the_pixel_nearest_to_zero():
 )
 def test_what_is_no_image(x):
     network = NETWORKS["same"]
-    arrays, quantization = int8_network(network)
+    arrays, quantization = random_int8(network)
     with pytest.raises(InputError, match="expected"):
         integer.run(network, arrays, quantization, PRESETS["tf"], x)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from int8_networks import int8_network
+from int8_network import random_int8
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import mobilenet_v2
@@ -23,7 +23,7 @@ from mnv2_engine.modelfile import open_model, write_model
 from mnv2_engine.packing_int8 import pack, packed_members
 
 NETWORK = mobilenet_v2(0.1, 32, 5, divisor=4)
-ARRAYS, QUANTIZATION = int8_network(NETWORK)
+ARRAYS, QUANTIZATION = random_int8(NETWORK)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_what_is_written_is_read_in_place(path: Path) -> None:
 
 def test_a_file_is_a_quarter_of_float32(tmp_path: Path, random_weights: Callable[..., Any]) -> None:
     network = mobilenet_v2()
-    arrays, quantization = int8_network(network)
+    arrays, quantization = random_int8(network)
     for name, content, said in (
         ("int8", arrays, quantization),
         ("float32", random_weights(network), None),

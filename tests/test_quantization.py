@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from int8_networks import int8_network
+from int8_network import random_int8
 
 from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.errors import InputError, ModelFileError
@@ -33,14 +33,14 @@ NETWORK = mobilenet_v2(0.1, 32, 3, divisor=4)
 
 @pytest.mark.parametrize("network", [NETWORK, efficientnet_lite(1)], ids=lambda each: each.name)
 def test_it_survives_json(network: Any) -> None:
-    _, quantization = int8_network(network, 4)
+    _, quantization = random_int8(network, 4)
     text = json.dumps(to_json(quantization), allow_nan=False)
     assert from_json(json.loads(text), network) == quantization
     assert list(quantization.layers) == quantised_layers(network)
 
 
 def document() -> dict[str, Any]:
-    _, quantization = int8_network(NETWORK)
+    _, quantization = random_int8(NETWORK)
     made: dict[str, Any] = json.loads(json.dumps(to_json(quantization)))
     return made
 

@@ -8,7 +8,7 @@ One call at a time has the threads of the pool; those that overlap with it each 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..architecture import layers
 from ..errors import InputError, MnvError, UnsupportedError
@@ -17,6 +17,9 @@ from ..modelfile import ModelFile
 from ..plan import Plan, Step
 from .memory import private_memory
 from .pool import Pool
+
+if TYPE_CHECKING:
+    from ..quantization import Quantization
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -36,7 +39,7 @@ class NativeExecutor:
 
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
-        self._isa = self._choose_isa(isa or os.environ.get(ISA_VARIABLE) or None)
+        self._isa = self._choose_isa(isa or os.environ.get(ISA_VARIABLE) or None, plan.precision)
         self._network = plan.architecture
         self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
@@ -115,10 +118,15 @@ class NativeExecutor:
         self._lib.mnv2_top_k(self.floats(logits), classes, k, indices, probabilities)
         return [(indices[i], probabilities[i]) for i in range(k)]
 
-    def _choose_isa(self, name: str | None) -> Any:
+    def _choose_isa(self, name: str | None, precision: str) -> Any:
         built = _built_isas(self._ffi, self._lib)
         if name is None:
-            return next(isa for isa in built.values() if self._lib.mnv2_isa_supported(isa))
+            of_it = _precision(self._lib, precision)
+            return next(
+                isa
+                for isa in built.values()
+                if self._lib.mnv2_isa_supported(isa) and self._lib.mnv2_isa_own(isa, of_it)
+            )
         if name not in built:
             raise InputError(
                 f"{ISA_VARIABLE}={name!r}: this build has the instruction sets {', '.join(built)}; "
@@ -138,7 +146,11 @@ class NativeExecutor:
         def weights_of(name: str) -> tuple[int, int]:
             if f"{name}.weight" not in model.tensors:
                 return -1, -1  # t = 1: no expand layer
-            return model.tensors[f"{name}.weight"].offset, model.tensors[f"{name}.bias"].offset
+            weight = model.tensors[f"{name}.weight"].offset
+            for behind in ("bias", "requantise", "dequantise"):
+                if f"{name}.{behind}" in model.tensors:
+                    return weight, model.tensors[f"{name}.{behind}"].offset
+            raise AssertionError(f"{name} has no bias")
 
         built = self._ffi.new("mnv2_plan *")
         blocks = self._ffi.new("mnv2_block[]", len(network.blocks))
@@ -146,6 +158,7 @@ class NativeExecutor:
         self._kept += [blocks, steps]
         built.blocks, built.block_count = blocks, len(network.blocks)
         built.steps, built.step_count = steps, len(plan.steps)
+        built.precision = _precision(self._lib, plan.precision)
         built.threads = plan.threads
         built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
 
@@ -178,6 +191,8 @@ class NativeExecutor:
 
         for planned, step in zip(plan.steps, steps, strict=True):
             self._build_step(planned, step, blocks)
+        if model.quantization is not None:
+            _build_quantization(built, blocks, model.quantization, model.input_spec)
         return built
 
     def _build_step(self, planned: Step, step: Any, blocks: Any) -> None:
@@ -204,12 +219,41 @@ class NativeExecutor:
                 _, step.lines, step.columns, _ = buffer.shape
 
 
-def isas() -> dict[str, bool]:
-    """Every instruction set that was built, best first, and whether this CPU has it."""
+def _build_quantization(
+    built: Any, blocks: Any, quantization: Quantization, spec: InputSpec
+) -> None:
+    """What an int8 plan has beyond a float32 one."""
+    said, pool, head = quantization.layers, quantization.pool, built.head
+    built.stem.mean, built.stem.std = list(spec.mean), list(spec.std)
+    built.stem.pad = [min(max(round(mean), 0), 255) for mean in spec.mean]
+    built.stem.fraction = said["stem"].fraction
+    for i, block in enumerate(blocks):
+        if f"block{i}.expand" in said:
+            block.expand_fraction = said[f"block{i}.expand"].fraction
+        block.depthwise_fraction = said[f"block{i}.depthwise"].fraction
+        project = said[f"block{i}.project"]
+        block.project_fraction, block.residual = project.fraction, project.shortcut
+    head.fraction = said["head"].fraction
+    head.pool_fraction, head.pool_bias = pool.fraction, pool.bias
+    head.pool_multiplier, head.pool_shift = pool.multiplier, pool.shift
+    head.feature_scale = said["head"].scale / (head.height * head.width)
+
+
+def isas(precision: str = "float32") -> dict[str, bool]:
+    """Every instruction set that has kernels of its own for `precision`, best first, and whether
+    this CPU has it."""
     from .. import _core
 
-    built = _built_isas(_core.ffi, _core.lib)
-    return {name: bool(_core.lib.mnv2_isa_supported(isa)) for name, isa in built.items()}
+    lib = _core.lib
+    return {
+        name: bool(lib.mnv2_isa_supported(isa))
+        for name, isa in _built_isas(_core.ffi, lib).items()
+        if lib.mnv2_isa_own(isa, _precision(lib, precision))
+    }
+
+
+def _precision(lib: Any, name: str) -> int:
+    return int({"float32": lib.MNV2_FLOAT32, "int8": lib.MNV2_INT8}[name])
 
 
 def _built_isas(ffi: Any, lib: Any) -> dict[str, Any]:

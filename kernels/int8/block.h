@@ -1,0 +1,78 @@
+/* The three layers of an inverted residual in 8 bits, as both schedules (rows.h, tiles.h) use
+ * them: expand (the paper's A), depthwise (N), project (B); F(x) = B(N(A x)). */
+#ifndef MNV2_INT8_BLOCK_H
+#define MNV2_INT8_BLOCK_H
+
+#include "../isa.h"
+#include "depthwise.h"
+#include "pointwise.h"
+
+enum { EXPANDED_PANELS = 2 }; /* that are expanded at a time */
+
+static inline int panels_of(int channels) { return (channels + PANEL - 1) / PANEL; }
+static inline int groups_of(int channels) { return (channels + GROUP - 1) / GROUP; }
+
+static inline const int8_t *weights_at(const mnv2_context *context, int64_t offset) {
+    return (const int8_t *)(context->weights + offset);
+}
+
+/* [panels][2][16], from panel `panel` on. */
+static inline const int32_t *requantise_at(const mnv2_context *context, int64_t offset, int panel) {
+    return (const int32_t *)(context->weights + offset) + panel * 2 * PANEL;
+}
+
+static void to_panels(int pixels, int panels, const pointwise_input *in, uint8_t *y,
+                      ptrdiff_t panel_step) {
+    const pointwise_output out = {.y = y, .panel_step = panel_step};
+    pointwise(TO_PANELS, pixels, panels, in, &out);
+}
+
+/* Hidden panels [panel, panel + panels) of `pixels` thin pixels; y: panels panel_step apart. */
+static void expand(const mnv2_context *context, const mnv2_block *block, int panel, int panels,
+                   const uint8_t *x, int pixels, uint8_t *y, ptrdiff_t panel_step) {
+    const int groups = groups_of(block->in_channels);
+    const ptrdiff_t weight_step = (ptrdiff_t)groups * PANEL * GROUP;
+    const pointwise_input in = {
+        .x = x,
+        .pixel_step = block->in_channels,
+        .segment = groups,
+        .groups = groups,
+        .w = weights_at(context, block->expand_weight) + panel * weight_step,
+        .panel_step = weight_step,
+        .requantise = requantise_at(context, block->expand_bias, panel),
+        .fraction = block->expand_fraction,
+    };
+    to_panels(pixels, panels, &in, y, panel_step);
+}
+
+/* The depthwise layer of one hidden panel, ready but for its rows and its output. */
+static depthwise_row depthwise_of(const mnv2_context *context, const mnv2_block *block,
+                                  int panel) {
+    const int taps = block->kernel * block->kernel;
+    return (depthwise_row){
+        .w = weights_at(context, block->depthwise_weight) + (ptrdiff_t)panel * taps * PANEL,
+        .requantise = requantise_at(context, block->depthwise_bias, panel),
+        .fraction = block->depthwise_fraction,
+    };
+}
+
+/* Hidden panels [panel, panel + panels), filtered at x, panels panel_step bytes apart, of [pixels]
+ * [16]; for the whole thin output of those pixels. */
+static pointwise_input projected(const mnv2_context *context, const mnv2_block *block, int panel,
+                                 int panels, const uint8_t *x, ptrdiff_t panel_step) {
+    enum { PANEL_GROUPS = PANEL / GROUP };
+    const int hidden_groups = groups_of(block->hidden), first = panel * PANEL_GROUPS;
+    return (pointwise_input){
+        .x = x,
+        .pixel_step = PANEL,
+        .segment_step = panel_step,
+        .segment = PANEL_GROUPS,
+        .groups = least(panels * PANEL_GROUPS, hidden_groups - first),
+        .w = weights_at(context, block->project_weight) + (ptrdiff_t)first * PANEL * GROUP,
+        .panel_step = (ptrdiff_t)hidden_groups * PANEL * GROUP,
+        .requantise = requantise_at(context, block->project_bias, 0),
+        .fraction = block->project_fraction,
+    };
+}
+
+#endif

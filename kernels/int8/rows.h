@@ -1,0 +1,281 @@
+/* Inverted residuals by rows in 8 bits: the paper's section 5.1 with the map cut into rows, so that
+ * the weights stay and the activations stream.
+ *
+ * Output row r needs k rows of the expanded map, of which the row before has left k - s, all hidden
+ * channels of them, in a ring:
+ *
+ *     ring      [kernel - stride][hidden/16][columns][16]      columns include the padding
+ *
+ * The `stride` new ones are expanded strip by strip, two panels at a time, filtered at once with
+ * those in the ring, and then take the places of the rows that no output needs any more. (Sums, as
+ * in ../rows.h, would be four times the bytes: 32 bits against 8.) A place is free but for the
+ * columns that the next strip still reads, so those follow with that strip.
+ *
+ * A block asks for input rows when an output row needs them, so blocks chain (a cascade): a thin
+ * row comes from the tensor in the arena, from the block before, or strip by strip from the stem;
+ * nothing but rings and a few thin rows exists in between, and nothing is computed twice.
+ *
+ * In place, output row r is written while the new input rows are read, so a block whose output rows
+ * never reach those runs in place; its shortcut reads the thin row r just before the same bytes are
+ * written.
+ *
+ * A part of the step makes a band of the last block's output rows, from the rows of every block
+ * that those need; the few that two bands need are made by both. Parts never run in place. */
+#ifndef MNV2_INT8_ROWS_H
+#define MNV2_INT8_ROWS_H
+
+#include "../parts.h"
+#include "block.h"
+#include "stem.h"
+
+enum { MOST_NEW = 2 }; /* input rows that an output row adds: its stride */
+
+typedef struct {
+    const mnv2_context *context;
+    const mnv2_step *step;
+    int part;
+    range band[MNV2_MAX_BLOCKS]; /* output rows that this part makes */
+    int next[MNV2_MAX_BLOCKS];   /* the input row that a block takes next; may be padding */
+} row_stream;
+
+static uint8_t *own(const row_stream *stream, int64_t offset) {
+    return (uint8_t *)scratch_of(stream->context, stream->step, stream->part, offset);
+}
+
+/* New input rows on their way through a block. */
+typedef struct {
+    const mnv2_block *block;
+    int index;                     /* of the block */
+    int first, count;              /* input rows; those outside the map are padding */
+    const uint8_t *thin[MOST_NEW]; /* [in_width][in_channels]; unused behind the stem */
+} new_rows;
+
+/* Output columns [first, last) and the columns of the padded input row under them. */
+typedef struct {
+    int first, last;
+    int start;    /* padded column at the left edge of the expanded strip */
+    int from, to; /* real columns that are new in this strip */
+    int end;      /* padded column past the strip */
+} strip;
+
+static void rows_block(row_stream *stream, int index, int r, uint8_t *y);
+
+/* Pixels under a strip of the stem: behind what block 0 needs of `filtered`. */
+static uint8_t *stem_pixels(const row_stream *stream) {
+    const mnv2_step *step = stream->step;
+    const int panels = panels_of(stream->context->plan->blocks[0].hidden);
+    return own(stream, step->filtered) + (ptrdiff_t)panels * step->strip * PANEL;
+}
+
+static int behind_stem(const row_stream *stream, int index) {
+    return index == 0 && stream->step->first == 0;
+}
+
+/* Thin input row j of a block: in the tensor of the step, or among the last rows kept. */
+static uint8_t *thin_row(const row_stream *stream, int index, int j) {
+    const mnv2_block *block = &stream->context->plan->blocks[index];
+    const int stored = behind_stem(stream, index) ? panels_of(block->hidden) * PANEL
+                                                  : block->in_channels;
+    const ptrdiff_t row_bytes = (ptrdiff_t)block->in_width * stored;
+    if (index == stream->step->first && index > 0)
+        return (uint8_t *)stream->context->arena + stream->step->input + j * row_bytes;
+    return own(stream, block->thin) + j % block->thin_rows * row_bytes;
+}
+
+static int columns_of(const mnv2_block *block) {
+    return (block->out_width - 1) * block->stride + block->kernel;
+}
+
+/* Row j of the ring, padding above the map included: [hidden/16][columns][16]. */
+static uint8_t *ring_row(const row_stream *stream, const mnv2_block *block, int j) {
+    const int rows = block->kernel - block->stride;
+    const ptrdiff_t row_bytes = (ptrdiff_t)panels_of(block->hidden) * columns_of(block) * PANEL;
+    return own(stream, block->ring) + (j + block->kernel * rows) % rows * row_bytes;
+}
+
+static strip strip_of(const mnv2_block *block, int first, int last) {
+    const int k = block->kernel, s = block->stride;
+    strip made = {.first = first, .last = last, .start = first * s, .end = (last - 1) * s + k};
+    const int seen = first ? (first - 1) * s + k : 0; /* padded columns of the strips before */
+    made.from = seen > block->pad_left ? seen - block->pad_left : 0;
+    made.to = least(made.end - block->pad_left, block->in_width);
+    return made;
+}
+
+/* Keeps the stem's output for the shortcut of a first block that has one (narrow networks). */
+static void keep_stem(const row_stream *stream, const mnv2_block *block, int j, const strip *at,
+                      int panel, const uint8_t *x) {
+    uint8_t *kept = thin_row(stream, 0, j) + ((ptrdiff_t)panel * block->in_width + at->from) * PANEL;
+    memcpy(kept, x, (size_t)((at->to - at->from) * PANEL));
+}
+
+/* Expands the strip of one new row for panels [panel, panel + panels): y is [panels][columns][16],
+ * panels panel_step bytes apart. `halo` holds the columns that the strip before has left,
+ * [panels][kernel - stride][16], panels halo_step apart. */
+static void fill_strip(const row_stream *stream, const new_rows *rows, int i, const strip *at,
+                       int panel, int panels, uint8_t *y, ptrdiff_t panel_step, uint8_t *halo,
+                       ptrdiff_t halo_step) {
+    const mnv2_block *block = rows->block;
+    const int j = rows->first + i, columns = at->end - at->start;
+    const int overlap = block->kernel - block->stride, pixels = at->to - at->from;
+    if (j < 0 || j >= block->in_height) {
+        for (int n = 0; n < panels; n++) memset(y + n * panel_step, 0, (size_t)(columns * PANEL));
+        return;
+    }
+    uint8_t *fresh = y + (at->from + block->pad_left - at->start) * PANEL;
+    if (pixels > 0 && behind_stem(stream, rows->index)) {
+        stem(stream->context, stem_pixels(stream), pixels, panel, panels, fresh, panel_step);
+        for (int n = 0; block->residual && n < panels; n++)
+            keep_stem(stream, block, j, at, panel + n, fresh + n * panel_step);
+    } else if (pixels > 0) {
+        expand(stream->context, block, panel, panels,
+               rows->thin[i] + (ptrdiff_t)at->from * block->in_channels, pixels, fresh,
+               panel_step);
+    }
+    const size_t halo_bytes = (size_t)(overlap * PANEL);
+    const int before = at->first ? 0 : block->pad_left; /* zero columns on the left */
+    const int after = least(at->end - at->to - block->pad_left, columns);
+    for (int n = 0; n < panels; n++, y += panel_step, halo += halo_step) {
+        if (at->first) memcpy(y, halo, halo_bytes);
+        memset(y, 0, (size_t)(before * PANEL));
+        if (after > 0) memset(y + (columns - after) * PANEL, 0, (size_t)(after * PANEL));
+        if (at->last < block->out_width) memcpy(halo, y + (columns - overlap) * PANEL, halo_bytes);
+    }
+}
+
+/* The new rows that later outputs need take their places in the ring: x is [count][columns][16] of
+ * one panel, the columns of the strip that no strip of this row needs any more. */
+static void keep_rows(const row_stream *stream, const new_rows *rows, const strip *at, int panel,
+                      const uint8_t *x) {
+    const mnv2_block *block = rows->block;
+    const int overlap = block->kernel - block->stride, columns = at->end - at->start;
+    const int kept = at->last < block->out_width ? columns - overlap : columns;
+    const int skipped = rows->count > overlap ? rows->count - overlap : 0;
+    for (int i = skipped; i < rows->count; i++) {
+        uint8_t *row = ring_row(stream, block, rows->first + i) +
+                       ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
+        memcpy(row, x + (ptrdiff_t)i * columns * PANEL, (size_t)(kept * PANEL));
+    }
+}
+
+/* Filters the strip of one panel: x is [stride][columns][16], the new rows. */
+static void filter_strip(const row_stream *stream, const new_rows *rows, const strip *at,
+                         int panel, const uint8_t *x) {
+    const mnv2_block *block = rows->block;
+    const int old = block->kernel - block->stride, columns = at->end - at->start;
+    depthwise_row made = depthwise_of(stream->context, block, panel);
+    for (int ky = 0; ky < old; ky++)
+        made.rows[ky] = ring_row(stream, block, rows->first - old + ky) +
+                        ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
+    for (int i = 0; i < block->stride; i++)
+        made.rows[old + i] = x + (ptrdiff_t)i * columns * PANEL;
+    made.y = own(stream, stream->step->filtered) +
+             (ptrdiff_t)panel * stream->step->strip * PANEL;
+    made.pixels = at->last - at->first;
+    depthwise(block->kernel, block->stride, &made);
+}
+
+/* Projects the filtered strip to output row r: y is [out_width][out_channels]. */
+static void project_strip(const row_stream *stream, int index, const strip *at, int r,
+                          uint8_t *y) {
+    const mnv2_context *context = stream->context;
+    const mnv2_block *block = &context->plan->blocks[index];
+    pointwise_output out = {
+        .y = y + (ptrdiff_t)at->first * block->out_channels,
+        .channels = block->out_channels,
+    };
+    if (block->residual) {
+        const int stem = behind_stem(stream, index); /* then thin rows are panels */
+        out.shortcut_pixel_step = stem ? PANEL : block->in_channels;
+        out.shortcut_panel_step = stem ? (ptrdiff_t)block->in_width * PANEL : PANEL;
+        out.shortcut = thin_row(stream, index, r) + at->first * out.shortcut_pixel_step;
+        out.shortcut_multiplier = block->residual;
+    }
+    const pointwise_input in =
+        projected(context, block, 0, panels_of(block->hidden), own(stream, stream->step->filtered),
+                  (ptrdiff_t)stream->step->strip * PANEL);
+    pointwise(TO_CHANNELS, at->last - at->first, panels_of(block->out_channels), &in, &out);
+}
+
+/* Takes the next `count` input rows of a block; y is output row r, which they complete, or NULL. */
+static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *y) {
+    const mnv2_context *context = stream->context;
+    const mnv2_block *block = &context->plan->blocks[index];
+    const int is_stem = behind_stem(stream, index);
+    new_rows rows = {.block = block, .index = index, .first = stream->next[index], .count = count};
+    stream->next[index] += count;
+    for (int i = 0; i < count && !is_stem; i++) {
+        const int j = rows.first + i;
+        if (j < 0 || j >= block->in_height) continue;
+        uint8_t *thin = thin_row(stream, index, j);
+        if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
+        rows.thin[i] = thin;
+    }
+    uint8_t *expanded = own(stream, stream->step->expanded);
+    const int panels = panels_of(block->hidden), overlap = block->kernel - block->stride;
+    const int strips = (block->out_width + stream->step->strip - 1) / stream->step->strip;
+    for (int n = 0, first = 0; n < strips; n++) {
+        const int pixels = (block->out_width - first + strips - n - 1) / (strips - n);
+        const strip at = strip_of(block, first, first + pixels);
+        const ptrdiff_t row_step = (ptrdiff_t)(at.end - at.start) * PANEL;
+        const ptrdiff_t panel_step = row_step * block->stride;
+        const ptrdiff_t halo_step = (ptrdiff_t)block->stride * overlap * PANEL;
+        for (int panel = 0; panel < panels; panel += EXPANDED_PANELS) {
+            const int some = least(EXPANDED_PANELS, panels - panel);
+            uint8_t *halo = own(stream, stream->step->halo) + panel * halo_step;
+            for (int i = 0; i < count; i++) {
+                const int j = rows.first + i, real = j >= 0 && j < block->in_height;
+                /* The stem's pixels of one row stay for all panels; of several they alternate. */
+                if (is_stem && real && at.to > at.from && (panel == 0 || count > 1))
+                    stem_load(context, j, at.from, at.to - at.from, stem_pixels(stream));
+                fill_strip(stream, &rows, i, &at, panel, some, expanded + i * row_step,
+                           panel_step, halo + i * overlap * PANEL, halo_step);
+            }
+            for (int i = 0; i < some; i++) {
+                const uint8_t *x = expanded + i * panel_step;
+                if (y) filter_strip(stream, &rows, &at, panel + i, x);
+                keep_rows(stream, &rows, &at, panel + i, x);
+            }
+        }
+        if (y) project_strip(stream, index, &at, r, y);
+        first += pixels;
+    }
+}
+
+/* Output row r of a block: y is [out_width][out_channels]. Rows are asked for in order. */
+static void rows_block(row_stream *stream, int index, int r, uint8_t *y) {
+    const mnv2_block *block = &stream->context->plan->blocks[index];
+    const int fresh = r * block->stride - block->pad_top + block->kernel - block->stride;
+    while (stream->next[index] < fresh) take_rows(stream, index, 1, r, NULL);
+    take_rows(stream, index, block->stride, r, y);
+}
+
+/* The rows of every block that a band of the last one's output needs. */
+static void find_bands(row_stream *stream, int final, range band) {
+    for (int index = final; index >= stream->step->first; index--) {
+        const mnv2_block *block = &stream->context->plan->blocks[index];
+        stream->band[index] = band;
+        const int first = band.first * block->stride - block->pad_top;
+        const int end = (band.end - 1) * block->stride - block->pad_top + block->kernel;
+        stream->next[index] = first;
+        band.first = first > 0 ? first : 0;
+        band.end = least(end, block->in_height);
+    }
+}
+
+static void rows_step(const mnv2_context *context, const mnv2_step *step) {
+    const int final = step->first + step->count - 1;
+    const mnv2_block *block = &context->plan->blocks[final];
+    const ptrdiff_t row_bytes = (ptrdiff_t)block->out_width * block->out_channels;
+    uint8_t *y = (uint8_t *)context->arena + step->output;
+    for (int part; (part = next_part(context)) >= 0;) {
+        const range band = share_of(context, part, block->out_height, 1);
+        if (band.first == band.end) continue;
+        row_stream stream = {.context = context, .step = step, .part = part};
+        find_bands(&stream, final, band);
+        for (int r = band.first; r < band.end; r++)
+            rows_block(&stream, final, r, y + r * row_bytes);
+    }
+}
+
+#endif

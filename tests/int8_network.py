@@ -1,0 +1,124 @@
+"""Int8 networks that no model file holds: any blocks, any integers, packed in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mnv2_engine.architecture import Architecture, layers
+from mnv2_engine.executors import integer
+from mnv2_engine.executors.native import NativeExecutor, isas
+from mnv2_engine.executors.reference import Outputs
+from mnv2_engine.input_spec import PRESETS, InputSpec
+from mnv2_engine.modelfile import Tensor
+from mnv2_engine.packing_int8 import pack
+from mnv2_engine.plan import Plan, make_plan
+from mnv2_engine.quantization import (
+    FRACTION,
+    LayerQuantization,
+    PoolQuantization,
+    Quantization,
+    fixed_point,
+    fraction_for,
+)
+
+INT8_ISAS = [name for name, supported in isas("int8").items() if supported]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def random_int8(
+    network: Architecture, seed: int = 0, extreme: bool = False
+) -> tuple[Arrays, Quantization]:
+    """Canonical int8 weights and their quantization: outputs spread over 8 bits, and some clip.
+
+    If `extreme`, weights are mostly -128, 127 and 0, and biases, multipliers, shifts and fractions
+    anything that a model file may say.
+    """
+    random = np.random.default_rng(seed)
+    weights: Arrays = {}
+    said = {}
+    residuals = {f"block{i}.project" for i, b in enumerate(network.blocks) if b.residual}
+    for layer in layers(network):
+        shape, channels = layer.weight_shape, layer.out_channels
+        weight = random.integers(-127, 128, shape)
+        if extreme:
+            weight = random.choice([-128, 127, 127, 0, 3], shape)
+        weights[f"{layer.name}.weight"] = weight.astype(np.int8)
+        fan_in = int(np.prod(shape[1:]))
+        spread = 127 * 73 * np.sqrt(fan_in) * 0.6  # of the sums
+        if layer.kind == "dense":
+            weights["classifier.scale"] = random.uniform(1e-4, 2e-4, channels).astype(np.float32)
+            weights["classifier.bias"] = random.normal(0, 1, channels).astype(np.float32)
+            continue
+        middle = 0.2 if layer.relu6 else 1.5
+        bias = random.normal(middle * spread, spread, channels)
+        factors = 60 / spread * random.uniform(0.5, 2, channels)
+        fraction = FRACTION
+        pairs = np.array([fixed_point(factor, fraction) for factor in factors], np.int32)
+        shortcut = int(random.integers(6000, 12000)) if layer.name in residuals else 0
+        if extreme:
+            fraction = int(random.integers(0, 7))
+            limit = (1 << 31) - 1 - 255 * 128 * fan_in
+            bias = random.choice([-limit, limit, 0, 1 << 20, -77], channels)
+            pairs[:, 0] = random.choice([0, 1, 16384, 32767, 20000], channels)
+            pairs[:, 1] = random.choice([0, 1, 7, 15, 31], channels)
+            shortcut = int(random.choice([0, 1, 32767])) if layer.name in residuals else 0
+        weights[f"{layer.name}.bias"] = np.rint(bias).astype(np.int32)
+        weights[f"{layer.name}.multiplier"] = pairs[:, 0].copy()
+        weights[f"{layer.name}.shift"] = pairs[:, 1].copy()
+        zero_point = 0 if layer.relu6 else 120
+        said[layer.name] = LayerQuantization(0.02, zero_point, fraction, shortcut)
+    height, width = next(layer.in_size for layer in layers(network) if layer.name == "head")
+    factor = 1 / (height * width) / 1.01
+    fraction = fraction_for(factor)
+    multiplier, shift = fixed_point(factor, fraction)
+    pool = PoolQuantization(0.02, fraction, height * width // 2, multiplier, shift)
+    return weights, Quantization(said, pool)
+
+
+class PackedInt8:
+    """What `NativeExecutor` reads of an int8 model file, made from canonical weights."""
+
+    def __init__(
+        self,
+        network: Architecture,
+        weights: Arrays,
+        quantization: Quantization,
+        spec: InputSpec = PRESETS["tf"],
+    ) -> None:
+        self.architecture = network
+        self.input_spec = spec
+        self.quantization = quantization
+        self.tensors: dict[str, Tensor] = {}
+        self.buffer = bytearray()
+        for name, array in pack(network, weights).items():
+            self.buffer += bytes(-len(self.buffer) % 64)
+            self.tensors[name] = Tensor(len(self.buffer), array.shape, array.dtype.str)
+            self.buffer += array.tobytes()
+
+
+def run_native(model: PackedInt8, x: np.ndarray[Any, Any], isa: str, plan: Plan | None) -> Outputs:
+    """Logits and features of one image (H, W, 3), uint8 or normalised float32."""
+    network = model.architecture
+    executor = NativeExecutor(model, plan or make_plan(network, 1, "int8"), isa)  # type: ignore[arg-type]
+    logits = np.full(network.classes, np.nan, np.float32)
+    features = np.full(network.head_channels, np.nan, np.float32)
+    executor.run(np.ascontiguousarray(x), x.dtype == np.float32, logits, features)
+    return Outputs(logits, features)
+
+
+def run_oracle(model: PackedInt8, weights: Arrays, x: np.ndarray[Any, Any]) -> Outputs:
+    """The same by docs/int8.md."""
+    made = integer.run(
+        model.architecture, weights, model.quantization, model.input_spec, x[np.newaxis]
+    )
+    return Outputs(made.logits[0], made.features[0])
+
+
+def pixels(network: Architecture, seed: int = 0) -> np.ndarray[Any, Any]:
+    """An image of noise, its darkest and brightest pixels frequent."""
+    random = np.random.default_rng(seed)
+    noise = random.integers(-60, 316, (*network.resolution, 3))
+    return np.clip(noise, 0, 255).astype(np.uint8)
