@@ -24,6 +24,7 @@ class PackedNetwork:
     def __init__(self, network: Architecture, weights: dict[str, np.ndarray[Any, Any]]) -> None:
         self.architecture = network
         self.input_spec = PRESETS["tf"]
+        self.quantization = None
         self.tensors: dict[str, Tensor] = {}
         self.buffer = bytearray()
         for name, array in pack(network, weights).items():

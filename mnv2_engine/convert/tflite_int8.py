@@ -6,7 +6,7 @@ rounded to 127 steps of its own, and the notes say by how much. Biases, scales a
 into the constants of docs/int8.md.
 
 A run differs from TFLite's in three places: what a project layer gives is not rounded to 8 bits
-before its shortcut is added, requantisation keeps 15 bits of a factor instead of 31, and logits
+before its shortcut is added, requantisation keeps 12 to 15 bits of a factor, not 31, and logits
 stay float32.
 """
 
