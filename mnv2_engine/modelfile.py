@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .architecture import Architecture
-from .errors import InputError, ModelFileError, UnsupportedError
+from .errors import CheckpointError, InputError, ModelFileError, UnsupportedError
 from .input_spec import InputSpec
 from .meta import META_LIMIT, Meta, decode, encode
 from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
@@ -121,7 +121,8 @@ class ModelFile:
         return unpack(self.architecture, packed, self.dtype)
 
     def verify(self) -> None:
-        """Read every weight: raises ModelFileError for a wrong checksum, NaN or infinity.
+        """Read every weight: raises ModelFileError for a wrong checksum, NaN or infinity; of int8,
+        also for numbers that docs/int8.md does not allow, and for padding that is not zero.
 
         Opening does not, because that would read the whole file from disk into memory.
         """
@@ -143,6 +144,25 @@ class ModelFile:
             if not finite:
                 raise ModelFileError(
                     f"{self.path}: {name!r} holds NaN or infinity; convert the model again"
+                )
+        if self.dtype == "int8":
+            self._verify_int8()
+
+    def _verify_int8(self) -> None:
+        """The members must be what packing their own canonical weights gives, ranges checked."""
+        import numpy as np
+
+        from . import packing_int8
+
+        try:
+            again = packing_int8.pack(self.architecture, self.weights())
+        except CheckpointError as error:
+            raise ModelFileError(f"{self.path}: {error}; convert the model again") from None
+        for name in self.tensors:
+            if not np.array_equal(again[name], self.array(name)):
+                raise ModelFileError(
+                    f"{self.path}: {name!r} holds numbers behind the last channel or term: "
+                    "expected zeros; convert the model again"
                 )
 
     def close(self) -> None:

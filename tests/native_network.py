@@ -30,6 +30,7 @@ class PackedNetwork:
     ) -> None:
         self.architecture = network
         self.input_spec = PRESETS["tf"]
+        self.quantization = None
         self.tensors: dict[str, Tensor] = {}
         self.buffer = bytearray()
         for name, array in pack(network, weights, dtype).items():

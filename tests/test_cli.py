@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -480,6 +481,28 @@ def test_convert(run, checkpoint, tmp_path, photo):
     size = out_path.stat().st_size
     assert out == f"{out_path}: mobilenet_v2_0.1_32, 5 classes, {size:,} bytes\n"
     assert run("classify", photo, "--model", out_path)[0] == 0
+
+
+def test_convert_takes_integers(run, checkpoint, tmp_path):
+    pytest.importorskip("tflite", reason="needs the package tflite")
+    from conftest import make_weights, small_network
+    from tflite_files import Form, model
+
+    network = small_network()
+    source, out_path = tmp_path / "model.tflite", tmp_path / "out.npz"
+    source.write_bytes(model(network, make_weights(network), Form(types="uint8")).content)
+    code, out, err = run(
+        "convert", source, out_path, "--labels", "none", "--weights", "int8", "--force"
+    )
+    assert code == 0
+    assert re.search(r"note: \d+ of \d+ output channels keep the file's integers; .* at most", err)
+    assert "mobilenet_v2_0.1_32, 5 classes" in out
+    code, out, _ = run("info", out_path)
+    assert code == 0
+    assert re.search(r"weights .* int8, mapped", out)
+    code, _, err = run("convert", checkpoint, out_path, *OPTIONS, "--weights", "int8", "--force")
+    assert code == 2
+    assert "mnv2 quantize" in err
 
 
 def test_convert_takes_every_option(run, checkpoint, tmp_path):

@@ -6,6 +6,8 @@ says which of the many ways to write it down is used. Imported after a check for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flatbuffers
@@ -34,6 +36,7 @@ class Form(NamedTuple):
     input: tuple[float, int] = (1 / 128, 128)  # scale and zero point of an integer input
     extra: str = ""  # an operator that does not belong, before the head
     clamp: float = 6.0  # what quantised outputs end at behind an activation
+    spread: bool = False  # quantised outputs without an activation: each of its own scale
     bias_scales: bool = True  # whether integer biases state theirs
     without_shortcut: int = -1  # a block that loses it
     any_size: bool = False  # the input's height and width are stated as unknown
@@ -66,6 +69,7 @@ class Graph:
     def __init__(self) -> None:
         self.builder = flatbuffers.Builder(1 << 20)
         self._tensors: list[int] = []
+        self.quantisations: list[tuple[float, int] | None] = []  # of computed tensors
         self._buffers: list[int] = [self._table("Buffer")]
         self._operators: list[int] = []
         self._codes: list[str] = []
@@ -101,6 +105,7 @@ class Graph:
         **fields: Any,
     ) -> int:
         number = len(self._tensors)
+        self.quantisations.append(quantisation)
         if quantisation is not None:
             constant_scales: Any = [quantisation[0]]
             constant_zero_points: Any = [quantisation[1]]
@@ -208,6 +213,10 @@ def quantised(values: Array, types: str, axis: int) -> Constant:
 class Written(NamedTuple):
     content: bytes
     weights: dict[str, Array]  # the canonical weights that are to be found in it
+    stored: Mapping[str, Constant] = MappingProxyType({})  # the same as they lie in the file
+    # Scale and zero point of "image", of each layer's output by name, "block<i>" where that is
+    # behind a shortcut, and of "pool".
+    outputs: Mapping[str, tuple[float, int]] = MappingProxyType({})
 
 
 def model(
@@ -234,6 +243,9 @@ class _Writer:
         if metadata is not None:
             self.graph.metadata.append(("TFLITE_METADATA", metadata))
         self.found: dict[str, Array] = {}
+        self.stored: dict[str, Constant] = {}
+        self.outputs: dict[str, tuple[float, int]] = {"image": self.form.input}
+        self.random = np.random.default_rng(1)
         self.integers = form.types in ("uint8", "int8")
         self.kind = form.types.upper() if self.integers else "FLOAT32"
 
@@ -262,7 +274,7 @@ class _Writer:
                     at, scale = self._convolution(outlook[f"block{i}.{part}"], at, scale)
             if block.residual and i != form.without_shortcut:
                 size = (1, *outlook[f"block{i}.project"].out_size, block.out_channels)
-                joined, scale = self._computed(size)
+                joined, scale = self._computed(size, name=f"block{i}")
                 graph.operator(
                     "ADD", [before, at], [joined], "AddOptions", FusedActivationFunction=0
                 )
@@ -277,13 +289,20 @@ class _Writer:
         at = self._classify(outlook["classifier"], at, scale)
         for operator in form.ends:
             at = self._end(operator, at)
-        return Written(graph.file([entry], [at]), self.found)
+        return Written(graph.file([entry], [at]), self.found, self.stored, self.outputs)
 
-    def _computed(self, shape: tuple[int, ...], relu6: bool = False) -> tuple[int, float]:
-        """A tensor that is computed, and its scale."""
+    def _computed(
+        self, shape: tuple[int, ...], relu6: bool = False, name: str = ""
+    ) -> tuple[int, float]:
+        """A tensor that is computed, the output called `name`, and its scale."""
         scale = self.form.clamp / 255 if relu6 else 1 / 16
         zero_point = (0 if relu6 else 128) - (128 if self.form.types == "int8" else 0)
+        if self.form.spread and not relu6:
+            scale *= float(self.random.uniform(0.8, 1.4))
+            zero_point += int(self.random.integers(-20, 21))
         quantisation = (scale, zero_point) if self.integers else None
+        if name:
+            self.outputs[name] = (scale, zero_point)
         return self.graph.tensor(shape, self.kind, quantisation=quantisation), scale
 
     def _constant(self, constant: Constant) -> int:
@@ -296,8 +315,9 @@ class _Writer:
         self.graph.operator("DEQUANTIZE", [at], [single])
         return single
 
-    def _written(self, constants: tuple[Constant, Constant]) -> list[int]:
+    def _written(self, name: str, constants: tuple[Constant, Constant]) -> list[int]:
         weight, bias = constants
+        self.stored[f"{name}.weight"], self.stored[f"{name}.bias"] = constants
         if not self.form.bias_scales:
             bias = Constant(bias.stored)
         return [self._constant(weight), self._constant(bias)]
@@ -325,7 +345,8 @@ class _Writer:
             if self.network.padding == "symmetric":  # as PyTorch pads, whatever is reached
                 pads = ((full, full), (full, full))
             extents = [size + sum(pad) for size, pad in zip(layer.in_size, pads, strict=True)]
-            into, _ = self._computed((1, *extents, layer.in_channels))
+            shape = (1, *extents, layer.in_channels)
+            into = graph.tensor(shape, self.kind, quantisation=graph.quantisations[at])
             stated = self._constant(Constant(np.array([(0, 0), *pads, (0, 0)], np.int32)))
             graph.operator("PAD", [at, stated], [into])
             at = into
@@ -342,13 +363,13 @@ class _Writer:
         constants = self._weight_and_bias(layer.name, ordered, 3 if depthwise else 0, scale)
         back = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
         self._note(layer, constants[0].real.transpose(back), constants[1].real, batch_norm)
-        inputs = [at, *self._written(constants)]
+        inputs = [at, *self._written(layer.name, constants)]
         if batch_norm is not None:
             inputs[2] = -1
         fused = {"fused": "relu6", "relu": "relu"}.get(form.activation, "none")
         apart = batch_norm is not None or form.activation == "apart"
         shape = (1, *layer.out_size, layer.out_channels)
-        into, scale = self._computed(shape, layer.relu6 and not apart)
+        into, scale = self._computed(shape, layer.relu6 and not apart, layer.name)
         activation = ACTIVATIONS[fused if layer.relu6 and not apart else "none"]
         fields = {
             "Padding": padding,
@@ -372,7 +393,7 @@ class _Writer:
         if batch_norm is not None:
             into = self._batch_norm(batch_norm, constants[1], into, shape)
         if apart and layer.relu6:
-            active, scale = self._computed(shape, True)
+            active, scale = self._computed(shape, True, layer.name)
             graph.operator("RELU6", [into], [active])
             into = active
         return into, scale
@@ -397,7 +418,7 @@ class _Writer:
         """The global average. Its output keeps the axes where the classifier is a convolution."""
         flat = self.form.pool == "MEAN" and self.form.classifier == "FULLY_CONNECTED"
         channels = head.out_channels
-        into, scale = self._computed((1, channels) if flat else (1, 1, 1, channels), True)
+        into, scale = self._computed((1, channels) if flat else (1, 1, 1, channels), True, "pool")
         if self.form.pool == "MEAN":
             axes = self._constant(Constant(np.array([1, 2], np.int32)))
             self.graph.operator("MEAN", [at, axes], [into], "ReducerOptions", KeepDims=not flat)
@@ -429,7 +450,7 @@ class _Writer:
             constants = self._weight_and_bias("classifier", weight, 0, scale)
             self._note(layer, constants[0].real, constants[1].real)
             into, _ = self._computed((1, classes))
-            inputs = [at, *self._written(constants)]
+            inputs = [at, *self._written("classifier", constants)]
             self.graph.operator(
                 "FULLY_CONNECTED",
                 inputs,
@@ -442,7 +463,7 @@ class _Writer:
         constants = self._weight_and_bias("classifier", square, 0, scale)
         self._note(layer, constants[0].real, constants[1].real)
         into, _ = self._computed((1, 1, 1, classes))
-        inputs = [at, *self._written(constants)]
+        inputs = [at, *self._written("classifier", constants)]
         self.graph.operator(
             "CONV_2D",
             inputs,

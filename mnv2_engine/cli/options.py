@@ -7,7 +7,7 @@ from typing import Any
 
 from ..architecture import PADDINGS
 from ..input_spec import PRESETS, RESAMPLES
-from ..packing import FLOAT_DTYPES
+from ..packing import DTYPES
 from ..shapes import PRECISIONS
 
 MODEL_VARIABLE = "MNV2_MODEL"
@@ -93,9 +93,10 @@ def _add_convert(commands: Any) -> None:
     )
     convert.add_argument(
         "--weights",
-        choices=FLOAT_DTYPES,
+        choices=DTYPES,
         default="float32",
-        help="how weights are stored; of 16 bits they make half the file (default: float32)",
+        help="how weights are stored; of 16 bits they make half the file; int8 takes the integers "
+        "of a quantised .tflite as they are (default: float32)",
     )
     convert.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
 

@@ -8,7 +8,7 @@ almost a MobileNetV2 is refused instead of being run as one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..architecture import (
     EFFICIENTNET_LITE_SCALING,
@@ -28,6 +28,8 @@ from ..errors import CheckpointError, UnsupportedError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ..quantization import Quantization
 
     Float32 = NDArray[np.float32]
 
@@ -76,12 +78,15 @@ class Checkpoint(NamedTuple):
 
     format: str  # "TFLite", "PyTorch zip, torchvision names"
     identity: Identity
-    weights: dict[str, Float32]  # canonical names; OIHW, classifier (out, in); batch-norm folded
+    # Canonical names; OIHW, classifier (out, in); batch-norm folded. Float32, unless there is a
+    # quantization: then those of packing_int8.py.
+    weights: Mapping[str, NDArray[Any]]
     paddings: tuple[str, ...] = ()  # those that fit what the source says; none: it does not say
     resolution: tuple[int, int] | None = None
     normalisation: Normalisation | None = None
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    quantization: Quantization | None = None
 
 
 class _Block(NamedTuple):

@@ -67,9 +67,10 @@ def convert(
 
     `padding` is "same" or "symmetric"; `preprocess` the name of one of input_spec.PRESETS or an
     InputSpec, whose geometry `resample` and `crop_fraction` replace; `labels` a file of one label
-    a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels. What the
-    source says need not be given, and may not be contradicted. `weights` is "float32", or "float16"
-    or "bfloat16" for a file of half the size, to which they are rounded to nearest.
+    a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels; `weights`
+    "float32", "float16" or "bfloat16" for a file of half the size, to which they are rounded to
+    nearest, or "int8" for the integers of a quantised source as they are. What the source says
+    need not be given, and may not be contradicted.
 
     Raises InputError if something is neither in the source nor given, naming the option, or does
     not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError
@@ -83,12 +84,18 @@ def convert(
     with _open(path) as handle:
         _check_not_the_source(handle, out, what)
         try:
-            checkpoint = _read(handle, what)
+            checkpoint = _read(handle, what, weights)
             digest = _sha256(handle)
         except OSError as error:
             raise CheckpointError(
                 f"{what}: cannot be read: {error.strerror or error}; copy the file again"
             ) from error
+    if weights == "int8" and checkpoint.quantization is None:
+        raise InputError(
+            f"{what}: weights 'int8' take the integers of a quantised TFLite model, and this is "
+            f"{checkpoint.format}; leave the option out, and make an int8 model file of the "
+            "result with: mnv2 quantize"
+        )
     settled = settle(checkpoint, given, what)
     from .. import __version__
 
@@ -105,23 +112,24 @@ def convert(
         settled.input_spec,
         settled.labels,
         provenance,
+        checkpoint.quantization,
         dtype=weights,
     )
     labelled = 0 if settled.labels is None else len(settled.labels)
     return Conversion(settled.architecture, settled.input_spec, labelled, settled.notes)
 
 
-def _read(handle: BinaryIO, what: str) -> Checkpoint:
+def _read(handle: BinaryIO, what: str, weights: str) -> Checkpoint:
     """What the open file holds. Errors quote it, less what a terminal might obey."""
     try:
-        return _read_format(handle, what)
+        return _read_format(handle, what, weights)
     except MnvError as error:
         if str(error).isprintable():
             raise
         raise type(error)(_printable(str(error))) from None
 
 
-def _read_format(handle: BinaryIO, what: str) -> Checkpoint:
+def _read_format(handle: BinaryIO, what: str, weights: str) -> Checkpoint:
     """What the open file holds, by the reader that its content asks for."""
     head = handle.read(_HEAD_BYTES)
     if head[4:8] == b"TFL3":
@@ -129,7 +137,8 @@ def _read_format(handle: BinaryIO, what: str) -> Checkpoint:
 
         handle.seek(0)
         # Not read(MAX_SOURCE_BYTES), which would set as much memory aside first.
-        return tflite.read(handle.read(os.fstat(handle.fileno()).st_size), handle, what)
+        content = handle.read(os.fstat(handle.fileno()).st_size)
+        return tflite.read(content, handle, what, weights)
     if head.startswith(_ZIP):
         return _read_zip(Archive(handle, what))
     from . import torch_file, torch_names

@@ -16,7 +16,7 @@ from ..architecture import PADDINGS, Architecture
 from ..errors import CheckpointError, InputError, ModelFileError
 from ..input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
 from ..labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
-from ..packing import FLOAT_DTYPES
+from ..packing import DTYPES
 from .checkpoint import Checkpoint
 
 IMAGENET = "imagenet"
@@ -35,7 +35,7 @@ class Options(NamedTuple):
     resolution: int | tuple[int, int] | None = None
     resample: str | None = None
     crop_fraction: float | None = None
-    weights: str = "float32"
+    weights: str = "float32"  # dtype of the model file's
 
 
 class Settled(NamedTuple):
@@ -67,8 +67,8 @@ def check_options(given: Options) -> None:
             PRESETS[preset] if isinstance(preset, str) else preset or PRESETS["tf"], given
         )
     )
-    if given.weights not in FLOAT_DTYPES:
-        raise InputError(f"weights {given.weights!r}: expected {_alternatives(FLOAT_DTYPES)}")
+    if given.weights not in DTYPES:
+        raise InputError(f"weights {given.weights!r}: expected {_alternatives(DTYPES)}")
     if given.labels is not None and not isinstance(given.labels, (str, os.PathLike)):
         raise InputError(
             f"labels: got {type(given.labels).__name__}, expected the path of a file, "

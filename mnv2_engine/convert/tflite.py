@@ -1,19 +1,20 @@
-"""TensorFlow Lite models: float32, float16 weights, and uint8 or int8 made float32 again.
+"""TensorFlow Lite models: float32, float16 weights, and uint8 or int8.
 
 A quantised model's weights are dequantised, w = scale * (q - zero point), by float64; what comes
 out is the float32 network that the integers stand for, without the rounding of its activations.
+Or, if asked to, its integers are taken as they are (tflite_int8.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..architecture import PADDINGS, Layer, layers, padding_of
 from ..errors import CheckpointError, UnsupportedError
 from .checkpoint import Checkpoint, Identity, Normalisation, recognise
 from .tflite_graph import FoundLayer, FoundNetwork, Pads, find_network
 from .tflite_metadata import Metadata, read_metadata
-from .tflite_schema import Graph, Tensor, read_graph
+from .tflite_schema import EIGHT_BITS, Graph, Tensor, read_graph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 
     from .checkpoint import Float32
 
-# What has to be added to an integer input for a pixel of 0..255: int8 models take it less 128.
-_PIXEL_OFFSETS = {"UINT8": 0, "INT8": 128}
+_METADATA = "its metadata"
 
 
-def read(content: bytes, handle: BinaryIO, what: str) -> Checkpoint:
+def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") -> Checkpoint:
     """The network in the bytes of a .tflite file; `handle` reads the same file's label files.
 
+    `weights` are what the model file is to have: "int8" takes the file's own integers.
+
     Raises CheckpointError for a damaged file, UnsupportedError for a graph that is not one of the
-    networks known, MissingExtraError without the package `tflite`.
+    networks known, MissingExtraError without the package `tflite`, InputError where there are no
+    such integers.
     """
     graph = read_graph(content, what)
     found = find_network(graph)
@@ -42,20 +45,35 @@ def read(content: bytes, handle: BinaryIO, what: str) -> Checkpoint:
     said = Metadata(None, None, None)
     if graph.metadata is not None:
         said = read_metadata(graph.metadata, handle, what)
-    weights: dict[str, Float32] = {}
-    for name, layer in found.layers.items():
-        weights[f"{name}.weight"], weights[f"{name}.bias"] = _weights(graph, layer)
     (entry,) = graph.inputs
     normalisation, notes = _normalisation(graph.tensors[entry], said, what)
+    form = f"TFLite, {graph.tensors[entry].type.lower()} input"
+    canonical: dict[str, NDArray[Any]] = {}
+    quantization = None
+    if weights == "int8":
+        from .tflite_int8 import take_integers
+
+        integers = take_integers(graph, found)
+        if normalisation is None or normalisation.stated_by == _METADATA:
+            raise UnsupportedError(
+                f"{what}: its metadata say that its integers are not pixels; weights 'int8' need "
+                "them to be"
+            )
+        canonical, quantization = integers.weights, integers.quantization
+        form, notes = f"{form}, its integers kept", integers.notes
+    else:
+        for name, layer in found.layers.items():
+            canonical[f"{name}.weight"], canonical[f"{name}.bias"] = _weights(graph, layer)
     return Checkpoint(
-        f"TFLite, {graph.tensors[entry].type.lower()} input",
+        form,
         identity,
-        weights,
+        canonical,
         paddings,
         found.resolution,
         normalisation,
         said.labels,
         notes,
+        quantization,
     )
 
 
@@ -109,12 +127,7 @@ def _weights(graph: Graph, layer: FoundLayer) -> tuple[Float32, Float32]:
     """Canonical weight and bias of a layer, a batch-norm behind it folded in."""
     import numpy as np
 
-    weight = graph.values(layer.weight)
-    if layer.kind == "DEPTHWISE_CONV_2D":  # (1, height, width, channels)
-        weight = weight.transpose(3, 0, 1, 2)
-    elif layer.kind == "CONV_2D":  # (out, height, width, in)
-        weight = weight.transpose(0, 3, 1, 2)
-    weight = weight.reshape(layer.shape)
+    weight = layer.canonical(graph.values(layer.weight))
     channels = layer.shape[0]
     bias = np.zeros(channels)
     if layer.bias is not None:
@@ -161,14 +174,14 @@ def _normalisation(
     CheckpointError for a zero point that the integers do not hold.
     """
     mean, std = said.mean, said.std
-    stated = Normalisation(mean, std, "its metadata") if mean and std else None
-    if entry.type not in _PIXEL_OFFSETS or entry.quantisation is None:
+    stated = Normalisation(mean, std, _METADATA) if mean and std else None
+    if entry.type not in EIGHT_BITS or entry.quantisation is None:
         return stated, ()
     scale = float(entry.quantisation.scales[0])
     zero_point = int(entry.quantisation.zero_points[0])
     if entry.quantisation.scales.size != 1 or scale <= 0:
         return stated, ()
-    offset = _PIXEL_OFFSETS[entry.type]
+    offset = -EIGHT_BITS[entry.type][0]  # int8 models take the pixel less 128
     if not 0 <= zero_point + offset <= 255:
         raise CheckpointError(
             f"{what}: its {entry.type} input has the zero point {zero_point}: expected "

@@ -10,18 +10,20 @@ is refused, by the name of its operator.
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..architecture import MAX_RESOLUTION, padding_of
 from ..errors import CheckpointError, UnsupportedError
-from .tflite_schema import Graph, Operator
+from .tflite_schema import EIGHT_BITS, Graph, Operator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Values of the schema's enumerations Padding and ActivationFunctionType.
 _SAME, _VALID = 0, 1
 _ACTIVATIONS = {0: "none", 1: "ReLU", 2: "ReLU -1..1", 3: "ReLU6", 4: "tanh", 5: "sign bit"}
 _ACTIVATION_OPERATORS = {"RELU6": "ReLU6", "RELU": "ReLU"}
 
-_INTEGERS = {"UINT8": (0, 255), "INT8": (-128, 127)}
 _MAX_STRIDE = 8
 _MAX_PAD = 64
 
@@ -47,6 +49,15 @@ class FoundLayer(NamedTuple):
     weight: int  # constant tensor
     bias: int | None  # constant tensor
     affine: tuple[tuple[str, int], ...]  # MUL, ADD or SUB by a constant tensor, in order
+    out: int  # tensor of the output, behind the activation and the shortcut
+
+    def canonical(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """The layer's weight as it is stored, made OIHW; the classifier's (out, in)."""
+        if self.kind == "DEPTHWISE_CONV_2D":  # (1, height, width, channels)
+            weight = weight.transpose(3, 0, 1, 2)
+        elif self.kind == "CONV_2D":  # (out, height, width, in)
+            weight = weight.transpose(0, 3, 1, 2)
+        return weight.reshape(self.shape)
 
 
 class FoundNetwork(NamedTuple):
@@ -105,6 +116,7 @@ class _Walk:
             layers[depthwise] = self._convolution(depthwise, "DEPTHWISE_CONV_2D", "ReLU6")
             layers[project] = self._convolution(project, "CONV_2D", "none")
             shortcuts.append(self._shortcut(entry))
+            layers[project] = layers[project]._replace(out=self.at)
         self._pool()
         while self._step("RESHAPE", "SQUEEZE"):
             pass
@@ -264,6 +276,7 @@ class _Walk:
             weight,
             self._bias(operator),
             affine,
+            self.at,
         )
 
     def _pads(
@@ -324,10 +337,10 @@ class _Walk:
         """Whether the tensor come to is quantised so that it cannot hold but 0 to 6."""
         tensor = self.graph.tensors[self.at]
         stated = tensor.quantisation
-        if stated is None or tensor.type not in _INTEGERS or stated.scales.size != 1:
+        if stated is None or tensor.type not in EIGHT_BITS or stated.scales.size != 1:
             return False
         scale, zero_point = float(stated.scales[0]), int(stated.zero_points[0])
-        low, high = ((end - zero_point) * scale for end in _INTEGERS[tensor.type])
+        low, high = ((end - zero_point) * scale for end in EIGHT_BITS[tensor.type])
         return low == 0 and abs(high - 6) <= scale
 
     def _shortcut(self, entry: int) -> bool:
@@ -389,7 +402,7 @@ class _Walk:
         pads = Pads(1, 0, 0)
         where = f"the classifier ({self._where(operator)})"
         return FoundLayer(
-            where, operator.kind, shape, 1, (1, 1), (pads, pads), data, weight, bias, ()
+            where, operator.kind, shape, 1, (1, 1), (pads, pads), data, weight, bias, (), self.at
         )
 
     def _end(self) -> None:

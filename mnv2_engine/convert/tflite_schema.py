@@ -40,6 +40,9 @@ _DTYPES = {
     "INT8": "|i1",
 }
 
+# The least and the greatest number that an 8-bit type holds.
+EIGHT_BITS = {"UINT8": (0, 255), "INT8": (-128, 127)}
+
 # The options of the operators that are read, by the schema's names.
 _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "CONV_2D": (

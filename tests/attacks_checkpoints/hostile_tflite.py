@@ -15,7 +15,7 @@ from conftest import make_weights, small_network
 from hostile_checkpoints import Lie
 from tflite_files import Constant, Form, Graph, model
 
-from mnv2_engine.errors import CheckpointError, MnvError, UnsupportedError
+from mnv2_engine.errors import CheckpointError, InputError, MnvError, UnsupportedError
 
 NETWORK = small_network(padding="symmetric")
 WEIGHTS = make_weights(NETWORK)
@@ -62,7 +62,10 @@ class Open:
 
 
 def lie(
-    message: str, error: type[MnvError] = CheckpointError, content: bytes = FLOAT
+    message: str,
+    error: type[MnvError] = CheckpointError,
+    content: bytes = FLOAT,
+    lies: list[Lie] = LIES,
 ) -> Callable[[Alter], Alter]:
     def register(alter: Alter) -> Alter:
         def make() -> bytes:
@@ -72,7 +75,7 @@ def lie(
             return bytes(opened.content)
 
         make.__name__ = make.__qualname__ = alter.__name__
-        LIES.append(Lie(make, error, message))
+        lies.append(Lie(make, error, message))
         return alter
 
     return register
@@ -269,6 +272,103 @@ def integers_without_a_scale(file: Open) -> None:
 @lie("holds NaN, infinity or values beyond float32", content=INTEGER)
 def scales_that_overflow(file: Open) -> None:
     file.tensor("CONV_2D", 1, 4).Quantization().ScaleAsNumpy()[:] = np.float32(3e38)
+
+
+# What only matters where the integers are taken as they are
+
+INT8_LIES: list[Lie] = []
+
+
+def int8_lie(message: str, error: type[MnvError] = CheckpointError) -> Callable[[Alter], Alter]:
+    return lie(message, error, INTEGER, INT8_LIES)
+
+
+def _output(file: Open, kind: str, number: int = 0) -> Any:
+    return file.graph.Tensors(file.operator(kind, number).Outputs(0))
+
+
+@int8_lie(r"block1\.expand .* the scale 0 and the zero point -128: expected a scale above 0")
+def an_activation_of_scale_zero(file: Open) -> None:
+    _output(file, "CONV_2D", 2).Quantization().ScaleAsNumpy()[:] = 0
+
+
+@int8_lie(r"the scale of its weight's channel 2 is 0")
+def a_channel_of_scale_zero(file: Open) -> None:
+    file.tensor("DEPTHWISE_CONV_2D", 1).Quantization().ScaleAsNumpy()[2] = 0
+
+
+@int8_lie("has no scale: expected one for all of it")
+def an_activation_without_a_scale(file: Open) -> None:
+    file.count(_output(file, "ADD").Quantization(), SCALES, 0)
+
+
+@int8_lie("the zero point 128: expected a scale above 0 and a zero point that INT8 holds")
+def an_activation_whose_zero_point_is_no_number_of_its_own(file: Open) -> None:
+    _output(file, "ADD", 1).Quantization().ZeroPointAsNumpy()[:] = 128
+
+
+@int8_lie("its weight has a zero point that INT8 does not hold")
+def a_zero_point_at_the_end_of_64_bits(file: Open) -> None:
+    zero_points = file.tensor("CONV_2D", 1, 3).Quantization().ZeroPointAsNumpy()
+    zero_points[:] = np.iinfo(np.int64).min
+
+
+@int8_lie("holds integers without a scale")
+def a_weight_without_a_scale(file: Open) -> None:
+    file.count(file.tensor("CONV_2D", 1, 4).Quantization(), SCALES, 0)
+
+
+@int8_lie("scales or zero points for axis 0: expected one, or one for each of")
+def fewer_scales_than_output_channels(file: Open) -> None:
+    file.count(file.tensor("CONV_2D", 1, 4).Quantization(), SCALES, 2)
+
+
+@int8_lie("its bias states another scale than its input's times its weight's")
+def a_bias_of_another_scale(file: Open) -> None:
+    file.tensor("CONV_2D", 2, 2).Quantization().ScaleAsNumpy()[:] *= 2
+
+
+@int8_lie("its bias states another scale")
+def a_bias_with_a_zero_point(file: Open) -> None:
+    file.tensor("CONV_2D", 2, 2).Quantization().ZeroPointAsNumpy()[0] = 1
+
+
+@int8_lie("has the zero point 3: expected 0 behind a ReLU6", UnsupportedError)
+def a_hidden_tensor_that_begins_below_zero(file: Open) -> None:
+    _output(file, "DEPTHWISE_CONV_2D", 3).Quantization().ZeroPointAsNumpy()[:] = -125
+
+
+@int8_lie("its pooled features have the zero point 128", UnsupportedError)
+def features_that_begin_below_zero(file: Open) -> None:
+    _output(file, "MEAN").Quantization().ZeroPointAsNumpy()[:] = 0
+
+
+@int8_lie("the pooled features' scale .* is too coarse for the head's", UnsupportedError)
+def features_of_one_step(file: Open) -> None:
+    file.count(file.tensor("FULLY_CONNECTED", 2).Quantization(), SCALES, 0)
+    _output(file, "MEAN").Quantization().ScaleAsNumpy()[:] = 1e12
+
+
+@int8_lie("expected a factor below 1; the layer's output scale is too small", UnsupportedError)
+def an_output_of_the_least_scale(file: Open) -> None:
+    _output(file, "CONV_2D", 3).Quantization().ScaleAsNumpy()[:] = 1e-38
+
+
+@int8_lie("its input is quantised anew", UnsupportedError)
+def a_pad_that_changes_the_scale(file: Open) -> None:
+    _output(file, "PAD", 1).Quantization().ScaleAsNumpy()[:] *= 2
+
+
+@int8_lie("is FLOAT32: .* from its pixels to its classifier", InputError)
+def one_tensor_of_floats(file: Open) -> None:
+    file.put(_output(file, "CONV_2D", 4), TYPE, "<b", tflite.TensorType.FLOAT32)
+
+
+@int8_lie("classifier.scale holds NaN or infinity")
+def a_classifier_beyond_float32(file: Open) -> None:
+    file.count(file.tensor("FULLY_CONNECTED", 2).Quantization(), SCALES, 0)
+    file.tensor("FULLY_CONNECTED", 1).Quantization().ScaleAsNumpy()[:] = 3e38
+    _output(file, "MEAN").Quantization().ScaleAsNumpy()[:] = 2
 
 
 def _shared() -> bytes:

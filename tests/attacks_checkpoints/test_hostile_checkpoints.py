@@ -50,39 +50,48 @@ def test_lies(each: Lie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     refused(each, tmp_path, **OPTIONS)
 
 
-def _tflite_lies() -> list[Any]:
+def _tflite_lies(name: str) -> list[Any]:
     """One test that says so where the package is missing."""
     try:
-        from hostile_tflite import LIES
+        import hostile_tflite
     except ImportError:
         return [pytest.param(None, marks=pytest.mark.skip(reason="needs the package tflite"))]
-    return [pytest.param(each, id=each.name) for each in LIES]
+    return [pytest.param(each, id=each.name) for each in getattr(hostile_tflite, name)]
 
 
-@pytest.mark.parametrize("each", _tflite_lies())
+@pytest.mark.parametrize("each", _tflite_lies("LIES"))
 def test_tflite_lies(each: Lie, tmp_path: Path) -> None:
     refused(each, tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize("each", _tflite_lies("INT8_LIES"))
+def test_lies_about_integers(each: Lie, tmp_path: Path) -> None:
+    refused(each, tmp_path, **OPTIONS, weights="int8")
 
 
 def honest(kind: str) -> bytes:
     if kind == "npz":
         return npz(WEIGHTS)
-    if kind == "tflite":
+    if kind in ("tflite", "int8"):
         pytest.importorskip("tflite", reason="needs the package tflite")
-        from hostile_tflite import FLOAT
+        from hostile_tflite import FLOAT, INTEGER
 
-        return FLOAT
+        return FLOAT if kind == "tflite" else INTEGER
     return state_file(STATE.arrays, kind)
 
 
-KINDS = ("npz", "zip", "legacy", "tflite")
+def options_for(kind: str) -> dict[str, Any]:
+    return {**OPTIONS, "weights": "int8"} if kind == "int8" else OPTIONS
+
+
+KINDS = ("npz", "zip", "legacy", "tflite", "int8")
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @each_kind
 def test_the_honest_files_convert(kind: str, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(honest(kind))
-    made = convert(tmp_path / "source", tmp_path / "out.npz", **OPTIONS)
+    made = convert(tmp_path / "source", tmp_path / "out.npz", **options_for(kind))
     assert made.architecture.name == "mobilenet_v2_0.1_32"
 
 
@@ -91,14 +100,14 @@ def test_every_cut_is_refused(kind: str, tmp_path: Path) -> None:
     content = honest(kind)
     source, out = tmp_path / "source", tmp_path / "out.npz"
     cuts = {*np.linspace(0, len(content) - 1, 25, dtype=int).tolist(), 1, 7, 8, 64, 200}
-    if kind != "tflite":  # whose last bytes may be padding
+    if kind not in ("tflite", "int8"):  # whose last bytes may be padding
         cuts.add(len(content) - 1)
     else:
         cuts.discard(len(content) - 1)
     for cut in cuts:
         source.write_bytes(content[:cut])
         with pytest.raises(MnvError):
-            convert(source, out, **OPTIONS)
+            convert(source, out, **options_for(kind))
         assert not out.exists()
 
 
@@ -107,8 +116,9 @@ class Fuzzed:
 
     def __init__(self, kind: str) -> None:
         self.content = honest(kind)
+        self.options = options_for(kind)
         array = np.frombuffer(self.content, np.uint8)
-        if kind == "tflite":
+        if kind in ("tflite", "int8"):
             dull = np.zeros(array.size, bool)
             from hostile_tflite import Open
 
@@ -152,7 +162,7 @@ def test_altered_bytes_end_in_an_error_or_a_whole_model(
     out.unlink(missing_ok=True)
     tracemalloc.start()
     try:
-        convert(source, out, **OPTIONS)
+        convert(source, out, **fuzzed.options)
     except MnvError:
         assert not out.exists()
     else:

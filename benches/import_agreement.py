@@ -1,0 +1,157 @@
+"""How often an imported int8 network answers as LiteRT does, on the quantised file itself.
+
+    python benches/import_agreement.py MODEL.tflite FOLDER [--images 960] [--jitter 0.1]
+
+MODEL.tflite is converted with weights="int8" and run beside LiteRT's sets of kernels, on seeded
+crops of the photographs in FOLDER, every other one mirrored, contrast, brightness and colours
+changed by up to `--jitter`. LiteRT's logits are 8 bits, so their largest may be shared by several
+classes: an answer agrees if it is one of them, and agrees strictly if it is the first. Differences
+are in steps of those 8 bits; ours are clipped to them first. How far LiteRT's kernels, and the
+same network in float32, agree with each other is the scale to read the rest by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from peers import imported
+
+from mnv2_engine import Engine
+from mnv2_engine.convert import convert
+from mnv2_engine.convert.tflite_graph import find_network
+from mnv2_engine.convert.tflite_schema import EIGHT_BITS, read_graph
+from mnv2_engine.input_spec import InputSpec
+
+Array = np.ndarray[Any, Any]
+
+SUFFIXES = (".jpeg", ".jpg", ".png")
+RESOLVERS = {"XNNPACK": "AUTO", "built-in": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
+SLOW_RESOLVERS = {"reference": "BUILTIN_REF"}  # half a second an image
+
+
+class Logits(NamedTuple):
+    """The tensor of a TFLite file that holds the logits: real = scale * (q - zero_point)."""
+
+    tensor: int
+    scale: float
+    zero_point: int
+    low: float  # the least and the greatest that it holds
+    high: float
+
+
+def logits_of(content: bytes, what: str) -> Logits:
+    graph = read_graph(content, what)
+    number = find_network(graph).layers["classifier"].out
+    tensor = graph.tensors[number]
+    if tensor.type not in EIGHT_BITS or tensor.quantisation is None:
+        raise SystemExit(f"{what}: its logits are {tensor.type}, not 8-bit integers")
+    scale, zero_point = (float(term[0]) for term in tensor.quantisation[:2])
+    low, high = (scale * (end - zero_point) for end in EIGHT_BITS[tensor.type])
+    return Logits(number, scale, int(zero_point), low, high)
+
+
+def ending_at(content: bytes, tensor: int) -> bytes:
+    """The file with another output: of a softmax in 8 bits, little of the logits is left."""
+    import tflite
+
+    altered = bytearray(content)
+    tflite.Model.GetRootAs(altered, 0).Subgraphs(0).OutputsAsNumpy()[:] = tensor
+    return bytes(altered)
+
+
+def litert(content: bytes, logits: Logits, resolver: str) -> Callable[[Array], Array]:
+    module = imported("litert")
+    interpreter = module.Interpreter(
+        model_content=ending_at(content, logits.tensor),
+        num_threads=1,
+        experimental_op_resolver_type=module.OpResolverType[resolver],
+    )
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    offset = -128 if source["dtype"] == np.int8 else 0
+
+    def run(pixels: Array) -> Array:
+        interpreter.set_tensor(source["index"], (pixels + offset).astype(source["dtype"])[None])
+        interpreter.invoke()
+        stored = interpreter.get_tensor(target["index"]).reshape(-1).astype(np.float64)
+        return logits.scale * (stored - logits.zero_point)
+
+    return run
+
+
+def crops(folder: str, spec: InputSpec, size: tuple[int, int], given: Any) -> Iterator[Array]:
+    """`given.images` pieces of one photograph after the other, `size` pixels each: what a resize by
+    0.9 to 1.1 times the usual leaves, cut out anywhere."""
+    from PIL import Image
+
+    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SystemExit(f"{folder}: no photographs, that is none of {', '.join(SUFFIXES)}")
+    photographs = [Image.open(path).convert("RGB") for path in files]
+    random = np.random.default_rng(given.seed)
+    height, width = size
+    for i in range(given.images):
+        photograph = photographs[i % len(photographs)]
+        fits = min(photograph.width / width, photograph.height / height)
+        scale = fits * spec.crop_fraction * random.uniform(0.9, 1.1)
+        w, h = min(scale, fits) * width, min(scale, fits) * height
+        left = random.uniform(0, photograph.width - w)
+        top = random.uniform(0, photograph.height - h)
+        box = (left, top, left + w, top + h)
+        piece = photograph.resize((width, height), Image.Resampling.BILINEAR, box)
+        pixels = np.asarray(piece, np.float64)[:, :: -1 if i % 2 else 1]
+        contrast, brightness, *colours = random.uniform(1 - given.jitter, 1 + given.jitter, 5)
+        middle = pixels.mean()
+        pixels = ((pixels - middle) * contrast + middle * brightness) * colours
+        yield np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL.tflite")
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("--images", type=int, default=960)
+    parser.add_argument("--jitter", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reference", action="store_true", help="LiteRT's slow kernels too")
+    given = parser.parse_args()
+    content = Path(given.model).read_bytes()
+    logits = logits_of(content, given.model)
+    runs: dict[str, Callable[[Array], Array]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for weights in ("int8", "float32"):
+            made = convert(given.model, f"{folder}/{weights}", weights=weights, labels="none")
+            runs[weights] = Engine.load(f"{folder}/{weights}").logits
+            for note in made.notes:
+                print(f"{weights}: {note}")
+    resolvers = RESOLVERS | (SLOW_RESOLVERS if given.reference else {})
+    runs |= {name: litert(content, logits, resolver) for name, resolver in resolvers.items()}
+    images = crops(given.folder, made.input_spec, made.architecture.resolution, given)
+    answers = [[run(image).reshape(-1) for run in runs.values()] for image in images]
+    clipped = np.clip(np.array(answers), logits.low, logits.high)
+    found = dict(zip(runs, clipped.swapaxes(0, 1), strict=True))
+
+    print(f"{given.images} images, steps of {logits.scale:.4f}")
+    print(f"{'':24}    agree  strictly  mean |Δ|   max |Δ|")
+    for one, other in combinations(found, 2):
+        a, b = found[one], found[other]
+        first = a.argmax(1)
+        agree = (b[np.arange(len(b)), first] == b.max(1)).mean()
+        strictly = (first == b.argmax(1)).mean()
+        steps = np.abs(a - b) / logits.scale
+        print(
+            f"{one + ' : ' + other:24}{agree:9.2%} {strictly:9.2%} "
+            f"{steps.mean():9.2f} {steps.max():9.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
