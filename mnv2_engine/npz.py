@@ -84,7 +84,7 @@ def npy_data_offset(head: bytes, member_bytes: int, descr: str, shape: tuple[int
     if squeezed != wanted.replace(" ", "").replace(",}", "}").encode():
         text = found.strip(b" \n")[:200].decode("ascii", "backslashreplace")
         raise ModelFileError(f"has the array header {text}: expected {wanted}")
-    data = 4 if descr == "<f4" else 1
+    data = int(descr[-1])  # bytes of an element
     for extent in shape:
         data *= extent
     if end + data != member_bytes:
