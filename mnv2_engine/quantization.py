@@ -17,6 +17,7 @@ MULTIPLIER_BITS = 15
 MAX_MULTIPLIER = (1 << MULTIPLIER_BITS) - 1
 MAX_SHIFT = 31
 SHORTCUT_BITS = 9  # shortcut = ratio of scales * 2^(SHORTCUT_BITS + fraction)
+MAX_SCALE = 3.4028234663852886e38  # the largest float32
 MAX_HIDDEN_SCALE = 6 / 255  # of an output of ReLU6: its largest integer, 255, is at most 6
 POOL = "pool"
 
@@ -67,6 +68,7 @@ def from_json(obj: object, network: Architecture) -> Quantization:
         raise ModelFileError("quantization: expected exactly the keys layers and pool")
     named = obj["layers"]
     names = quantised_layers(network)
+    joined = {f"block{i}.project" for i, block in enumerate(network.blocks) if block.residual}
     if not isinstance(named, dict) or list(named) != names:
         raise ModelFileError(
             f"quantization: expected the {len(names)} layers of {network.name} in order, "
@@ -75,13 +77,13 @@ def from_json(obj: object, network: Architecture) -> Quantization:
     found = {}
     for layer in layers(network)[:-1]:
         scale, zero_point, fraction, shortcut = _numbers(layer.name, named[layer.name], 4)
-        _check(layer.name, "scale", scale, 0.0, float("inf"))
+        _check(layer.name, "scale", scale, 0, MAX_HIDDEN_SCALE if layer.relu6 else MAX_SCALE)
         _check(layer.name, "zero_point", zero_point, 0, 0 if layer.relu6 else 255)
         _check(layer.name, "fraction", fraction, 0, MAX_FRACTION)
-        _check(layer.name, "shortcut", shortcut, 0, MAX_MULTIPLIER)
+        _check(layer.name, "shortcut", shortcut, 0, MAX_MULTIPLIER if layer.name in joined else 0)
         found[layer.name] = LayerQuantization(float(scale), zero_point, fraction, shortcut)
     scale, fraction, bias, multiplier, shift = _numbers(POOL, obj[POOL], 5)
-    _check(POOL, "scale", scale, 0.0, float("inf"))
+    _check(POOL, "scale", scale, 0, MAX_SCALE)
     _check(POOL, "fraction", fraction, 0, MAX_FRACTION)
     _check(POOL, "bias", bias, 0, 1 << 30)
     _check(POOL, "multiplier", multiplier, 0, MAX_MULTIPLIER)
@@ -99,6 +101,8 @@ def fixed_point(factor: float, fraction: int) -> tuple[int, int]:
 
     if not (isfinite(factor) and factor >= 0.0):
         raise InputError(f"requantisation by {factor!r}: expected a finite factor, 0 or more")
+    if factor >= 1.0:  # lest it overflow below
+        raise InputError(f"requantisation by {factor!r}: expected a factor below 1")
     mantissa, exponent = frexp(factor * 2.0 ** (MULTIPLIER_BITS + fraction))
     shift = min(MULTIPLIER_BITS - exponent, MAX_SHIFT)
     multiplier = round(mantissa * 2.0 ** (exponent + shift))
@@ -144,7 +148,9 @@ def _numbers(name: str, value: object, count: int) -> list[Any]:
     return value
 
 
-def _check(name: str, what: str, value: float, least: float, most: float) -> None:
-    above = value > 0 if what == "scale" else value >= least
-    if not above or not value <= most or value == float("inf"):
-        raise ModelFileError(f"quantization of {name}: {what} {value!r} is out of range")
+def _check(name: str, what: str, value: float, least: int, most: float) -> None:
+    """Raise ModelFileError unless `value` is from `least` to `most`; a scale is never 0."""
+    if not least <= value <= most or (what == "scale" and value == 0):
+        raise ModelFileError(
+            f"quantization of {name}: {what} {value!r:.80}: expected {least} to {most:g}"
+        )
