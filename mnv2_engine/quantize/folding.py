@@ -70,11 +70,13 @@ def fold_layer(
             )
         target = Activation(min(target.scale, MAX_HIDDEN_SCALE))
     unit = source.scale * weight_scale  # of the sums, (out,)
-    factor = unit / target.scale
+    wide = weight.reshape(len(bias), -1).astype(np.int64)
+    alive = wide.any(1)  # of the others, whose scale may be anything, the constant is all
+    factor = np.where(alive, unit / target.scale, 0.0)
     try:
         fraction = fraction_for(float(factor.max()))
         shortcut_multiplier = 0
-        offset = np.full(len(bias), target.zero_point + 0.5)
+        offset = np.full(len(bias), target.zero_point + _half(fraction))
         if shortcut is not None:
             ratio = shortcut.scale / target.scale
             shortcut_multiplier = round(ratio * 2.0 ** (SHORTCUT_BITS + fraction))
@@ -94,7 +96,6 @@ def fold_layer(
     taken_factor = np.where(taken_factor > 0, taken_factor, factor)
 
     weight = np.array(weight)
-    wide = weight.reshape(len(bias), -1).astype(np.int64)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         folded = (
             bias / unit
@@ -121,17 +122,35 @@ def fold_layer(
         f"{name}.shift": shift,
     }
     said = LayerQuantization(target.scale, target.zero_point, fraction, shortcut_multiplier)
-    return FoldedLayer(arrays, said, int(dead.sum()))
+    return FoldedLayer(arrays, said, int((dead & alive).sum()))
+
+
+def _half(fraction: int) -> float:
+    """What makes the last shift of docs/int8.md round to nearest: the mean of the bits it drops.
+
+    Those bits are whole, as v was rounded before, so that is half a unit less half their own.
+    """
+    return 0.5 - 0.5 ** (fraction + 1)
 
 
 def fold_pool(head_scale: float, pixels: int, scale: float) -> PoolQuantization:
-    """The pool over `pixels` pixels of the head's output, to features of `scale`, or of a little
-    more where the fixed-point form needs it: a pool over one pixel cannot keep its scale."""
-    scale = max(scale, head_scale / pixels * (1 << MULTIPLIER_BITS) / MAX_MULTIPLIER)
-    factor = head_scale / (pixels * scale)
+    """The pool over `pixels` pixels of the head's output, to features of `scale`.
+
+    A scale finer than a step of the sums, as the head's own is where there is one pixel, becomes
+    that step. Raises UnsupportedError for one so coarse that the fixed-point form has no bits left.
+    """
+    step = head_scale / pixels
+    largest = MAX_MULTIPLIER / (1 << MULTIPLIER_BITS)
+    scale = max(scale, step / largest)
+    factor = min(step / scale, largest)
     fraction = fraction_for(factor)
     multiplier, shift = fixed_point(factor, fraction)
-    bias = 0.5 / effective_factor(multiplier, shift, fraction) + (1 << shift >> 1)
+    taken_factor = effective_factor(multiplier, shift, fraction)
+    if taken_factor * _BIAS_LIMIT <= 1.0:
+        raise UnsupportedError(
+            f"the pooled features' scale {scale:g} is too coarse for the head's {head_scale:g}"
+        )
+    bias = _half(fraction) / taken_factor + (1 << shift >> 1)
     return PoolQuantization(scale, fraction, round(bias), multiplier, shift)
 
 
@@ -139,8 +158,9 @@ def fold_classifier(
     weight: NDArray[np.int8], weight_scale: Float64, bias: Float64, feature_scale: float
 ) -> dict[str, NDArray[Any]]:
     """The canonical arrays of the classifier."""
-    return {
-        "classifier.weight": np.array(weight, np.int8),
-        "classifier.scale": (weight_scale * feature_scale).astype(np.float32),
-        "classifier.bias": bias.astype(np.float32),
-    }
+    with np.errstate(over="ignore"):  # what is beyond float32 is refused when it is packed
+        return {
+            "classifier.weight": np.array(weight, np.int8),
+            "classifier.scale": (weight_scale * feature_scale).astype(np.float32),
+            "classifier.bias": bias.astype(np.float32),
+        }
