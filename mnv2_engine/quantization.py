@@ -23,7 +23,7 @@ POOL = "pool"
 
 # What `mnv2 quantize` offers; here because the command's help must not import NumPy.
 RANGE_METHODS = ("minmax", "percentile", "mse")  # see quantize.ranges.choose_reach
-DEFAULT_RANGE_METHOD = "percentile"
+DEFAULT_RANGE_METHOD = "minmax"
 CALIBRATION_LIMIT = 128  # images
 
 
