@@ -97,9 +97,9 @@ def _of_array(pixels: NDArray[Any], resolution: tuple[int, int], limit: int) -> 
             f"(N, {resolution[0]}, {resolution[1]}, 3)"
         )
     chosen = _thinned(list(range(len(pixels))), limit)
-    flat = [i for i in chosen if _one_colour(pixels[i])]
-    kept = [i for i in chosen if i not in set(flat)]
-    return Frames(pixels[kept], tuple(f"image {i}: is of one colour" for i in flat))
+    flat = {i for i in chosen if _one_colour(pixels[i])}
+    kept = [i for i in chosen if i not in flat]
+    return Frames(pixels[kept], tuple(f"image {i}: is of one colour" for i in sorted(flat)))
 
 
 def _one_colour(frame: NDArray[np.uint8]) -> bool:

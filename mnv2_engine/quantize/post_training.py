@@ -42,7 +42,7 @@ def quantize(
     network's own size; of more than `limit` images, so many are taken, evenly spread. `method`
     says how far the activations reach (see `ranges.choose_reach`). `advance`, if given, is called
     with the work done since the last call and all the work there is, in like units. Equal
-    arguments make equal bytes on one machine.
+    arguments make equal bytes on one machine, with one number of threads in NumPy's products.
 
     Raises InputError where there is no image to calibrate with, for a model that is int8 already
     and for other arguments; UnsupportedError for weights that 8 bits cannot stand for; and
@@ -63,7 +63,15 @@ def quantize(
         source.verify()
         provenance = _provenance(source, f"{method}, {len(frames.pixels)} calibration images")
         made = _made(network, spec, source.weights(), frames.pixels, method, advance)
-        write_model(out, network, made.arrays, spec, source.labels, provenance, made.quantization)
+        write_model(
+            out,
+            network,
+            made.arrays,
+            spec,
+            source.labels,
+            provenance,
+            quantization=made.quantization,
+        )
     return Quantised(
         network.name,
         method,

@@ -126,21 +126,23 @@ class Stepwise:
             yield now
 
     def _real_output(self, name: str, i: int, now: _Frame) -> Float32:
-        shortcut = self._shortcuts[i].real if self._joins(name) and self._shortcuts else None
+        joined = self._joined(name)
+        shortcut = joined[i].real if joined else None
         made: Float32 = reference.apply_layer(
             self._table[name], self._singles, now.real, shortcut
         ).astype(np.float32, copy=False)
         return made
 
     def _levels_output(self, name: str, i: int, now: _Frame) -> NDArray[np.uint8]:
-        shortcut = self._shortcuts[i].levels if self._joins(name) and self._shortcuts else None
+        joined = self._joined(name)
+        shortcut = joined[i].levels if joined else None
         return integer.apply_layer(
             self._table[name], self._arrays, self._said[name], now.levels, shortcut
         ).astype(np.uint8)
 
-    def _joins(self, name: str) -> bool:
-        """Whether a shortcut is added to the layer's output."""
-        return name.endswith(".project") and self._shortcuts is not None
+    def _joined(self, name: str) -> list[_Frame] | None:
+        """What a shortcut adds to the layer's output, of every frame."""
+        return self._shortcuts if name.endswith(".project") else None
 
     def _layer(self, name: str) -> None:
         """Make the layer `name` 8-bit, and stand behind it."""
@@ -183,7 +185,7 @@ class Stepwise:
         if layer.relu6:
             reach = choose_reach(histogram, HIDDEN_LEVELS, self._method)
             return Activation(min(max(reach / HIDDEN_LEVELS, least), MAX_HIDDEN_SCALE))
-        if self._joins(layer.name) and self._shortcut_source is not None:
+        if self._shortcut_source is not None:
             least = max(least, LEAST_OF_SHORTCUT * self._shortcut_source.scale)
         reach = choose_reach(histogram, THIN_LEVELS, self._method)
         return Activation(max(reach / THIN_LEVELS, least), THIN_ZERO)
@@ -196,7 +198,7 @@ class Stepwise:
         bias: Float64,
         target: Activation,
     ) -> None:
-        shortcut = self._shortcut_source if self._joins(layer.name) else None
+        shortcut = self._shortcut_source if self._joined(layer.name) else None
         if layer.relu6:  # a bias that no input can bring back within 0 to 6 may be any such
             reach = 255 * self._source.scale * scales
             reach *= np.abs(weight.astype(np.int64)).sum((1, 2, 3))
