@@ -127,6 +127,11 @@ def decode(content: bytes) -> Meta:
     return Meta(network, spec, tuple(labels), provenance, dtype, quantization)
 
 
+def printable(text: str) -> str:
+    """`text` as provenance can keep it and a terminal can show it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _parse(content: bytes) -> object:
     import json
 

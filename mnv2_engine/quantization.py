@@ -22,6 +22,11 @@ MAX_SCALE = 3.4028234663852886e38  # the largest float32
 MAX_HIDDEN_SCALE = 6 / 255  # of an output of ReLU6: its largest integer, 255, is at most 6
 POOL = "pool"
 
+# What `mnv2 quantize` offers; here because the command's help must not import NumPy.
+RANGE_METHODS = ("minmax", "percentile", "mse")  # see quantize.ranges.choose_reach
+DEFAULT_RANGE_METHOD = "minmax"
+CALIBRATION_LIMIT = 128  # images
+
 
 class LayerQuantization(NamedTuple):
     """The 8-bit output of a layer: real = scale * (q - zero_point)."""

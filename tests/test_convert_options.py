@@ -220,7 +220,7 @@ def test_a_disk_that_fails(source, tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("mnv2_engine.convert.conversion._sha256", fail)
+    monkeypatch.setattr("mnv2_engine.convert.conversion.sha256_of", fail)
     with pytest.raises(CheckpointError, match=r"source.npz: cannot be read: Input/output error"):
         convert(source, tmp_path / "out.npz", **OPTIONS)
 

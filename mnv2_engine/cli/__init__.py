@@ -1,4 +1,4 @@
-"""The command `mnv2`: demo, convert, classify, info, plan.
+"""The command `mnv2`: demo, convert, quantize, classify, info, plan.
 
 Answers go to standard output, everything else to standard error. Each command imports what it
 needs when it runs, so that `mnv2 --help` is instant.
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from .. import __version__
-from ..errors import InputError, MnvError
-from . import classify
+from ..errors import MnvError
+from . import classify, quantize
 from .options import parser
-from .output import abandon_output, as_json, complain, say, shown
+from .output import abandon_output, as_json, complain, may_write, say, shown
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-# The commands, but for `classify`, which has a file of its own
+# The commands, but for those that have a file of their own
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def _demo(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from ..convert import convert
 
-    _may_write(args.out, args.force, args.checkpoint, "the checkpoint itself", "OUT.npz")
+    may_write(args.out, args.force, args.checkpoint, "the checkpoint itself", "OUT.npz")
     made = convert(
         args.checkpoint,
         args.out,
@@ -104,7 +104,7 @@ def _plan(args: argparse.Namespace) -> int:
         from ..plan_svg import draw
         from ..whole_file import write_whole
 
-        _may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
+        may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
         drawing = draw(plan).encode()
         write_whole(args.svg, "a drawing", len(drawing), lambda file: file.write(drawing))
         say(f"{shown(args.svg)}: {plan.architecture.name}, {len(drawing):,} bytes")
@@ -117,19 +117,10 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _may_write(path: str, force: bool, source: str, what: str, name: str) -> None:
-    """Raise InputError where `path` would replace its own source, or any file without --force."""
-    if not os.path.exists(path):
-        return
-    if os.path.exists(source) and os.path.samefile(source, path):
-        raise InputError(f"{path}: is {what}; choose another {name}")
-    if not force:
-        raise InputError(f"{path}: exists already; give --force to replace it")
-
-
 COMMANDS = {
     "demo": _demo,
     "convert": _convert,
+    "quantize": quantize.run,
     "classify": classify.run,
     "info": _info,
     "plan": _plan,

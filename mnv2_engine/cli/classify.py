@@ -6,30 +6,18 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..image_files import ImageFile, find_images
 from .options import MODEL_VARIABLE
 from .output import as_json, complain, progress, say, shown
 
 if TYPE_CHECKING:
     from ..engine import Engine
 
-# Of a folder, these are taken for images; a file named on the command line is always tried.
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".jp2"),
-)
-
 STDIN = "-"
 STDIN_LIMIT = 1 << 29  # bytes; a photograph has some millions
-
-
-class Photo(NamedTuple):
-    """One image that was asked for, or why there is none under that name."""
-
-    name: str
-    problem: str | None = None
 
 
 def run(args: Namespace) -> int:
@@ -75,39 +63,16 @@ def _model(given: str | None) -> str:
     return chosen
 
 
-def _photos(names: Sequence[str]) -> Iterator[Photo]:
+def _photos(names: Sequence[str]) -> Iterator[ImageFile]:
     """Every image of the command line, folders searched in the order of their names."""
     for name in names:
-        if name == STDIN or not os.path.isdir(name):
-            yield Photo(name)
-            continue
-        found = False
-        for photo in _images_in(name):
-            found = True
-            yield photo
-        if not found:
-            yield Photo(name, f"holds no image ({' '.join(IMAGE_SUFFIXES[:3])} …)")
+        if name == STDIN:
+            yield ImageFile(name)
+        else:
+            yield from find_images([name])
 
 
-def _images_in(folder: str) -> Iterator[Photo]:
-    problems: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=problems.append):
-        while problems:
-            yield _unreadable_folder(problems.pop())
-        folders.sort()
-        for file in sorted(files):
-            # A leading dot marks what belongs to the system, such as macOS's ._photo.jpg.
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
-                yield Photo(os.path.join(place, file))
-    for problem in problems:
-        yield _unreadable_folder(problem)
-
-
-def _unreadable_folder(error: OSError) -> Photo:
-    return Photo(str(error.filename), f"cannot be read: {error.strerror}")
-
-
-def _answer(engine: Engine, photo: Photo, top_k: int) -> dict[str, Any]:
+def _answer(engine: Engine, photo: ImageFile, top_k: int) -> dict[str, Any]:
     """What --json prints of one image."""
     import time
 

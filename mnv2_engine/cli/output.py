@@ -1,4 +1,5 @@
-"""Writing answers to standard output, and complaints and progress to standard error."""
+"""Writing answers to standard output, complaints and progress to standard error; and what may be
+overwritten."""
 
 from __future__ import annotations
 
@@ -7,16 +8,18 @@ import sys
 from contextlib import nullcontext, suppress
 from typing import Any
 
-BAR_FROM = 5  # images; fewer are done before a bar would help
+from ..errors import InputError
+
+BAR_FROM = 5  # units of work; fewer are done before a bar would help
 
 
-def progress(images: int) -> Any:
+def progress(total: int, unit: str = "image") -> Any:
     """tqdm's bar as a context manager, or None in one where a bar would only be noise."""
-    if images >= BAR_FROM and sys.stderr is not None and sys.stderr.isatty():
+    if total >= BAR_FROM and sys.stderr is not None and sys.stderr.isatty():
         with suppress(ImportError):  # an ornament: without tqdm there is none
             from tqdm import tqdm
 
-            return tqdm(total=images, unit="image", file=sys.stderr)
+            return tqdm(total=total, unit=unit, file=sys.stderr)
     return nullcontext()
 
 
@@ -62,6 +65,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list, range)):
         return [_plain(part) for part in value]
     return value
+
+
+def may_write(path: str, force: bool, source: str, what: str, name: str) -> None:
+    """Raise InputError where `path` would replace its own source, or any file without --force."""
+    if not os.path.exists(path):
+        return
+    if os.path.exists(source) and os.path.samefile(source, path):
+        raise InputError(f"{path}: is {what}; choose another {name}")
+    if not force:
+        raise InputError(f"{path}: exists already; give --force to replace it")
 
 
 def abandon_output() -> None:

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 from ..architecture import Architecture
 from ..errors import CheckpointError, InputError, MnvError
 from ..input_spec import InputSpec
+from ..meta import printable
 from ..modelfile import write_model
 from .archive import Archive
 from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
@@ -80,12 +81,12 @@ def convert(
     given = Options(padding, preprocess, labels, resolution, resample, crop_fraction, weights)
     check_options(given)
     path = _path_text(source)
-    what = _printable(os.path.basename(path) or path)
+    what = printable(os.path.basename(path) or path)
     with _open(path) as handle:
         _check_not_the_source(handle, out, what)
         try:
             checkpoint = _read(handle, what, weights)
-            digest = _sha256(handle)
+            digest = sha256_of(handle)
         except OSError as error:
             raise CheckpointError(
                 f"{what}: cannot be read: {error.strerror or error}; copy the file again"
@@ -126,7 +127,7 @@ def _read(handle: BinaryIO, what: str, weights: str) -> Checkpoint:
     except MnvError as error:
         if str(error).isprintable():
             raise
-        raise type(error)(_printable(str(error))) from None
+        raise type(error)(printable(str(error))) from None
 
 
 def _read_format(handle: BinaryIO, what: str, weights: str) -> Checkpoint:
@@ -161,7 +162,7 @@ def _read_zip(archive: Archive) -> Checkpoint:
         from . import canonical
 
         return canonical.read(archive)
-    shown = ", ".join(_printable(name[:80]) for name in members[:4]) or "nothing"
+    shown = ", ".join(printable(name[:80]) for name in members[:4]) or "nothing"
     raise CheckpointError(
         f"{archive.what}: a zip archive of {shown}{', …' if len(members) > 4 else ''}; "
         f"expected {UNDERSTOOD}"
@@ -205,7 +206,8 @@ def _check_not_the_source(handle: BinaryIO, out: str | os.PathLike[str], what: s
         raise InputError(f"{what}: the output is the checkpoint itself; choose another name")
 
 
-def _sha256(handle: BinaryIO) -> str:
+def sha256_of(handle: BinaryIO) -> str:
+    """The digest of a whole open file."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -222,8 +224,3 @@ def _path_text(path: str | os.PathLike[str]) -> str:
         raise InputError(
             f"checkpoint path: got {type(path).__name__}, expected a str or an os.PathLike"
         ) from None
-
-
-def _printable(text: str) -> str:
-    """`text` as provenance can keep it and a terminal can show it."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -15,7 +15,7 @@ import numpy as np
 from ..architecture import IMAGE_CHANNELS, Architecture, Layer, layers
 from ..errors import InputError
 from ..input_spec import InputSpec
-from ..quantization import MULTIPLIER_BITS, Quantization
+from ..quantization import MULTIPLIER_BITS, LayerQuantization, PoolQuantization, Quantization
 from .reference import Outputs, ReferenceExecutor, convolution, depthwise
 
 if TYPE_CHECKING:
@@ -80,30 +80,15 @@ def run(
     table = {layer.name: layer for layer in layers(network)}
 
     def apply(name: str, x: Integers, shortcut: Integers | None = None) -> Integers:
-        layer, said = table[name], quantization.layers[name]
-        weight = weights[f"{name}.weight"].astype(np.int64)
-        acc = _SUMS[layer.kind](layer, weight, x.astype(np.int64)) + weights[f"{name}.bias"]
-        y = requantise(
-            acc,
-            weights[f"{name}.shift"],
-            weights[f"{name}.multiplier"],
-            said.fraction,
-            shortcut,
-            said.shortcut,
-        )
+        y = apply_layer(table[name], weights, quantization.layers[name], x, shortcut)
         if seen is not None:
             seen[name] = y
         return y
 
     # The stem's padding is a pixel, which is no zero: it is put around the image beforehand.
     stem = table["stem"]
-    pixels = pixels_of(spec, x)
-    (top, bottom), (left, right) = stem.pad_rows, stem.pad_columns
-    height, width = network.resolution
-    framed = np.empty((len(x), top + height + bottom, left + width + right, 3), np.uint8)
-    framed[:] = pad_pixel(spec)
-    framed[:, top : top + height, left : left + width] = pixels
-    table["stem"] = stem._replace(pad_rows=(0, 0), pad_columns=(0, 0))
+    framed = frame(stem, pad_pixel(spec), pixels_of(spec, x))
+    table["stem"] = unpadded(stem)
 
     y = apply("stem", framed)
     for i, block in enumerate(network.blocks):
@@ -113,15 +98,60 @@ def run(
         y = apply(f"block{i}.depthwise", y)
         y = apply(f"block{i}.project", y, thin if block.residual else None)
     y = apply("head", y)
-    sums = y.sum((1, 2), dtype=np.int64)
-    pool = quantization.pool
-    features = requantise(sums + pool.bias, pool.shift, pool.multiplier, pool.fraction)
-    acc = features @ weights["classifier.weight"].astype(np.int64).T
-    scale, bias = weights["classifier.scale"], weights["classifier.bias"]
-    logits = acc.astype(np.int32).astype(np.float32) * scale + bias
+    sums, features = pool(quantization.pool, y)
+    logits = classify(weights, features)
     area = table["head"].out_size[0] * table["head"].out_size[1]
     share = np.float32(quantization.layers["head"].scale / area)
     return Outputs(logits, sums.astype(np.float32) * share)
+
+
+def frame(stem: Layer, pixel: NDArray[np.uint8], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`images` (N, height, width, 3) with the stem's padding around them, of `pixel`s."""
+    (top, bottom), (left, right) = stem.pad_rows, stem.pad_columns
+    height, width = stem.in_size
+    framed = np.empty((len(images), top + height + bottom, left + width + right, 3), np.uint8)
+    framed[:] = pixel
+    framed[:, top : top + height, left : left + width] = images
+    return framed
+
+
+def unpadded(layer: Layer) -> Layer:
+    """`layer` for an input that has its padding already."""
+    return layer._replace(pad_rows=(0, 0), pad_columns=(0, 0))
+
+
+def apply_layer(
+    layer: Layer,
+    weights: Mapping[str, NDArray[Any]],
+    said: LayerQuantization,
+    x: Integers,
+    shortcut: Integers | None = None,
+) -> NDArray[np.int64]:
+    """The 8-bit output of one convolution."""
+    weight = weights[f"{layer.name}.weight"].astype(np.int64)
+    acc = _SUMS[layer.kind](layer, weight, x.astype(np.int64)) + weights[f"{layer.name}.bias"]
+    return requantise(
+        acc,
+        weights[f"{layer.name}.shift"],
+        weights[f"{layer.name}.multiplier"],
+        said.fraction,
+        shortcut,
+        said.shortcut,
+    )
+
+
+def pool(said: PoolQuantization, head: Integers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The sums over the pixels of the head's output, (N, channels), and the 8-bit features."""
+    sums = head.sum((1, 2), dtype=np.int64)
+    return sums, requantise(sums + said.bias, said.shift, said.multiplier, said.fraction)
+
+
+def classify(weights: Mapping[str, NDArray[Any]], features: Integers) -> NDArray[np.float32]:
+    """Logits (N, classes) of 8-bit features (N, channels)."""
+    acc = features @ weights["classifier.weight"].astype(np.int64).T
+    scale, bias = weights["classifier.scale"], weights["classifier.bias"]
+    logits: NDArray[np.float32] = acc.astype(np.int32).astype(np.float32) * scale + bias
+    return logits
 
 
 def _pointwise(layer: Layer, weight: Integers, x: Integers) -> Integers:

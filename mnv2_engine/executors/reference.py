@@ -45,10 +45,13 @@ def run(
     weights: Mapping[str, NDArray[Any]],
     x: NDArray[Any],
     dtype: DTypeLike = np.float32,
+    seen: dict[str, Float] | None = None,
 ) -> Outputs:
     """The outputs of `network` for normalised input `x`, (N, height, width, 3).
 
-    All arithmetic is in `dtype`, float32 or float64. Raises InputError for another dtype or shape.
+    All arithmetic is in `dtype`, float32 or float64. `seen`, if given, receives every layer's
+    output by name, a project layer's with its shortcut added. Raises InputError for another dtype
+    or shape.
     """
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputError(f"dtype {np.dtype(dtype)}: the reference computes in float32 or float64")
@@ -59,24 +62,33 @@ def run(
         )
     table = {layer.name: layer for layer in layers(network)}
 
-    def apply(name: str, x: Float) -> Float:
-        layer = table[name]
-        weight = np.asarray(weights[f"{name}.weight"], dtype)
-        y = _OPERATIONS[layer.kind](layer, weight, x)
-        y += np.asarray(weights[f"{name}.bias"], dtype)
-        return relu6(y) if layer.relu6 else y
+    def apply(name: str, x: Float, shortcut: Float | None = None) -> Float:
+        y = apply_layer(table[name], weights, x, shortcut)
+        if seen is not None:
+            seen[name] = y
+        return y
 
     y = apply("stem", x.astype(dtype))
     for i, block in enumerate(network.blocks):
-        shortcut = y
+        thin = y
         if f"block{i}.expand" in table:
             y = apply(f"block{i}.expand", y)
         y = apply(f"block{i}.depthwise", y)
-        y = apply(f"block{i}.project", y)
-        if block.residual:
-            y = y + shortcut
+        y = apply(f"block{i}.project", y, thin if block.residual else None)
     features = apply("head", y).mean(axis=(1, 2))
     return Outputs(apply("classifier", features), features)
+
+
+def apply_layer(
+    layer: Layer, weights: Mapping[str, NDArray[Any]], x: Float, shortcut: Float | None = None
+) -> Float:
+    """The output of one layer, in the dtype of `x`."""
+    weight = np.asarray(weights[f"{layer.name}.weight"], x.dtype)
+    y = _OPERATIONS[layer.kind](layer, weight, x)
+    y += np.asarray(weights[f"{layer.name}.bias"], x.dtype)
+    if shortcut is not None:
+        y += shortcut
+    return relu6(y) if layer.relu6 else y
 
 
 def relu6(x: Float) -> Float:
@@ -87,21 +99,21 @@ def relu6(x: Float) -> Float:
 
 def convolution(layer: Layer, weight: Numbers, x: Numbers) -> Numbers:
     """A full k x k convolution: one matrix product for each tap, weight (out, in, k, k)."""
-    padded = _pad(layer, x)
+    padded = pad(layer, x)
     y: Numbers = np.zeros((len(x), *layer.out_size, layer.out_channels), x.dtype)
     for ky in range(layer.kernel):
         for kx in range(layer.kernel):
-            y += _tap(layer, padded, ky, kx) @ weight[:, :, ky, kx].T
+            y += tap(layer, padded, ky, kx) @ weight[:, :, ky, kx].T
     return y
 
 
 def depthwise(layer: Layer, weight: Numbers, x: Numbers) -> Numbers:
     """A k x k convolution of each channel by itself, weight (channels, 1, k, k)."""
-    padded = _pad(layer, x)
+    padded = pad(layer, x)
     y: Numbers = np.zeros((len(x), *layer.out_size, layer.out_channels), x.dtype)
     for ky in range(layer.kernel):
         for kx in range(layer.kernel):
-            y += _tap(layer, padded, ky, kx) * weight[:, 0, ky, kx]
+            y += tap(layer, padded, ky, kx) * weight[:, 0, ky, kx]
     return y
 
 
@@ -125,12 +137,12 @@ _OPERATIONS = {
 }
 
 
-def _pad(layer: Layer, x: Numbers) -> Numbers:
+def pad(layer: Layer, x: Numbers) -> Numbers:
     """`x` with the zeros that the layer puts around it."""
     return np.pad(x, ((0, 0), layer.pad_rows, layer.pad_columns, (0, 0)))
 
 
-def _tap(layer: Layer, padded: Numbers, ky: int, kx: int) -> Numbers:
+def tap(layer: Layer, padded: Numbers, ky: int, kx: int) -> Numbers:
     """The input pixels that meet tap (ky, kx), one for each output pixel."""
     height, width = layer.out_size
     stride = layer.stride

@@ -1,0 +1,97 @@
+"""Cross-layer equalisation of the thin tensors (Nagel et al., arXiv 1906.04721, section 4.1).
+
+One scale and zero point serve a whole 8-bit tensor, while the ranges of its channels differ by an
+order of magnitude. What a project layer writes is linear, and only pointwise layers read it: any
+channel may be multiplied by a factor and moved by a constant, if the layers that read it divide
+and move it back. The function of the network stays what it was, and the channels share one range.
+
+The paper does so through the activation function as well, having replaced ReLU6 by ReLU. The
+hidden tensors are left alone here: a ReLU6 gives every channel the range 0 to 6 beforehand, and
+factors that leave room for what calibration has not seen gained nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..architecture import Architecture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float64 = NDArray[np.float64]
+
+# Wholly equal ranges would make the columns of the reading layer, which share a scale too, as
+# unequal as the channels were: their geometric mean is the best of both.
+EXPONENT = 0.5
+LEAST_FACTOR = 1 / 64  # of channels that are as good as constant
+
+
+class Thin(NamedTuple):
+    """A thin tensor: real = middle + factor * (what the equalised network has in its place)."""
+
+    middle: Float64  # (channels,)
+    factor: Float64  # (channels,), at most 1
+    reach: float  # the largest distance from the middle in the equalised network
+
+
+class ChannelRange(NamedTuple):
+    """The least and the largest value of each channel."""
+
+    low: Float64
+    high: Float64
+
+
+def equalise(
+    network: Architecture,
+    weights: Mapping[str, NDArray[Any]],
+    ranges: Mapping[str, ChannelRange],
+) -> tuple[dict[str, Float64], dict[str, Thin]]:
+    """Weights in float64 of an equal network, and what its thin tensors stand for.
+
+    `ranges` are those of every project layer's output, its shortcut added. Tensors that are added
+    to each other share their factors, but not their middles.
+    """
+    made = {name: np.array(weight, np.float64) for name, weight in weights.items()}
+    thin: dict[str, Thin] = {}
+    for chain in _chains(network):
+        halves = np.array(
+            [(ranges[name].high - ranges[name].low) / 2 for name in map(_project, chain)]
+        )
+        widest = halves.max(1, keepdims=True)
+        share = (halves / np.where(widest > 0, widest, 1.0)).max(0)
+        factor = np.maximum(share**EXPONENT, LEAST_FACTOR)
+        factor /= factor.max()
+        if network.blocks[chain[0]].residual:  # the shortcut is the stem's output, a hidden tensor
+            factor[:] = 1.0
+        before: Float64 = np.zeros(len(factor))
+        for i, half in zip(chain, halves, strict=True):
+            name = _project(i)
+            middle = (ranges[name].high + ranges[name].low) / 2
+            thin[name] = Thin(middle, factor, float((half / factor).max()))
+            made[f"{name}.weight"] /= factor[:, None, None, None]
+            made[f"{name}.bias"] = (made[f"{name}.bias"] - (middle - before)) / factor
+            reader = f"block{i + 1}.expand" if i + 1 < len(network.blocks) else "head"
+            columns = made[f"{reader}.weight"]
+            made[f"{reader}.bias"] += columns[:, :, 0, 0] @ middle
+            columns *= factor[:, None, None]
+            before = middle  # which the next block's shortcut brings along
+    return made, thin
+
+
+def _project(block: int) -> str:
+    return f"block{block}.project"
+
+
+def _chains(network: Architecture) -> list[list[int]]:
+    """Blocks whose outputs are linked by shortcuts."""
+    chains: list[list[int]] = []
+    for i, block in enumerate(network.blocks):
+        if block.residual and chains:
+            chains[-1].append(i)
+        else:
+            chains.append([i])
+    return chains

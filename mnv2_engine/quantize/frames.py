@@ -1,0 +1,113 @@
+"""The images that a network is calibrated with: read, framed, and looked at for what they lack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..architecture import IMAGE_CHANNELS
+from ..errors import InputError
+from ..image_files import find_images
+from ..preprocess import load_image, pixels_for
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..input_spec import InputSpec
+
+NEEDED = (
+    "give a folder of photographs such as the network will see, some dozens; without them the "
+    "ranges of the activations are not known"
+)
+
+
+class Frames(NamedTuple):
+    """Pixels of the network's own size, and what was left out."""
+
+    pixels: NDArray[np.uint8]  # (N, height, width, 3)
+    skipped: tuple[str, ...]  # a sentence for each image that could not serve
+
+
+def calibration_frames(
+    source: object, spec: InputSpec, resolution: tuple[int, int], limit: int
+) -> Frames:
+    """At most `limit` frames of `source`: a path of an image or a folder, several of them, or
+    uint8 pixels (N, height, width, 3) of the network's own size.
+
+    More images than that are thinned out evenly. Raises InputError where nothing is left to
+    calibrate with.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InputError(f"limit {limit!r}: expected a number of images, 1 or more")
+    if isinstance(source, np.ndarray):
+        frames = _of_array(source, resolution, limit)
+    else:
+        frames = _of_files(_names(source), spec, resolution, limit)
+    if not len(frames.pixels):
+        found = "; ".join(frames.skipped[:3]) or "no image was given"
+        raise InputError(f"no image to calibrate with ({found}): {NEEDED}")
+    return frames
+
+
+def _names(source: object) -> list[str]:
+    if isinstance(source, (str, os.PathLike)):
+        return [os.fsdecode(source)]
+    if isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):
+        names = list(source)
+        if all(isinstance(name, (str, os.PathLike)) for name in names):
+            return [os.fsdecode(name) for name in names]
+    raise InputError(
+        f"calibration images: got {type(source).__name__}, expected a folder, image files or "
+        "uint8 pixels (N, height, width, 3)"
+    )
+
+
+def _of_files(names: list[str], spec: InputSpec, resolution: tuple[int, int], limit: int) -> Frames:
+    skipped: list[str] = []
+    files: list[str] = []
+    for image in find_images(names):
+        if image.problem is None:
+            files.append(image.name)
+        else:
+            skipped.append(f"{image.name}: {image.problem}")
+    made = []
+    for name in _thinned(files, limit):
+        try:
+            pixels = pixels_for(load_image(name), spec, resolution)
+        except InputError as error:
+            reason = str(error)
+            skipped.append(reason if reason.startswith(name) else f"{name}: {reason}")
+            continue
+        frame = np.frombuffer(pixels, np.uint8).reshape(*resolution, IMAGE_CHANNELS)
+        if _one_colour(frame):
+            skipped.append(f"{name}: is of one colour, which says nothing of photographs")
+        else:
+            made.append(frame)
+    stacked = np.stack(made) if made else np.empty((0, *resolution, IMAGE_CHANNELS), np.uint8)
+    return Frames(stacked, tuple(skipped))
+
+
+def _of_array(pixels: NDArray[Any], resolution: tuple[int, int], limit: int) -> Frames:
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (*resolution, IMAGE_CHANNELS):
+        raise InputError(
+            f"calibration images {pixels.dtype} {pixels.shape}: expected uint8 pixels "
+            f"(N, {resolution[0]}, {resolution[1]}, 3)"
+        )
+    chosen = _thinned(list(range(len(pixels))), limit)
+    flat = {i for i in chosen if _one_colour(pixels[i])}
+    kept = [i for i in chosen if i not in flat]
+    return Frames(pixels[kept], tuple(f"image {i}: is of one colour" for i in sorted(flat)))
+
+
+def _one_colour(frame: NDArray[np.uint8]) -> bool:
+    return bool((frame == frame[0, 0]).all())
+
+
+def _thinned(values: list[Any], limit: int) -> list[Any]:
+    """At most `limit` of `values`, spread evenly: the first of a sorted folder may be alike."""
+    if len(values) <= limit:
+        return values
+    return [values[i * len(values) // limit] for i in range(limit)]

@@ -1,0 +1,172 @@
+"""Post-training quantisation: from a float32 model file and photographs to an int8 model file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..architecture import Architecture, layers
+from ..convert.conversion import sha256_of
+from ..errors import InputError
+from ..executors import reference
+from ..input_spec import InputSpec
+from ..meta import printable
+from ..modelfile import ModelFile, open_model, write_model
+from ..quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
+from .equalisation import ChannelRange, equalise
+from .frames import NEEDED, calibration_frames
+from .report import Quantised, agreement
+from .stepwise import Made, Stepwise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEW_IMAGES = 12
+
+
+def quantize(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    calibrate: object,
+    *,
+    method: str = DEFAULT_RANGE_METHOD,
+    limit: int = CALIBRATION_LIMIT,
+    advance: Callable[[int, int], object] | None = None,
+) -> Quantised:
+    """Make the int8 model file `out` of the model file `model`. `out` appears whole or not at all.
+
+    `calibrate` is a folder of images, image files, or uint8 pixels (N, height, width, 3) of the
+    network's own size; of more than `limit` images, so many are taken, evenly spread. `method`
+    says how far the activations reach (see `ranges.choose_reach`). `advance`, if given, is called
+    with the work done since the last call and all the work there is, in like units. Equal
+    arguments make equal bytes on one machine, with one number of threads in NumPy's products.
+
+    Raises InputError where there is no image to calibrate with, for a model that is int8 already
+    and for other arguments; UnsupportedError for weights that 8 bits cannot stand for; and
+    ModelFileError or MnvError where a file cannot be read or written.
+    """
+    if method not in RANGE_METHODS:
+        raise InputError(f"method {method!r}: expected one of {', '.join(RANGE_METHODS)}")
+    if calibrate is None:
+        raise InputError(f"no image to calibrate with: {NEEDED}")
+    with open_model(model) as source:
+        if source.quantization is not None:
+            raise InputError(
+                f"{source.path}: is quantised already; give the model file it was made of"
+            )
+        _check_output(out, source.path)
+        network, spec = source.architecture, source.input_spec
+        frames = calibration_frames(calibrate, spec, network.resolution, limit)
+        source.verify()
+        provenance = _provenance(source, f"{method}, {len(frames.pixels)} calibration images")
+        made = _made(network, spec, source.weights(), frames.pixels, method, advance)
+        write_model(
+            out,
+            network,
+            made.arrays,
+            spec,
+            source.labels,
+            provenance,
+            quantization=made.quantization,
+        )
+    return Quantised(
+        network.name,
+        method,
+        made.reports,
+        agreement(made.real_logits, made.integer_logits),
+        os.path.getsize(out),
+        _notes(frames.skipped, len(frames.pixels), made),
+    )
+
+
+def _made(
+    network: Architecture,
+    spec: InputSpec,
+    weights: dict[str, NDArray[np.float32]],
+    pixels: NDArray[np.uint8],
+    method: str,
+    advance: Callable[[int, int], object] | None,
+) -> Made:
+    work = len(pixels) * (1 + len(layers(network)))
+
+    def done(count: int) -> None:
+        if advance is not None:
+            advance(count, work)
+
+    ranges = _channel_ranges(network, spec, weights, pixels, done)
+    equal, thin = equalise(network, weights, ranges)
+    return Stepwise(network, spec, equal, thin, pixels, method, done).make()
+
+
+def _channel_ranges(
+    network: Architecture,
+    spec: InputSpec,
+    weights: dict[str, NDArray[np.float32]],
+    pixels: NDArray[np.uint8],
+    done: Callable[[int], object],
+) -> dict[str, ChannelRange]:
+    """Of every project layer's output, image by image."""
+    found: dict[str, ChannelRange] = {}
+    for i in range(len(pixels)):
+        seen: dict[str, NDArray[np.floating]] = {}
+        reference.run(network, weights, reference.normalise(spec, pixels[i : i + 1]), seen=seen)
+        for name, output in seen.items():
+            if not name.endswith(".project"):
+                continue
+            low, high = (
+                each.astype(np.float64) for each in (output.min((0, 1, 2)), output.max((0, 1, 2)))
+            )
+            if name in found:
+                low, high = np.minimum(low, found[name].low), np.maximum(high, found[name].high)
+            found[name] = ChannelRange(low, high)
+        done(1)
+    return found
+
+
+def _check_output(out: str | os.PathLike[str], source: str) -> None:
+    """Raise InputError for an output that cannot be, before any work is done for it."""
+    try:
+        folder = os.path.dirname(os.fsdecode(out)) or os.curdir
+        same = os.path.exists(out) and os.path.samefile(source, out)
+    except (TypeError, ValueError, OSError):
+        raise InputError(f"output {out!r:.200}: expected the path of a file to write") from None
+    if same:
+        raise InputError(f"{source}: the output is the model itself; choose another name")
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: there is no such folder to write to; make it first")
+
+
+def _provenance(source: ModelFile, quantisation: str) -> dict[str, str]:
+    from .. import __version__
+
+    with open(source.path, "rb") as file:
+        digest = sha256_of(file)
+    made = {
+        "source": printable(os.path.basename(source.path)),
+        "sha256": digest,
+        "quantisation": quantisation,
+        "converter": f"mnv2_engine {__version__}",
+    }
+    # Of the checkpoint that the float model was made of.
+    for key, earlier in (("origin", "source"), ("origin_sha256", "sha256")):
+        if earlier in source.provenance:
+            made[key] = source.provenance[earlier]
+    return made
+
+
+def _notes(skipped: tuple[str, ...], images: int, made: Made) -> tuple[str, ...]:
+    notes = list(skipped)
+    if images < FEW_IMAGES:
+        notes.append(f"calibrated with {images} images only: some dozens make the ranges surer")
+    silenced = sum(made.silenced.values())
+    if silenced:
+        named = [f"{count} of {name}" for name, count in made.silenced.items()]
+        more = f" and {len(named) - 4} other layers" if len(named) > 4 else ""
+        notes.append(
+            f"channels whose weights are too small for 8 bits became constant: {silenced}, "
+            f"{', '.join(named[:4])}{more}"
+        )
+    return tuple(notes)

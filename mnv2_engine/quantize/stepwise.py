@@ -1,0 +1,342 @@
+"""The float network and the 8-bit one side by side, made 8-bit one layer at a time.
+
+Each layer is made for the inputs that the layers before it give in 8 bits, so what they got wrong
+is seen and made up for: the rounding of its weights by the inputs' covariance, its bias by the
+means of its output, which it is made to share with the float network's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..architecture import Architecture, Layer, layers
+from ..executors import integer, reference
+from ..executors.integer import frame, pad_pixel, unpadded
+from ..input_spec import InputSpec
+from ..quantization import MAX_HIDDEN_SCALE, LayerQuantization, PoolQuantization, Quantization
+from .folding import Activation, fold_classifier, fold_layer, fold_pool
+from .moments import Moments
+from .ranges import Histogram, choose_reach
+from .report import Comparison, LayerReport
+from .rounding import round_jointly, round_to_nearest, weight_scales
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .equalisation import Thin
+
+    Float64 = NDArray[np.float64]
+    Float32 = NDArray[np.float32]
+
+IMAGE = Activation(1.0)  # pixels are used as they are
+THIN_ZERO = 128  # thin tensors are equalised around their middles
+RELU6_LIMIT = 6.0
+HIDDEN_LEVELS, THIN_LEVELS = 255, 127
+KEPT_BYTES = 256 << 20  # of outputs that are kept for all frames; larger ones are computed anew
+LEAST_ACTIVE = 0.02  # share of values within the ReLU6, below which a mean says little of a bias
+# A layer's steps may be no finer than the sums that make them, nor than half a shortcut's.
+LEAST_STEPS = 1.001
+LEAST_OF_SHORTCUT = 1 / 1.99
+
+
+class Made(NamedTuple):
+    """An 8-bit network, and how it compares with the float one on the frames."""
+
+    arrays: dict[str, NDArray[Any]]  # canonical, as packing_int8.py has them
+    quantization: Quantization
+    reports: tuple[LayerReport, ...]
+    silenced: dict[str, int]  # by layer: channels whose weights were too small to matter
+    real_logits: Float32  # (N, classes)
+    integer_logits: Float32
+
+
+class _Frame(NamedTuple):
+    """One tensor of both networks for one image, (1, height, width, channels) each."""
+
+    real: Float32
+    levels: NDArray[np.integer[Any]]  # of 8 bits
+
+
+class Stepwise:
+    """The networks, run side by side as far as they are made."""
+
+    def __init__(
+        self,
+        network: Architecture,
+        spec: InputSpec,
+        weights: Mapping[str, Float64],
+        thin: Mapping[str, Thin],
+        pixels: NDArray[np.uint8],
+        method: str,
+        advance: Callable[[int], object],
+    ) -> None:
+        """For equalised `weights`; `advance` is called with the count of frames after a layer."""
+        self._network, self._thin, self._method, self._advance = network, thin, method, advance
+        self._table = {layer.name: layer for layer in layers(network)}
+        stem = self._table["stem"]
+        self._table["stem"] = unpadded(stem)
+        self._weights = _of_pixels(weights, spec)
+        self._singles = {name: each.astype(np.float32) for name, each in self._weights.items()}
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._said: dict[str, LayerQuantization] = {}
+        self._silenced: dict[str, int] = {}
+        self._compared: dict[str, Comparison] = {}
+        # Where both networks stand: `_frames` went through all layers but those in `_ahead`.
+        mean, pad = np.array(spec.mean, np.float32), pad_pixel(spec)
+        self._frames: list[_Frame] = []
+        for i in range(len(pixels)):
+            levels = frame(stem, pad, pixels[i : i + 1])
+            self._frames.append(_Frame(_framed_real(stem, levels, mean), levels))
+        self._ahead: list[str] = []
+        self._source = IMAGE
+        self._shortcuts: list[_Frame] | None = None
+        self._shortcut_source: Activation | None = None
+
+    def make(self) -> Made:
+        """Make every layer 8-bit, first to last."""
+        self._layer("stem")
+        for i, block in enumerate(self._network.blocks):
+            if block.residual:
+                self._frames, self._ahead = list(self._now()), []
+                self._shortcuts, self._shortcut_source = list(self._frames), self._source
+            for part in ("expand", "depthwise", "project"):
+                if f"block{i}.{part}" in self._table:
+                    self._layer(f"block{i}.{part}")
+        self._layer("head")
+        pool, real, levels = self._pool()
+        real_logits = self._classifier(pool, real, levels)
+        return Made(
+            self._arrays,
+            Quantization(self._said, pool),
+            tuple(each.report() for each in self._compared.values()),
+            {name: count for name, count in self._silenced.items() if count},
+            real_logits,
+            integer.classify(self._arrays, levels),
+        )
+
+    def _now(self) -> Iterator[_Frame]:
+        """Every frame where both networks stand."""
+        for i in range(len(self._frames)):
+            now = self._frames[i]
+            for name in self._ahead:
+                now = _Frame(self._real_output(name, i, now), self._levels_output(name, i, now))
+            yield now
+
+    def _real_output(self, name: str, i: int, now: _Frame) -> Float32:
+        joined = self._joined(name)
+        shortcut = joined[i].real if joined else None
+        made: Float32 = reference.apply_layer(
+            self._table[name], self._singles, now.real, shortcut
+        ).astype(np.float32, copy=False)
+        return made
+
+    def _levels_output(self, name: str, i: int, now: _Frame) -> NDArray[np.uint8]:
+        joined = self._joined(name)
+        shortcut = joined[i].levels if joined else None
+        return integer.apply_layer(
+            self._table[name], self._arrays, self._said[name], now.levels, shortcut
+        ).astype(np.uint8)
+
+    def _joined(self, name: str) -> list[_Frame] | None:
+        """What a shortcut adds to the layer's output, of every frame."""
+        return self._shortcuts if name.endswith(".project") else None
+
+    def _layer(self, name: str) -> None:
+        """Make the layer `name` 8-bit, and stand behind it."""
+        layer, source = self._table[name], self._source
+        moments = Moments(layer)
+        histogram = Histogram(RELU6_LIMIT if layer.relu6 else self._thin[name].reach)
+        real_sum: Float64 = np.zeros(layer.out_channels)
+        for i, now in enumerate(self._now()):
+            moments.add(now.real, _dequantised(now.levels, source))
+            output = self._real_output(name, i, now)
+            histogram.add(output)
+            real_sum += output.mean((0, 1, 2), dtype=np.float64)
+
+        weight = self._weights[f"{name}.weight"]
+        taps_last = _taps_last(layer, weight)
+        variance = np.maximum(np.einsum("gtt->gt", moments.covariance), 0.0)
+        scales = weight_scales(taps_last, variance)
+        if layer.relu6:  # weights so large that one step of the input is one of 0 to 6 are cut off
+            scales = np.minimum(scales, MAX_HIDDEN_SCALE / (LEAST_STEPS * source.scale))
+        groups = len(moments.mean)
+        rounded = round_jointly(
+            taps_last.reshape(groups, -1, taps_last.shape[1]),
+            scales.reshape(groups, -1),
+            moments.covariance,
+        ).reshape(taps_last.shape)
+        bias = self._weights[f"{name}.bias"] + _shift(taps_last, rounded, scales, moments)
+
+        target = self._target(layer, histogram, source, scales)
+        for last in (False, True):
+            self._fold(layer, _canonical(layer, rounded), scales, bias, target)
+            if not last:
+                bias = bias + self._correction(layer, target, real_sum)
+        self._stand_behind(layer, target)
+
+    def _target(
+        self, layer: Layer, histogram: Histogram, source: Activation, scales: Float64
+    ) -> Activation:
+        """The layer's 8-bit output."""
+        least = LEAST_STEPS * source.scale * float(scales.max())
+        if layer.relu6:
+            reach = choose_reach(histogram, HIDDEN_LEVELS, self._method)
+            return Activation(min(max(reach / HIDDEN_LEVELS, least), MAX_HIDDEN_SCALE))
+        if self._shortcut_source is not None:
+            least = max(least, LEAST_OF_SHORTCUT * self._shortcut_source.scale)
+        reach = choose_reach(histogram, THIN_LEVELS, self._method)
+        return Activation(max(reach / THIN_LEVELS, least), THIN_ZERO)
+
+    def _fold(
+        self,
+        layer: Layer,
+        weight: NDArray[np.int8],
+        scales: Float64,
+        bias: Float64,
+        target: Activation,
+    ) -> None:
+        shortcut = self._shortcut_source if self._joined(layer.name) else None
+        if layer.relu6:  # a bias that no input can bring back within 0 to 6 may be any such
+            reach = 255 * self._source.scale * scales
+            reach *= np.abs(weight.astype(np.int64)).sum((1, 2, 3))
+            bias = np.clip(bias, -reach - RELU6_LIMIT, reach + 2 * RELU6_LIMIT)
+        folded = fold_layer(
+            layer.name, weight, scales, bias, self._source, target, layer.relu6, shortcut
+        )
+        self._arrays.update(folded.arrays)
+        self._said[layer.name] = folded.quantization
+        self._silenced[layer.name] = folded.silenced
+
+    def _correction(self, layer: Layer, target: Activation, real_sum: Float64) -> Float64:
+        """What to add to the bias for the means of both networks' outputs to be the same.
+
+        It makes up for what rounding and cutting off do to the mean, behind the ReLU6 too: a
+        channel's values near 0 are more often rounded down than up. Where few values lie within
+        the ReLU6, the bias has to move further for the same effect.
+        """
+        mean: Float64 = np.zeros(layer.out_channels)
+        active: Float64 = np.zeros(layer.out_channels)
+        for i, now in enumerate(self._now()):
+            levels = self._levels_output(layer.name, i, now)
+            mean += levels.mean((0, 1, 2))
+            active += ((levels > 0) & (levels < 255)).mean((0, 1, 2))
+        frames = len(self._frames)
+        missing: Float64 = real_sum / frames - (mean / frames - target.zero_point) * target.scale
+        if not layer.relu6:
+            return missing
+        share = active / frames
+        corrected: Float64 = np.where(
+            share > LEAST_ACTIVE, missing / np.maximum(share, 2 * LEAST_ACTIVE), 0.0
+        )
+        return corrected
+
+    def _stand_behind(self, layer: Layer, target: Activation) -> None:
+        """Compare the layer's outputs, and take them for the next layer's inputs."""
+        self._ahead.append(layer.name)
+        thin = self._thin.get(layer.name)
+        compared = self._compared[layer.name] = (
+            Comparison(layer.name, target, thin.factor, thin.middle)
+            if thin
+            else Comparison(layer.name, target)
+        )
+        area = layer.out_size[0] * layer.out_size[1]
+        bytes_a_frame = area * layer.out_channels * (np.dtype(np.float32).itemsize + 1)
+        keep = not layer.relu6 or len(self._frames) * bytes_a_frame <= KEPT_BYTES
+        for i, now in enumerate(self._now()):
+            compared.add(now.real, _dequantised(now.levels, target))
+            if keep:
+                self._frames[i] = now
+        if keep:
+            self._ahead = []
+        if not layer.relu6:
+            self._shortcuts = self._shortcut_source = None
+        self._source = target
+        self._advance(len(self._frames))
+
+    def _pool(self) -> tuple[PoolQuantization, Float32, NDArray[np.int64]]:
+        """The pool, and the features (N, channels) of both networks, the 8-bit one's as levels."""
+        size = self._table["head"].out_size
+        real, heads = [], []
+        for now in self._now():
+            real.append(now.real.mean((1, 2)))
+            heads.append(now.levels.sum((1, 2), dtype=np.int64)[:, None, None])
+        features: Float32 = np.concatenate(real)
+        histogram = Histogram(RELU6_LIMIT)
+        histogram.add(features)
+        reach = choose_reach(histogram, HIDDEN_LEVELS, "minmax")
+        head_scale = self._source.scale
+        area = size[0] * size[1]
+        said = fold_pool(
+            head_scale, area, max(reach / HIDDEN_LEVELS, LEAST_STEPS * head_scale / area)
+        )
+        _, levels = integer.pool(said, np.concatenate(heads))
+        return said, features, levels
+
+    def _classifier(
+        self, pool: PoolQuantization, real: Float32, levels: NDArray[np.int64]
+    ) -> Float32:
+        """Make the classifier 8-bit; returns the float network's logits."""
+        weight, bias = self._weights["classifier.weight"], self._weights["classifier.bias"]
+        source = Activation(pool.scale)
+        given = _dequantised(levels, source)
+        # Too few images for a covariance of so many features.
+        scales = weight_scales(weight, given.var(0, dtype=np.float64)[None])
+        rounded = round_to_nearest(weight, scales)
+        real_mean = real.mean(0, dtype=np.float64)
+        mean = given.mean(0, dtype=np.float64)
+        bias = bias + weight @ real_mean - (rounded * scales[:, None]) @ mean
+        self._arrays.update(fold_classifier(rounded, scales, bias, pool.scale))
+        self._advance(len(self._frames))
+        logits: Float32 = (
+            real @ self._singles["classifier.weight"].T + self._singles["classifier.bias"]
+        )
+        return logits
+
+
+def _of_pixels(weights: Mapping[str, Float64], spec: InputSpec) -> dict[str, Float64]:
+    """`weights` for an image of pixels: normalisation is in the stem's weight and bias."""
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    stem = weights["stem.weight"] / std[:, None, None]
+    bias = weights["stem.bias"] - stem.sum((2, 3)) @ mean
+    return {**weights, "stem.weight": stem, "stem.bias": bias}
+
+
+def _framed_real(stem: Layer, framed: NDArray[np.uint8], mean: Float32) -> Float32:
+    """Pixels as the float network takes them: what stands for zero around them is the mean."""
+    (top, _), (left, _) = stem.pad_rows, stem.pad_columns
+    height, width = stem.in_size
+    real: Float32 = np.empty(framed.shape, np.float32)
+    real[:] = mean
+    inside = np.s_[:, top : top + height, left : left + width]
+    real[inside] = framed[inside]
+    return real
+
+
+def _dequantised(levels: NDArray[Any], of: Activation) -> Float32:
+    real: Float32 = (levels.astype(np.float32) - np.float32(of.zero_point)) * np.float32(of.scale)
+    return real
+
+
+def _taps_last(layer: Layer, weight: Float64) -> Float64:
+    """(out, terms), in the order of `Moments`."""
+    taps_last: Float64 = weight.transpose(0, 2, 3, 1).reshape(layer.out_channels, -1)
+    return taps_last
+
+
+def _canonical(layer: Layer, rounded: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The inverse of `_taps_last`."""
+    out, inputs, rows, columns = layer.weight_shape
+    weight: NDArray[np.int8] = rounded.reshape(out, rows, columns, inputs).transpose(0, 3, 1, 2)
+    return weight
+
+
+def _shift(
+    weight: Float64, rounded: NDArray[np.int8], scales: Float64, moments: Moments
+) -> Float64:
+    """How far the mean of the sums moves with the mean of the inputs and with the rounding."""
+    moved: Float64 = (weight * moments.real_mean).sum(1)
+    moved = moved - (rounded * scales[:, None] * moments.mean).sum(1)
+    return moved
