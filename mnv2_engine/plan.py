@@ -27,6 +27,7 @@ from .shapes import INT8, OVERREAD_BYTES, PRECISIONS, Shapes, elements
 # arena on them.
 ROOM = 1 / 16
 LEAST_ROOM = 7 << 10  # bytes, where that is more: a few KiB are little to anyone
+ROOM_INT8 = 1 / 32  # whose arenas are of tens of KiB
 
 
 class Buffer(NamedTuple):
@@ -81,7 +82,8 @@ def make_plan(
     precision: str = "float32",
     dtype: str | None = None,
 ) -> Plan:
-    """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM,
+    """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM
+    (int8: ROOM_INT8),
     for `threads` threads, of which each needs scratch of its own. `precision` is what it is
     computed in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default
     the same.
@@ -95,7 +97,10 @@ def make_plan(
     shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
     choices = every_schedule(shapes)
     least = least_arena(choices)
-    return assemble(shapes, _fastest(shapes, choices, least + max(int(least * ROOM), LEAST_ROOM)))
+    room = max(int(least * ROOM), LEAST_ROOM)
+    if shapes.precision is INT8:
+        room = int(least * ROOM_INT8)
+    return assemble(shapes, _fastest(shapes, choices, least + room))
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
