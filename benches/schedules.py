@@ -27,32 +27,43 @@ from mnv2_engine.architecture import Architecture
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.modelfile import open_model
 from mnv2_engine.plan import Plan, make_plan
+from mnv2_engine.shapes import PRECISIONS, natural_precision
 
 DEFAULT = "default"
 Values = dict[str, Any]  # "module.CONSTANT": another value
 
+
+def room(share: float) -> Values:
+    """A plan may be larger than the least by `share`, whatever it is computed in."""
+    return {"plan.ROOM": share, "plan.ROOM_INT8": share}
+
+
+def strips(*pixels: int) -> Values:
+    return {"schedules.STRIP_PIXELS": dict.fromkeys(PRECISIONS, pixels)}
+
+
 # Strips are multiples of the widest register tile's pixels, tiles of a pair of panels.
 OTHERS: dict[str, Values] = {
-    "no room": {"plan.ROOM": 0, "plan.LEAST_ROOM": 0},
-    "room 1/4": {"plan.ROOM": 1 / 4},
-    "room 1": {"plan.ROOM": 1},
-    "room 8": {"plan.ROOM": 8},
-    "strips of 14": {"schedules.STRIP_PIXELS": (14,)},
-    "strips of 28": {"schedules.STRIP_PIXELS": (28,), "plan.ROOM": 1},
-    "strips of 56": {"schedules.STRIP_PIXELS": (56,), "plan.ROOM": 1},
-    "strips of 112": {"schedules.STRIP_PIXELS": (112,), "plan.ROOM": 1},
-    "no cascades": {"schedules.LONGEST_CASCADE": 1, "plan.ROOM": 1},
-    "cascades of 2": {"schedules.LONGEST_CASCADE": 2, "plan.ROOM": 1},
-    "cascades of any length": {"schedules.LONGEST_CASCADE": 64, "plan.ROOM": 1},
+    "no room": {**room(0), "plan.LEAST_ROOM": 0},
+    "room 1/4": room(1 / 4),
+    "room 1": room(1),
+    "room 8": room(8),
+    "strips of 14": strips(14),
+    "strips of 28": {**strips(28), **room(1)},
+    "strips of 56": {**strips(56), **room(1)},
+    "strips of 112": {**strips(112), **room(1)},
+    "no cascades": {"schedules.LONGEST_CASCADE": 1, **room(1)},
+    "cascades of 2": {"schedules.LONGEST_CASCADE": 2, **room(1)},
+    "cascades of any length": {"schedules.LONGEST_CASCADE": 64, **room(1)},
     "no cascades, all room": {
         "schedules.LONGEST_CASCADE": 1,
-        "schedules.STRIP_PIXELS": (14, 28, 56, 112),
-        "plan.ROOM": 1000,
+        **strips(14, 28, 56, 112),
+        **room(1000),
     },
     "tiles of 32": {"schedules.TILE_CHANNELS": (32,)},
     "tiles of 64": {"schedules.TILE_CHANNELS": (32, 64)},
     "weights always cached": {"cost.CACHED_WEIGHT_BYTES": 1 << 40},
-    "weights never cached": {"cost.CACHED_WEIGHT_BYTES": 0, "plan.ROOM": 1},
+    "weights never cached": {"cost.CACHED_WEIGHT_BYTES": 0, **room(1)},
 }
 
 
@@ -74,12 +85,14 @@ def constants(values: Values) -> Iterator[None]:
             setattr(module, constant, value)
 
 
-def plans(network: Architecture) -> dict[str, Plan]:
-    """The default plan and every other one, by the name of the first that gives it."""
-    found = {DEFAULT: make_plan(network)}
+def plans(network: Architecture, dtype: str = "float32") -> dict[str, Plan]:
+    """The default plan for weights of `dtype` and every other one, by the name of the first that
+    gives it."""
+    make = partial(make_plan, network, 1, natural_precision(dtype), dtype)
+    found = {DEFAULT: make()}
     for name, values in OTHERS.items():
         with constants(values):
-            plan = make_plan(network)
+            plan = make()
         if plan not in found.values():
             found[name] = plan
     return found
@@ -95,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = open_model(model_file(options.model, folder))
     network = model.architecture
-    made_plans = plans(network)
+    made_plans = plans(network, model.dtype)
     executors = [NativeExecutor(model, plan, options.isa) for plan in made_plans.values()]
     pixels = np.random.default_rng(0).integers(0, 256, (*network.resolution, 3), np.uint8)
     logits = np.empty((len(executors), network.classes), np.float32)

@@ -72,7 +72,7 @@ def test_other_plans_give_the_same_bits_and_leave_the_planner_as_it_was(random_w
     from schedules import plans  # of benches/, not of the package
 
     network = mobilenet_v2(0.35, 96, 10)
-    before = plan.ROOM, schedules.STRIP_PIXELS, schedules.LONGEST_CASCADE
+    before = plan.ROOM, dict(schedules.STRIP_PIXELS), schedules.LONGEST_CASCADE
     made = plans(network)
     assert before == (plan.ROOM, schedules.STRIP_PIXELS, schedules.LONGEST_CASCADE)
     assert made["default"] == make_plan(network)
@@ -81,6 +81,16 @@ def test_other_plans_give_the_same_bits_and_leave_the_planner_as_it_was(random_w
     logits = [NativeNetwork(network, weights, SUPPORTED_ISAS[0], p)(x)[0] for p in made.values()]
     for row in logits[1:]:
         np.testing.assert_array_equal(row, logits[0])
+
+
+def test_int8_weights_have_other_plans_too():
+    from schedules import plans  # of benches/, not of the package
+
+    network = mobilenet_v2(0.35, 96, 10)
+    made = plans(network, "int8")
+    assert made["default"] == make_plan(network, 1, "int8")
+    assert {other.precision for other in made.values()} == {"int8"}
+    assert len({other.arena_bytes for other in made.values()}) > 3
 
 
 def test_a_constant_that_the_planner_lost_is_named():

@@ -124,7 +124,7 @@ def test_schedules_change_no_bit(monkeypatch):
     expected = computed(network, weights, x)
     plans = {make_plan(network, 1, "bfloat16")}
     for strips, tiles, longest in (((14,), (32,), 6), ((28,), (64,), 1), ((112,), (192,), 2)):
-        monkeypatch.setattr(schedules, "STRIP_PIXELS_BFLOAT16", strips)
+        monkeypatch.setitem(schedules.STRIP_PIXELS, "bfloat16", strips)
         monkeypatch.setattr(schedules, "TILE_CHANNELS", tiles)
         monkeypatch.setattr(schedules, "LONGEST_CASCADE", longest)
         monkeypatch.setattr(plan, "ROOM", longest)
