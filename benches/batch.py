@@ -13,20 +13,22 @@ import tempfile
 
 import numpy as np
 from measure import alternate, milliseconds, parser, pin, quartiles, ratio, ratios
-from models import model_file
+from models import add_model, model_file
 
 from mnv2_engine import Engine
 
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("model")
+    add_model(made)
     made.add_argument("--batch", type=int, default=32)
     made.add_argument("--threads", type=int, default=1)
     options = made.parse_args()
     pin(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        engine = Engine.load(model_file(options.model, folder), threads=options.threads)
+        engine = Engine.load(
+            model_file(options.model, folder, options.weights), threads=options.threads
+        )
     network, count = engine.memory_plan().architecture, options.batch
     images = np.random.default_rng(0).integers(0, 256, (count, *network.resolution, 3), np.uint8)
 

@@ -4,7 +4,8 @@
     python benches/models.py MODEL OUT.npz|OUT.tflite|OUT.onnx
 
 MODEL is a model file, or the name of a published network, such as `mobilenet_v2_1.4_224` or
-`efficientnet_lite0_224`, which gets seeded weights: speed does not depend on them.
+`efficientnet_lite0_224`, which gets seeded weights: speed does not depend on them. For the same
+reason, where a bench is asked for `--weights int8`, it quantises on images of noise.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from mnv2_engine.architecture import (
 )
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import ModelFile, open_model, write_model
+from mnv2_engine.packing import DTYPES
+from mnv2_engine.quantize import quantize
 
 Array = np.ndarray[Any, Any]
 
 OPSET = 13
+CALIBRATION_IMAGES = 2
 
 
 def seeded_weights(network: Architecture) -> dict[str, Array]:
@@ -59,27 +63,47 @@ def write_seeded(network: Architecture, path: str) -> None:
     write_model(path, network, seeded_weights(network), PRESETS["tf"], None, provenance)
 
 
-def model_file(model: str, folder: str) -> str:
-    """The path `model`; or the network of that name, written to `folder` with seeded weights."""
-    if Path(model).exists():
-        return model
-    network = named_network(model)
-    if network is None:
-        raise SystemExit(
-            f"{model}: no such file, nor a network's name such as mobilenet_v2_1.4_224"
-        )
-    path = str(Path(folder) / f"{network.name}.npz")
-    write_seeded(network, path)
-    return path
+def add_model(parser: argparse.ArgumentParser, **model: Any) -> None:
+    """The arguments that say which network a bench runs."""
+    parser.add_argument("model", **model)
+    parser.add_argument("--weights", choices=DTYPES, help="run MODEL with such weights")
+
+
+def model_file(model: str, folder: str, dtype: str | None = None) -> str:
+    """The path `model`; or the network of that name, written to `folder` with seeded weights. If
+    a `dtype` is given, see `rewritten`."""
+    path = model
+    if not Path(model).exists():
+        network = named_network(model)
+        if network is None:
+            raise SystemExit(
+                f"{model}: no such file, nor a network's name such as mobilenet_v2_1.4_224"
+            )
+        path = str(Path(folder) / f"{network.name}.npz")
+        write_seeded(network, path)
+    if dtype is None:
+        return path
+    with open_model(path) as opened:
+        return rewritten(opened, dtype, folder)
 
 
 def rewritten(model: ModelFile, dtype: str, folder: str) -> str:
-    """The path of the model file, or of one in `folder` with the same weights as `dtype`."""
+    """The path of the model file, or of one in `folder` with the same weights as `dtype`: rounded,
+    or quantised on noise. From int8 there is no way back: then the weights are seeded ones."""
+    network = model.architecture
     if model.dtype == dtype:
         return model.path
-    path = str(Path(folder) / f"{model.architecture.name}_{dtype}.npz")
-    weights = model.weights()
-    write_model(path, model.architecture, weights, model.input_spec, None, {}, dtype=dtype)
+    if model.dtype == "int8":
+        seeded = str(Path(folder) / f"{network.name}_seeded.npz")
+        write_seeded(network, seeded)
+        return model_file(seeded, folder, dtype)
+    path = str(Path(folder) / f"{network.name}_{dtype}.npz")
+    if dtype == "int8":
+        random = np.random.default_rng(0)
+        shape = (CALIBRATION_IMAGES, *network.resolution, 3)
+        quantize(model.path, path, random.integers(0, 256, shape, np.uint8))
+    else:
+        write_model(path, network, model.weights(), model.input_spec, None, {}, dtype=dtype)
     return path
 
 
@@ -101,6 +125,10 @@ def export(model: ModelFile, path: str) -> None:
 
 def peer_file(model: ModelFile, given: str, suffix: str, folder: str) -> str:
     """The file `given` for a peer; or, of "", the model exported to `folder`, once."""
+    if not given and model.dtype == "int8":
+        raise SystemExit(
+            "int8 networks are not exported: give the peer a file of its own, PEER:FILE"
+        )
     path = given or str(Path(folder) / f"exported{suffix}")
     if not Path(path).exists():
         if given:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from measure import alternate, milliseconds, parser, pin, quartiles
-from models import model_file
+from models import add_model, model_file
 
 from mnv2_engine import Engine
 
@@ -69,12 +69,12 @@ def bare_call(engine: Engine, pixels: Any) -> Callable[[], Any]:
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("model", nargs="?", default=SMALLEST)
+    add_model(made, nargs="?", default=SMALLEST)
     made.add_argument("--inner", type=int, default=200, help="calls in a turn")
     options = made.parse_args()
     pin()
     with tempfile.TemporaryDirectory() as folder:
-        engine = Engine.load(model_file(options.model, folder))
+        engine = Engine.load(model_file(options.model, folder, options.weights))
     network = engine.memory_plan().architecture
     pixels = np.zeros((1, *network.resolution, 3), np.uint8)
     bare = bare_call(engine, pixels)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from measure import alternate, milliseconds, parser, pin, quartiles, ratio, ratios
-from models import model_file
+from models import add_model, model_file
 
 from mnv2_engine.architecture import Architecture
 from mnv2_engine.executors.native import NativeExecutor
@@ -100,13 +100,13 @@ def plans(network: Architecture, dtype: str = "float32") -> dict[str, Plan]:
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("model")
-    made.add_argument("--isa", help="avx512, avx2 or baseline")
+    add_model(made)
+    made.add_argument("--isa", help="by name, as MNV2_ISA")
     made.add_argument("--inner", type=int, default=5, help="runs in a turn")
     options = made.parse_args()
     pin()
     with tempfile.TemporaryDirectory() as folder:
-        model = open_model(model_file(options.model, folder))
+        model = open_model(model_file(options.model, folder, options.weights))
     network = model.architecture
     made_plans = plans(network, model.dtype)
     executors = [NativeExecutor(model, plan, options.isa) for plan in made_plans.values()]
@@ -123,7 +123,8 @@ def main() -> None:
     count = len(executors)
     found = alternate([partial(turn, i) for i in range(count)], options.pairs)
 
-    print(f"{network.name}, 1 thread, {executors[0].isa}: median (quartiles)")
+    what = f"{network.name}, {model.dtype} weights, 1 thread, {executors[0].isa}"
+    print(f"{what}: median (quartiles)")
     print(f"{'':<24}{'arena, KiB':>10}{'ms':>10}{'default against it':>46}")
     default = found[0]
     for (name, plan), times in zip(made_plans.items(), found, strict=True):
