@@ -1,8 +1,9 @@
 """The engines that we race, each at its best settings, behind one call.
 
 `PEERS[name](path, image, threads)` loads a file and returns a callable that runs `image`, which is
-bound once, and gives the logits. `image` is normalised float32, (1, H, W, 3). Nothing is imported
-before a peer is asked for: processes.py measures that too.
+bound once, and gives what the file does: logits, or their softmax, or either in 8 bits. `image` is
+normalised float32, (1, H, W, 3). Nothing is imported before a peer is asked for: processes.py
+measures that too. Files of int8 networks are run with the same settings.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ def imported(peer: str) -> Any:
 
 
 def litert(path: str, image: Any, threads: int = 1) -> Run:
-    """XNNPACK, which is its default for float32."""
+    """XNNPACK, which is its default for float32 and for 8 bits."""
     interpreter = imported("litert").Interpreter(model_path=path, num_threads=threads)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    interpreter.set_tensor(source["index"], image)
+    interpreter.set_tensor(source["index"], levels(image, source["dtype"], source["quantization"]))
 
     def run() -> Any:
         interpreter.invoke()
@@ -68,7 +69,8 @@ def onnxruntime(path: str, image: Any, threads: int = 1) -> Run:
 
 
 def openvino(path: str, image: Any, threads: int = 1, precision: str = "f32") -> Run:
-    """Latency, one stream, float32: by itself it takes bfloat16 where the CPU has it."""
+    """Latency, one stream, float32, in an int8 network for what is not int8: by itself it takes
+    bfloat16 where the CPU has it."""
     core = imported("openvino").Core()
     planar = image.transpose(0, 3, 1, 2)
     model = core.read_model(path)
@@ -116,6 +118,17 @@ def peer_and_file(text: str) -> tuple[str, str]:
     if name not in PEERS:
         raise SystemExit(f"{name!r}: expected one of {', '.join(PEERS)}")
     return name, path
+
+
+def levels(image: Any, dtype: Any, quantization: tuple[float, int]) -> Any:
+    """`image` as an input of this NumPy dtype takes it: float32, or real = scale * (q - zero)."""
+    import numpy as np
+
+    if dtype == np.float32:
+        return image
+    (scale, zero_point), limits = quantization, np.iinfo(dtype)
+    stored = np.rint(image / np.float32(scale)) + zero_point
+    return np.clip(stored, limits.min, limits.max).astype(dtype)
 
 
 def _logits(outputs: list[str]) -> str:

@@ -2,9 +2,10 @@
 
     pip install ".[bench]"      # not -e: an editable install imports through a hook of its own
     python benches/processes.py MODEL [--against litert] [--against onnxruntime:MODEL.onnx]
+    python benches/processes.py MODEL --weights int8 --against openvino:INT8.xml
 
 MODEL is a model file or the name of a network with seeded weights (see models.py). A peer without
-a file of its own gets the model exported.
+a file of its own gets the model exported, which an int8 network is not.
 
 The engine predicts raw pixels in a process without numpy, and an array in one that has imported
 it, as peers need it. Times are from start to exit, less those of a bare Python that was started
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measure import alternate, parser, pin, quartiles
-from models import model_file, peer_file
+from models import add_model, model_file, peer_file
 from peers import SUFFIXES, peer_and_file
 
 from mnv2_engine.modelfile import open_model
@@ -69,9 +70,10 @@ PEER = Case(
     NUMPY,
     "import sys; sys.path.insert(0, {benches!r}); import peers; peers.imported({peer!r})",
     """
-pixels = numpy.zeros((1, {height}, {width}, 3), numpy.uint8)
-image = (pixels.astype(numpy.float32) - {mean}) / {std}
-run = peers.PEERS[{peer!r}]({file!r}, image.astype(numpy.float32))
+def image():
+    pixels = numpy.zeros((1, {height}, {width}, 3), numpy.uint8)
+    return (pixels - numpy.float32({mean})) / numpy.float32({std})
+run = peers.PEERS[{peer!r}]({file!r}, image())  # kept by those alone that need it
 """,
 )
 
@@ -130,7 +132,7 @@ def _python(script: str) -> str:
 def main() -> None:
     made = parser(__doc__)
     made.set_defaults(pairs=20)
-    made.add_argument("model")
+    add_model(made)
     made.add_argument("--against", action="append", metavar="PEER[:FILE]", default=[])
     options = made.parse_args()
     pin()
@@ -157,7 +159,7 @@ def main() -> None:
 
 
 def _cases(options: Any, folder: str) -> list[Case]:
-    path = os.path.abspath(model_file(options.model, folder))
+    path = os.path.abspath(model_file(options.model, folder, options.weights))
     with open_model(path) as model:
         height, width = model.architecture.resolution
         mean, std = (list(values) for values in model.input_spec[:2])
@@ -168,7 +170,7 @@ def _cases(options: Any, folder: str) -> list[Case]:
             file = os.path.abspath(peer_file(model, file, SUFFIXES[name], folder))
             given = {"peer": name, "file": file, "benches": str(BENCHES), **size}
             cases.append(PEER._replace(name=name).filled(mean=mean, std=std, **given))
-        print(f"{model.architecture.name}, 1 thread")
+        print(f"{model.architecture.name}, {model.dtype} weights, 1 thread")
     return cases
 
 
