@@ -3,18 +3,19 @@
     pip install ".[bench]"
     pytest benches --benchmark-only
 
-Weights are seeded, so nothing needs to be downloaded; speed does not depend on them. `GMAC/s` in
-the extra columns of the saved results is multiply-adds over the median time. For a comparison with
-another engine see race.py: absolute times of shared machines are no result.
+Weights are seeded, float32 and int8, so nothing needs to be downloaded; speed does not depend on
+them. `GMAC/s` in the extra columns of the saved results is multiply-adds over the median time. For
+a comparison with another engine see race.py: absolute times of shared machines are no result.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from models import write_seeded
+from models import model_file
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
@@ -26,20 +27,27 @@ NETWORKS = [
     mobilenet_v2(0.35, 96),
     efficientnet_lite(0),
 ]
-ISAS = [name for name, supported in isas().items() if supported]
+ISAS = [
+    (dtype, name)
+    for dtype in ("float32", "int8")
+    for name, supported in isas(dtype).items()
+    if supported
+]
 
 
 @pytest.fixture(scope="session", params=NETWORKS, ids=lambda network: network.name)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = str(tmp_path_factory.mktemp("model") / f"{request.param.name}.npz")
-    write_seeded(request.param, path)
-    return path
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Gives the network's file of a dtype, made when it is first asked for."""
+    folder = str(tmp_path_factory.mktemp("models"))
+    return cache(lambda dtype: model_file(request.param.name, folder, dtype))
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_logits(benchmark: Any, model: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("dtype", "isa"), ISAS)
+def test_logits(
+    benchmark: Any, models: Any, dtype: str, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(ISA_VARIABLE, isa)
-    engine = Engine.load(model)
+    engine = Engine.load(models(dtype))
     network = engine.memory_plan().architecture
     pixels = np.zeros((1, *network.resolution, 3), np.uint8)
     benchmark(engine.logits, pixels)
@@ -49,6 +57,7 @@ def test_logits(benchmark: Any, model: str, isa: str, monkeypatch: pytest.Monkey
         benchmark.extra_info["GMAC/s"] = round(multiply_adds(network) / median / 1e9, 1)
 
 
-def test_load(benchmark: Any, model: str) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_load(benchmark: Any, models: Any, dtype: str) -> None:
     """From a path to an engine that can run: validating, mapping, planning."""
-    benchmark(Engine.load, model)
+    benchmark(Engine.load, models(dtype))
