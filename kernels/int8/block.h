@@ -46,10 +46,10 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int pan
 }
 
 /* The depthwise layer of one hidden panel, ready but for its rows and its output. */
-static depthwise_row depthwise_of(const mnv2_context *context, const mnv2_block *block,
+static depthwise_map depthwise_of(const mnv2_context *context, const mnv2_block *block,
                                   int panel) {
     const int taps = block->kernel * block->kernel;
-    return (depthwise_row){
+    return (depthwise_map){
         .w = weights_at(context, block->depthwise_weight) + (ptrdiff_t)panel * taps * PANEL,
         .requantise = requantise_at(context, block->depthwise_bias, panel),
         .fraction = block->depthwise_fraction,

@@ -19,16 +19,16 @@
 #include "simd.h"
 
 typedef struct {
-    const uint8_t *rows[MNV2_MAX_KERNEL]; /* the k input rows under the output row: [column][16] */
-    const int8_t *w;                      /* [k][k][16] */
-    const int32_t *requantise;            /* [2][16] */
+    const uint8_t *x[MNV2_MAX_KERNEL]; /* input rows under the first output row: [column][16] */
+    ptrdiff_t line;                    /* bytes from these to those under the next output row */
+    const int8_t *w;                   /* [k][k][16] */
+    const int32_t *requantise;         /* [2][16] */
     int fraction;
-    uint8_t *y; /* [pixels][16] */
-    int pixels;
-} depthwise_row;
+    uint8_t *y; /* [rows][pixels][16] */
+    int rows, pixels;
+} depthwise_map;
 
-/* Weights of kernel row ky in the four places of a window: tap 0 at `shift` (0 or 1), or the taps
- * of the next window. */
+/* Weights of a kernel row in the places of a window: the taps of this one, or those of the next. */
 static ALWAYS_INLINE vi window_weights(const int K, const int next, const int shift,
                                        const int8_t *row, int lane) {
     vi all = {0};
@@ -40,45 +40,55 @@ static ALWAYS_INLINE vi window_weights(const int K, const int next, const int sh
     return all;
 }
 
-static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depthwise_row *row) {
-    enum { V = VECTORS, MOST_WINDOWS = 5 };
-    const int NEXT = K > 3;                            /* windows that an output needs, less one */
-    const int STEP = 2, WINDOWS = (S == 1 ? 2 : 4) + NEXT; /* of a quad */
-    vw weight[MNV2_MAX_KERNEL][2][2][V]; /* [ky][this or next window][even or odd output] */
+static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depthwise_map *map) {
+    enum { V = VECTORS, MOST_WINDOWS = 5, STEP = 2 };
+    const int NEXT = K > 3;                    /* windows that an output needs, less one */
+    const int WINDOWS = (S == 1 ? 2 : 4) + NEXT; /* of a quad */
+    vw weight[MNV2_MAX_KERNEL][2][2][V];       /* [ky][this or next window][even or odd output] */
     vi bias[V];
     UNROLL for (int v = 0; v < V; v++) {
-        bias[v] = vi_load(row->requantise + v * LANES);
-        UNROLL for (int ky = 0; ky < K; ky++) UNROLL for (int n = 0; n <= NEXT; n++)
-            UNROLL for (int odd = 0; odd < 3 - S; odd++)
-                weight[ky][n][odd][v] =
-                    vw_from(window_weights(K, n, odd, row->w + ky * K * PANEL, v * LANES));
-    }
-    const scaling s = scaling_load(row->requantise + PANEL, row->fraction);
-    for (int q = 0; q < row->pixels; q += 4) {
-        vi acc[4][V];
-        UNROLL for (int i = 0; i < 4; i++) UNROLL for (int v = 0; v < V; v++) acc[i][v] = bias[v];
+        bias[v] = vi_load(map->requantise + v * LANES);
         UNROLL for (int ky = 0; ky < K; ky++) {
-            vx window[MOST_WINDOWS][V];
-            const uint8_t *x = row->rows[ky] + (ptrdiff_t)q * S * PANEL;
-            UNROLL for (int i = 0; i < WINDOWS; i++) vx_window(x + i * STEP * PANEL, window[i]);
-            UNROLL for (int i = 0; i < 4; i++) UNROLL for (int n = 0; n <= NEXT; n++)
-                UNROLL for (int v = 0; v < V; v++)
-                    acc[i][v] = vi_dot(acc[i][v], window[i * S / 2 + n][v],
-                                       weight[ky][n][S == 1 ? i % 2 : 0][v]);
+            const int8_t *row = map->w + ky * K * PANEL;
+            const vi even = window_weights(K, 0, 0, row, v * LANES);
+            weight[ky][0][0][v] = vw_from(even);
+            if (S == 1) weight[ky][0][1][v] = vw_from(vi_shift_left(even, 8));
+            if (NEXT) UNROLL for (int odd = 0; odd < 3 - S; odd++)
+                weight[ky][1][odd][v] = vw_from(window_weights(K, 1, odd, row, v * LANES));
         }
-        quad_store(row->y + q * PANEL, quad_scale(acc, &s), least(4, row->pixels - q));
+    }
+    const scaling s = scaling_load(map->requantise + PANEL, map->fraction);
+    for (int r = 0; r < map->rows; r++) {
+        uint8_t *y = map->y + (ptrdiff_t)r * map->pixels * PANEL;
+        for (int q = 0; q < map->pixels; q += 4) {
+            const ptrdiff_t at = r * map->line + (ptrdiff_t)q * S * PANEL;
+            vi acc[4][V];
+            UNROLL for (int i = 0; i < 4; i++) UNROLL for (int v = 0; v < V; v++)
+                acc[i][v] = bias[v];
+            UNROLL for (int ky = 0; ky < K; ky++) {
+                vx window[MOST_WINDOWS][V];
+                const uint8_t *x = map->x[ky] + at;
+                UNROLL for (int i = 0; i < WINDOWS; i++)
+                    vx_window(x + i * STEP * PANEL, window[i]);
+                UNROLL for (int i = 0; i < 4; i++) UNROLL for (int n = 0; n <= NEXT; n++)
+                    UNROLL for (int v = 0; v < V; v++)
+                        acc[i][v] = vi_dot(acc[i][v], window[i * S / 2 + n][v],
+                                           weight[ky][n][S == 1 ? i % 2 : 0][v]);
+            }
+            quad_store(y + q * PANEL, quad_scale(acc, &s), least(4, map->pixels - q));
+        }
     }
 }
 
-static void depthwise(int kernel, int stride, const depthwise_row *row) {
+static void depthwise(int kernel, int stride, const depthwise_map *map) {
     if (kernel == 3 && stride == 1)
-        depthwise_pixels(3, 1, row);
+        depthwise_pixels(3, 1, map);
     else if (kernel == 3)
-        depthwise_pixels(3, 2, row);
+        depthwise_pixels(3, 2, map);
     else if (stride == 1)
-        depthwise_pixels(5, 1, row);
+        depthwise_pixels(5, 1, map);
     else
-        depthwise_pixels(5, 2, row);
+        depthwise_pixels(5, 2, map);
 }
 
 #endif

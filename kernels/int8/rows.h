@@ -143,6 +143,13 @@ static void fill_strip(const row_stream *stream, const new_rows *rows, int i, co
     }
 }
 
+/* Copies pixels of a panel, [pixels][16]: too few for the library's memcpy to pay. */
+static ALWAYS_INLINE void copy_pixels(uint8_t *y, const uint8_t *x, int pixels) {
+    int i = 0;
+    for (; i + 4 <= pixels; i += 4) memcpy(y + i * PANEL, x + i * PANEL, 4 * PANEL);
+    for (; i < pixels; i++) memcpy(y + i * PANEL, x + i * PANEL, PANEL);
+}
+
 /* The new rows that later outputs need take their places in the ring: x is [count][columns][16] of
  * one panel, the columns of the strip that no strip of this row needs any more. */
 static void keep_rows(const row_stream *stream, const new_rows *rows, const strip *at, int panel,
@@ -154,7 +161,7 @@ static void keep_rows(const row_stream *stream, const new_rows *rows, const stri
     for (int i = skipped; i < rows->count; i++) {
         uint8_t *row = ring_row(stream, block, rows->first + i) +
                        ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
-        memcpy(row, x + (ptrdiff_t)i * columns * PANEL, (size_t)(kept * PANEL));
+        copy_pixels(row, x + (ptrdiff_t)i * columns * PANEL, kept);
     }
 }
 
@@ -163,14 +170,15 @@ static void filter_strip(const row_stream *stream, const new_rows *rows, const s
                          int panel, const uint8_t *x) {
     const mnv2_block *block = rows->block;
     const int old = block->kernel - block->stride, columns = at->end - at->start;
-    depthwise_row made = depthwise_of(stream->context, block, panel);
+    depthwise_map made = depthwise_of(stream->context, block, panel);
     for (int ky = 0; ky < old; ky++)
-        made.rows[ky] = ring_row(stream, block, rows->first - old + ky) +
+        made.x[ky] = ring_row(stream, block, rows->first - old + ky) +
                         ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
     for (int i = 0; i < block->stride; i++)
-        made.rows[old + i] = x + (ptrdiff_t)i * columns * PANEL;
+        made.x[old + i] = x + (ptrdiff_t)i * columns * PANEL;
     made.y = own(stream, stream->step->filtered) +
              (ptrdiff_t)panel * stream->step->strip * PANEL;
+    made.rows = 1;
     made.pixels = at->last - at->first;
     depthwise(block->kernel, block->stride, &made);
 }

@@ -1,18 +1,15 @@
 /* AVX2, with AVX-VNNI where MNV2_ISA_AVXVNNI says so: 16 registers of 8 sums.
  *
- * With VNNI 6 pixels x 1 panel = 12 accumulators, 2 weights, 1 broadcast. Without it bytes become
- * words, even ones and odd ones apart, and vpmaddwd adds pairs: exact, where vpmaddubsw would
- * saturate; 4 pixels = 8 accumulators, 4 weights, 2 halves of a broadcast. */
+ * 6 pixels x 1 panel = 12 accumulators, 2 weights, 1 broadcast. Without VNNI bytes become words,
+ * even ones and odd ones apart, and vpmaddwd adds pairs: exact, where vpmaddubsw would saturate. A
+ * few accumulators are in memory then, and it pays nevertheless: weights are split once for more
+ * pixels. Its bound is then six instructions for 32 products, of a vector unit that takes four. */
 #include <immintrin.h>
 
 #define LANES 8
 #define VECTORS 2
 #define TILE_PANELS 1
-#if defined(MNV2_ISA_AVXVNNI)
 #define TILE_PIXELS 6
-#else
-#define TILE_PIXELS 4
-#endif
 
 typedef __m256i vi;
 

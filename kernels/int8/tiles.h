@@ -34,14 +34,15 @@ static void filter_panels(const mnv2_context *context, const mnv2_step *step, in
                        x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
                        expanded + (block->pad_top + j) * line + block->pad_left * PANEL,
                        panel_step);
-        depthwise_row row = depthwise_of(context, block, panel);
-        row.pixels = block->out_width;
-        for (int r = 0; r < block->out_height; r++, y += block->out_width * PANEL) {
-            row.y = y;
-            for (int ky = 0; ky < block->kernel; ky++)
-                row.rows[ky] = expanded + at * panel_step + (r * block->stride + ky) * line;
-            depthwise(block->kernel, block->stride, &row);
-        }
+        depthwise_map map = depthwise_of(context, block, panel);
+        for (int ky = 0; ky < block->kernel; ky++)
+            map.x[ky] = expanded + at * panel_step + ky * line;
+        map.line = block->stride * line;
+        map.y = y;
+        map.rows = block->out_height;
+        map.pixels = block->out_width;
+        depthwise(block->kernel, block->stride, &map);
+        y += (ptrdiff_t)block->out_height * block->out_width * PANEL;
     }
 }
 
