@@ -85,8 +85,10 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
         mnv2_pool_run(pool, run_task, &self, sizeof self);
     else
         run_steps(&self, NULL, NULL);
+    const float_state caller = float_state_enter(); /* features are rounded as logits are */
     for (int32_t i = 0; features && i < plan->step_count; i++) /* nothing writes there later */
         if (plan->steps[i].kind == MNV2_HEAD)
             copy_features(plan, (char *)arena + plan->steps[i].output, features);
+    float_state_leave(caller);
     return MNV2_OK;
 }

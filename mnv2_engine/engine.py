@@ -42,7 +42,7 @@ class Info(NamedTuple):
 
     backend: str  # "c" or "numpy"
     threads: int  # that share the work of one image
-    isa: str | None  # instruction set of the C core: "avx512", "avx2" or "baseline"
+    isa: str | None  # instruction set of the C core, as MNV2_ISA names it
     mapped: bool  # weights are used where the file is mapped; False: they were copied
     path: str
     architecture: Architecture

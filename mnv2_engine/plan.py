@@ -83,10 +83,10 @@ def make_plan(
     dtype: str | None = None,
 ) -> Plan:
     """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM
-    (int8: ROOM_INT8),
-    for `threads` threads, of which each needs scratch of its own. `precision` is what it is
-    computed in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default
-    the same.
+    (int8:
+    ROOM_INT8), for `threads` threads, of which each needs scratch of its own. `precision` is what
+    it is computed in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by
+    default the same.
 
     Raises UnsupportedError for a network that no schedule runs.
     """
@@ -116,18 +116,22 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
     weights = sum(member.size for member in packed_members(network, shapes.dtype).values())
-    unused = OVERREAD_BYTES if shapes.precision is INT8 else 0
     return Plan(
         network,
         shapes.precision.name,
         shapes.dtype,
         shapes.threads,
         steps,
-        arena + unused,
+        arena + unused_bytes(shapes),
         weights,
         elements((*network.resolution, IMAGE_CHANNELS)),
         max(step.unfused_bytes for step in steps),
     )
+
+
+def unused_bytes(shapes: Shapes) -> int:
+    """What an arena has beyond its largest step."""
+    return OVERREAD_BYTES if shapes.precision is INT8 else 0
 
 
 # --- choosing -----------------------------------------------------------------------------

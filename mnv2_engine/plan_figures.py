@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .plan import least_arena
+from .plan import least_arena, unused_bytes
 from .schedules import classifier_schedule, head_schedule, schedules_from
 from .shapes import PRECISIONS, Shapes
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TENSOR = "tensors in and out"
 SUMS = "partial sums"
-RING = "thin rows"
+RING = "last rows"
 STRIP = "strips and tiles"
 ROLES = (TENSOR, SUMS, RING, STRIP)
 
@@ -107,7 +107,8 @@ def per_block(plan: Plan) -> PerBlock:
         max(least[i] for i in step.blocks) if step.blocks else ends[step.kind][0].bytes
         for step in plan.steps
     )
-    return PerBlock(tuple(steps), least_arena([*alone, ends["head"], ends["classifier"]]))
+    arena = least_arena([*alone, ends["head"], ends["classifier"]])
+    return PerBlock(tuple(steps), arena + unused_bytes(shapes))
 
 
 def multiply_adds(plan: Plan) -> list[int]:

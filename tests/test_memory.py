@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_weights
+from int8_network import random_int8
 
 from mnv2_engine.architecture import mobilenet_v2
 from mnv2_engine.input_spec import PRESETS
@@ -36,20 +37,39 @@ print(anonymous() - before)
 """
 
 
-@pytest.mark.skipif(
+needs_smaps = pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's smaps_rollup"
 )
-def test_loading_and_predicting_adds_the_arena_and_little_else(tmp_path):
-    network = mobilenet_v2(1.0, 224)
-    path = tmp_path / "model.npz"
-    write_model(path, network, make_weights(network), PRESETS["tf"], None, {})
+
+
+def bytes_added(path: Path) -> int:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(path)],
-        cwd=tmp_path,  # not the checkout, whose sources hide the installed package
+        cwd=path.parent,  # not the checkout, whose sources hide the installed package
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@needs_smaps
+def test_loading_and_predicting_adds_the_arena_and_little_else(tmp_path):
+    network = mobilenet_v2(1.0, 224)
+    path = tmp_path / "model.npz"
+    write_model(path, network, make_weights(network), PRESETS["tf"], None, {})
     arena = make_plan(network).arena_bytes
-    assert arena * 0.9 < int(done.stdout) < arena + PYTHON_BYTES
+    assert arena * 0.9 < bytes_added(path) < arena + PYTHON_BYTES
+
+
+@needs_smaps
+def test_in_int8_both_together_are_less_than_three_quarters_of_a_mebibyte(tmp_path):
+    network = mobilenet_v2(1.0, 224)
+    path = tmp_path / "model.npz"
+    weights, quantization = random_int8(network)
+    write_model(path, network, weights, PRESETS["tf"], None, {}, quantization)
+    arena = make_plan(network, 1, "int8").arena_bytes
+    found = bytes_added(path)
+    assert arena * 0.9 < found < arena + PYTHON_BYTES
+    assert found < 768 * KIB

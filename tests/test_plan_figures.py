@@ -29,15 +29,20 @@ KIB = 1024
 
 
 @settings(max_examples=30)
-@given(network=networks, threads=st.sampled_from([1, 1, 2, 5]))
-def test_per_block_is_the_least_plan_that_does_not_stream(network, threads):
-    plan = make_plan(network, threads)
+@given(
+    network=networks,
+    threads=st.sampled_from([1, 1, 2, 5]),
+    precision=st.sampled_from(["float32", "int8"]),
+)
+def test_per_block_is_the_least_plan_that_does_not_stream(network, threads, precision):
+    plan = make_plan(network, threads, precision)
     without = per_block(plan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mnv2_engine.schedules.LONGEST_CASCADE", 1)
         patch.setattr("mnv2_engine.plan.ROOM", 0)
         patch.setattr("mnv2_engine.plan.LEAST_ROOM", 0)
-        alone = make_plan(network, threads)
+        patch.setattr("mnv2_engine.plan.ROOM_INT8", 0)
+        alone = make_plan(network, threads, precision)
     assert [len(step.blocks) for step in alone.steps[:-2]] == [1] * len(network.blocks)
     assert without.arena_bytes == alone.arena_bytes
     first = [each for each in layers(network) if each.name.split(".")[0] in ("stem", "block0")]
@@ -91,6 +96,24 @@ def test_what_is_live_and_what_for():
     assert peak(plan).bytes == plan.arena_bytes
 
 
+def test_what_integers_keep_between_rows():
+    plan = make_plan(mobilenet_v2(1.0, 224), 1, "int8")
+    roles = {
+        each.name: each.role
+        for step in plan.steps
+        for each in live_buffers(step)
+        if each.role != TENSOR
+    }
+    assert roles == {
+        "expanded": STRIP,
+        "halo": STRIP,
+        "filtered": STRIP,
+        "ring": RING,
+        "thin": RING,
+        "sums": SUMS,
+    }
+
+
 @settings(max_examples=30)
 @given(network=networks, threads=st.sampled_from([1, 1, 2, 5]))
 def test_every_multiply_add_belongs_to_one_step(network, threads):
@@ -109,8 +132,9 @@ def test_multiply_adds_of_a_cascade():
     assert multiply_adds(plan)[1] == 2 * same + 28 * 28 * 192 * 32 + 14 * 14 * 192 * (9 + 64)
 
 
-def test_json_has_every_figure():
-    plan = make_plan(mobilenet_v2(0.35, 96))
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_json_has_every_figure(precision):
+    plan = make_plan(mobilenet_v2(0.35, 96), 1, precision)
     without = per_block(plan)
     found = json.loads(as_json(to_json(plan)))
     assert found.pop("per_block_bytes") == without.arena_bytes

@@ -15,6 +15,7 @@ from mnv2_engine.quantization import (
     MAX_HIDDEN_SCALE,
     MAX_MULTIPLIER,
     MAX_SHIFT,
+    SPARE_BITS,
     effective_factor,
     fixed_point,
     fraction_for,
@@ -32,7 +33,7 @@ TABLE = {layer.name: layer for layer in layers(NETWORK)}
 
 
 @given(st.floats(1e-9, 0.99), st.integers(0, 6))
-def test_a_factor_is_kept_to_fifteen_bits(factor, fraction):
+def test_a_factor_is_kept_to_fifteen_bits_less_those_that_the_sum_keeps(factor, fraction):
     if factor * 2.0 ** (15 + fraction) > MAX_MULTIPLIER:
         with pytest.raises(InputError, match="too large"):
             fixed_point(factor, fraction)
@@ -40,11 +41,17 @@ def test_a_factor_is_kept_to_fifteen_bits(factor, fraction):
     multiplier, shift = fixed_point(factor, fraction)
     assert 0 <= multiplier <= MAX_MULTIPLIER
     assert 0 <= shift <= MAX_SHIFT
-    # Half a unit of the multiplier, which has 15 bits unless the shift is at its end.
+    # Half a unit of the multiplier.
     assert abs(effective_factor(multiplier, shift, fraction) - factor) <= 0.5001 * 2.0 ** -(
         shift + 15 + fraction
     )
-    assert multiplier >= 1 << 14 or shift == MAX_SHIFT
+    # It has 15 bits, less one for each bit of fraction that the layer lacks, up to SPARE_BITS:
+    # those the shifted sum keeps. Fewer only where the shift is at an end.
+    spare = min(max(FRACTION - fraction, 0), SPARE_BITS)
+    least = 1 << (14 - spare)
+    largest = MAX_SHIFT - spare  # where the factor is too small for 15 bits
+    assert multiplier >= least or shift == largest
+    assert multiplier <= 2 * least or shift == 0
 
 
 @given(st.floats(1e-9, 0.999))

@@ -25,7 +25,7 @@ from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import write_model
 from mnv2_engine.plan import Plan, assemble, every_schedule, make_plan, moves
 from mnv2_engine.schedules import Schedule
-from mnv2_engine.shapes import Shapes
+from mnv2_engine.shapes import PRECISIONS, Shapes
 
 NETWORK = mobilenet_v2(0.35, (64, 56), 10)
 
@@ -85,9 +85,11 @@ def test_any_network_in_any_number_of_parts(network, threads):
         assert outputs_are_equal(network, 3, isa, [make_plan(network, threads)])
 
 
-def any_schedule(network: Architecture, threads: int, seed: int) -> Plan:
+def any_schedule(
+    network: Architecture, threads: int, seed: int, precision: str = "float32"
+) -> Plan:
     """A plan of schedules picked at random, not the planner's choice."""
-    shapes = Shapes(network, threads)
+    shapes = Shapes(network, threads, PRECISIONS[precision])
     choices = every_schedule(shapes)
     pick = random.Random(seed)
     while True:

@@ -101,8 +101,8 @@ def run(
     sums, features = pool(quantization.pool, y)
     logits = classify(weights, features)
     area = table["head"].out_size[0] * table["head"].out_size[1]
-    share = np.float32(quantization.layers["head"].scale / area)
-    return Outputs(logits, sums.astype(np.float32) * share)
+    share = np.array(quantization.layers["head"].scale / area, np.float32)
+    return Outputs(logits, _flushed(sums.astype(np.float32) * _flushed(share)))
 
 
 def frame(stem: Layer, pixel: NDArray[np.uint8], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -150,8 +150,13 @@ def classify(weights: Mapping[str, NDArray[Any]], features: Integers) -> NDArray
     """Logits (N, classes) of 8-bit features (N, channels)."""
     acc = features @ weights["classifier.weight"].astype(np.int64).T
     scale, bias = weights["classifier.scale"], weights["classifier.bias"]
-    logits: NDArray[np.float32] = acc.astype(np.int32).astype(np.float32) * scale + bias
-    return logits
+    return _flushed(_flushed(acc.astype(np.float32) * _flushed(scale)) + _flushed(bias))
+
+
+def _flushed(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Zero where `x` is denormal."""
+    kept: NDArray[np.float32] = np.where(np.abs(x) < np.finfo(np.float32).tiny, np.float32(0), x)
+    return kept
 
 
 def _pointwise(layer: Layer, weight: Integers, x: Integers) -> Integers:

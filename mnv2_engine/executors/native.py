@@ -27,7 +27,7 @@ ISA_VARIABLE = "MNV2_ISA"
 class NativeExecutor:
     """A plan and a model file, ready for the C core.
 
-    `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``); by default the
+    `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``, ...); by default the
     environment variable MNV2_ISA decides, else the best that this CPU has for the plan's precision.
     Raises InputError for an unknown name, UnsupportedError for one that this CPU or this build does
     not have, or that does not compute in that precision.

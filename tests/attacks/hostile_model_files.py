@@ -16,8 +16,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from conftest import small_network
 
+from mnv2_engine.architecture import layers
 from mnv2_engine.errors import MnvError, ModelFileError, UnsupportedError
+from mnv2_engine.quantization import (
+    LayerQuantization,
+    PoolQuantization,
+    Quantization,
+    to_json,
+)
 
 Members = dict[str, bytes]  # name in the zip -> .npy file
 STORED, DEFLATED, BZIP2 = 0, 8, 12
@@ -788,9 +796,37 @@ def a_version_that_is_true(members: Members) -> bytes:
     return edited(members, lambda meta: meta.update(version=True))
 
 
-@lie("dtype 'float16'", UnsupportedError)
-def another_dtype(members: Members) -> bytes:
+@lie("dtype 'float8'", UnsupportedError)
+def a_dtype_that_nobody_knows(members: Members) -> bytes:
+    return edited(members, lambda meta: meta.update(dtype="float8"))
+
+
+@lie("'stem.weight' has the array header .*'<f4'.*: expected .*'<f2'")
+def float32_weights_that_are_said_to_be_float16(members: Members) -> bytes:
     return edited(members, lambda meta: meta.update(dtype="float16"))
+
+
+@lie("'stem.weight' has the array header .*'<f4'.*: expected .*'<u2'")
+def float32_weights_that_are_said_to_be_bfloat16(members: Members) -> bytes:
+    return edited(members, lambda meta: meta.update(dtype="bfloat16"))
+
+
+@lie("expected exactly format, version")
+def an_int8_dtype_without_a_quantization(members: Members) -> bytes:
+    return edited(members, lambda meta: meta.update(dtype="int8"))
+
+
+@lie("expected exactly format, version")
+def a_quantization_of_float32_weights(members: Members) -> bytes:
+    return edited(members, lambda meta: meta.update(quantization={"layers": {}, "pool": []}))
+
+
+@lie(r"lacks stem\.requantise")
+def float32_weights_that_are_said_to_be_int8(members: Members) -> bytes:
+    network = small_network()
+    said = {layer.name: LayerQuantization(0.02, 0, 5) for layer in layers(network)[:-1]}
+    quantization = to_json(Quantization(said, PoolQuantization(0.02, 5, 0, 1, 0)))
+    return edited(members, lambda meta: meta.update(dtype="int8", quantization=quantization))
 
 
 @lie("expected exactly format, version")
