@@ -54,11 +54,6 @@ class Quantization(NamedTuple):
     pool: PoolQuantization
 
 
-def quantised_layers(network: Architecture) -> list[str]:
-    """The layers whose output is 8 bits: all but the classifier."""
-    return [layer.name for layer in layers(network)[:-1]]
-
-
 def to_json(quantization: Quantization) -> dict[str, object]:
     """Plain JSON values, the inverse of `from_json`."""
     return {
@@ -73,7 +68,8 @@ def from_json(obj: object, network: Architecture) -> Quantization:
     if not isinstance(obj, dict) or set(obj) != {"layers", POOL}:
         raise ModelFileError("quantization: expected exactly the keys layers and pool")
     named = obj["layers"]
-    names = quantised_layers(network)
+    quantised = layers(network)[:-1]
+    names = [layer.name for layer in quantised]
     joined = {f"block{i}.project" for i, block in enumerate(network.blocks) if block.residual}
     if not isinstance(named, dict) or list(named) != names:
         raise ModelFileError(
@@ -81,7 +77,7 @@ def from_json(obj: object, network: Architecture) -> Quantization:
             "stem to head"
         )
     found = {}
-    for layer in layers(network)[:-1]:
+    for layer in quantised:
         scale, zero_point, fraction, shortcut = _numbers(layer.name, named[layer.name], 4)
         _check(layer.name, "scale", scale, 0, MAX_HIDDEN_SCALE if layer.relu6 else MAX_SCALE)
         _check(layer.name, "zero_point", zero_point, 0, 0 if layer.relu6 else 255)

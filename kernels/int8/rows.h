@@ -48,6 +48,8 @@ typedef struct {
     int index;                     /* of the block */
     int first, count;              /* input rows; those outside the map are padding */
     const uint8_t *thin[MOST_NEW]; /* [in_width][in_channels]; unused behind the stem */
+    const uint8_t *kept[MNV2_MAX_KERNEL]; /* the rows before, in the ring: [hidden/16][columns][16] */
+    uint8_t *place[MOST_NEW];             /* of each new row in the ring; NULL: it is not kept */
 } new_rows;
 
 /* Output columns [first, last) and the columns of the padded input row under them. */
@@ -152,17 +154,14 @@ static ALWAYS_INLINE void copy_pixels(uint8_t *y, const uint8_t *x, int pixels) 
 
 /* The new rows that later outputs need take their places in the ring: x is [count][columns][16] of
  * one panel, the columns of the strip that no strip of this row needs any more. */
-static void keep_rows(const row_stream *stream, const new_rows *rows, const strip *at, int panel,
-                      const uint8_t *x) {
+static void keep_rows(const new_rows *rows, const strip *at, int panel, const uint8_t *x) {
     const mnv2_block *block = rows->block;
     const int overlap = block->kernel - block->stride, columns = at->end - at->start;
     const int kept = at->last < block->out_width ? columns - overlap : columns;
-    const int skipped = rows->count > overlap ? rows->count - overlap : 0;
-    for (int i = skipped; i < rows->count; i++) {
-        uint8_t *row = ring_row(stream, block, rows->first + i) +
-                       ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
-        copy_pixels(row, x + (ptrdiff_t)i * columns * PANEL, kept);
-    }
+    const ptrdiff_t to = ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
+    for (int i = 0; i < rows->count; i++)
+        if (rows->place[i])
+            copy_pixels(rows->place[i] + to, x + (ptrdiff_t)i * columns * PANEL, kept);
 }
 
 /* Filters the strip of one panel: x is [stride][columns][16], the new rows. */
@@ -171,9 +170,8 @@ static void filter_strip(const row_stream *stream, const new_rows *rows, const s
     const mnv2_block *block = rows->block;
     const int old = block->kernel - block->stride, columns = at->end - at->start;
     depthwise_map made = depthwise_of(stream->context, block, panel);
-    for (int ky = 0; ky < old; ky++)
-        made.x[ky] = ring_row(stream, block, rows->first - old + ky) +
-                        ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
+    const ptrdiff_t from = ((ptrdiff_t)panel * columns_of(block) + at->start) * PANEL;
+    for (int ky = 0; ky < old; ky++) made.x[ky] = rows->kept[ky] + from;
     for (int i = 0; i < block->stride; i++)
         made.x[old + i] = x + (ptrdiff_t)i * columns * PANEL;
     made.y = own(stream, stream->step->filtered) +
@@ -221,6 +219,10 @@ static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *
     }
     uint8_t *expanded = own(stream, stream->step->expanded);
     const int panels = panels_of(block->hidden), overlap = block->kernel - block->stride;
+    for (int ky = 0; ky < overlap; ky++)
+        rows.kept[ky] = ring_row(stream, block, rows.first - overlap + ky);
+    for (int i = count > overlap ? count - overlap : 0; i < count; i++)
+        rows.place[i] = ring_row(stream, block, rows.first + i);
     const int strips = (block->out_width + stream->step->strip - 1) / stream->step->strip;
     for (int n = 0, first = 0; n < strips; n++) {
         const int pixels = (block->out_width - first + strips - n - 1) / (strips - n);
@@ -242,7 +244,7 @@ static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *
             for (int i = 0; i < some; i++) {
                 const uint8_t *x = expanded + i * panel_step;
                 if (y) filter_strip(stream, &rows, &at, panel + i, x);
-                keep_rows(stream, &rows, &at, panel + i, x);
+                keep_rows(&rows, &at, panel + i, x);
             }
         }
         if (y) project_strip(stream, index, &at, r, y);
