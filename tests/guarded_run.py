@@ -3,7 +3,8 @@
 Run as a script by test_plan.py, in a process of its own: an access out of bounds ends it.
 Each network runs with its arena against a page before and against one after; image, weights and
 logits end at a page; in one part, and in three; small ones with weights of 16 bits and in bfloat16
-too. Prints a line a network.
+too. In int8 every array of weights ends at a page of its own, and small networks also run by
+schedules picked at random. Prints a line a network.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from itertools import product
 from typing import Any
 
 import numpy as np
 from conftest import make_weights
+from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_oracle
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
+from test_threads import any_schedule
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.executors import native
@@ -24,7 +28,7 @@ from mnv2_engine.plan import make_plan
 LIBC = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
-kept: list[Any] = []  # mappings live as long as the process
+kept: list[Any] = []  # mappings, as long as something may touch them
 
 
 def guarded(size: int, at_end: bool = True, fill: int = 0xAA) -> Any:
@@ -63,6 +67,66 @@ def run_guarded(network: Architecture, isa: str, threads: int, precision: str, d
         assert len(arena) == made.plan.arena_bytes
 
 
+def guarded_arrays(model: PackedInt8) -> dict[int, int]:
+    """A copy of every array of weights, each in front of a page: offset -> address."""
+    found = {}
+    for tensor in model.tensors.values():
+        array = guarded(tensor.size)
+        content = bytes(model.buffer[tensor.offset : tensor.offset + tensor.size])
+        ctypes.memmove(array, content, tensor.size)
+        found[tensor.offset] = ctypes.addressof(array)
+    return found
+
+
+def use_arrays(executor: native.NativeExecutor, addresses: dict[int, int]) -> None:
+    """Leads the offsets of an executor's plan to the arrays, wherever they lie."""
+    plan, ffi = executor._plan, executor._ffi
+    base = int(ffi.cast("intptr_t", ffi.cast("void *", executor._weights)))
+    used = set()
+    for part in [plan.stem, plan.head, *(plan.blocks[i] for i in range(plan.block_count))]:
+        for name, _ in ffi.typeof(part).fields:
+            if name.endswith(("weight", "bias")) and name != "pool_bias":
+                offset = getattr(part, name)
+                if offset >= 0:  # else there is no such layer
+                    used.add(offset)
+                    setattr(part, name, addresses[offset] - base)
+    assert used == set(addresses)
+
+
+def run_int8_guarded(network: Architecture) -> None:
+    weights, quantization = random_int8(network)
+    model = PackedInt8(network, weights, quantization)
+    x = pixels(network)
+    expected = run_oracle(model, weights, x)
+    floats = ((x - 127.5) / 127.5).astype(np.float32)
+    plans = [make_plan(network, threads, "int8") for threads in (1, 3)]
+    if max(network.resolution) <= 97:
+        plans += [any_schedule(network, 1 + seed % 2 * 2, seed, "int8") for seed in range(6)]
+    addresses = guarded_arrays(model)
+    given = [guarded(image.nbytes) for image in (x, floats)]
+    ctypes.memmove(given[0], x.tobytes(), x.nbytes)
+    ctypes.memmove(given[1], floats.tobytes(), floats.nbytes)
+    logits, features = guarded(4 * network.classes), guarded(4 * network.head_channels)
+    for plan, at_end in product(plans, (True, False)):
+        arena = guarded(plan.arena_bytes, at_end)
+
+        def planned(size: int, arena: Any = arena) -> Any:
+            assert size == len(arena)
+            return arena
+
+        native.private_memory = planned
+        for isa, is_float in product(INT8_ISAS, (False, True)):
+            executor = native.NativeExecutor(model, plan, isa)  # type: ignore[arg-type]
+            use_arrays(executor, addresses)
+            for memory in (arena, logits, features):
+                ctypes.memset(memory, 0xAA, len(memory))
+            executor.run(given[is_float], is_float, logits, features)
+            np.testing.assert_array_equal(np.frombuffer(logits, np.float32), expected.logits)
+            np.testing.assert_array_equal(np.frombuffer(features, np.float32), expected.features)
+            del executor
+    kept.clear()  # a process may have some 65 000 mappings
+
+
 def matrix() -> list[Architecture]:
     networks = [
         mobilenet_v2(width, size, 10, padding, divisor=4 if width == 0.1 else 8)
@@ -89,4 +153,6 @@ if __name__ == "__main__":
             for threads in (1, 3):
                 run_guarded(network, isa, threads, precision, dtype)
             print(network.name, network.padding, isa, precision, dtype, flush=True)
+        run_int8_guarded(network)
+        print(network.name, network.padding, *INT8_ISAS, "int8 int8", flush=True)
     sys.exit(0)

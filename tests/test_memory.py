@@ -23,6 +23,7 @@ SCRIPT = """
 import sys
 from mnv2_engine import Engine
 import json, mnv2_engine.executors.native, mnv2_engine._core
+import mnv2_engine.packing_int8, mnv2_engine.quantization  # else compiled now, where not cached
 
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:

@@ -4,6 +4,7 @@ count, bit for bit."""
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,22 @@ def test_sums_that_fill_32_bits(part, sign):
                 same_bits(run_native(model, x, isa, None), expected, f"{isa} >> {shift}")
 
 
+def test_sums_that_no_model_file_may_make_wrap_around():
+    """Loading does not read the integers, so those of a hostile file come as far as the kernels:
+    any answer will do, but it has to be one."""
+    network = mobilenet_v2(0.35, (24, 31), 6)
+    weights, quantization = random_int8(network, 4)
+    model = PackedInt8(network, weights, quantization)
+    for name, tensor in model.tensors.items():
+        array = np.frombuffer(model.buffer, tensor.descr, int(np.prod(tensor.shape)), tensor.offset)
+        if name.endswith(".weight"):
+            array[:] = 127
+        elif name.endswith(".requantise"):
+            array[:] = np.iinfo(np.int32).max  # multiplier, shift and bias
+    answers = [run_native(model, pixels(network), isa, None).features for isa in INT8_ISAS]
+    assert np.isfinite(answers).all()
+
+
 # Images of floats
 
 
@@ -289,6 +306,8 @@ def test_batches_of_an_engine(path, network, threads):
     with Engine.load(path, threads=threads) as engine:
         assert engine.info.backend == "c"
         assert (engine.info.dtype, engine.info.precision) == ("int8", "int8")
+        assert re.search(r"^weights +[\d,.]+ KiB int8, mapped$", str(engine.info), re.MULTILINE)
+        assert "\nprecision     int8\n" in str(engine.info)
         for count in range(1, 6):
             np.testing.assert_array_equal(engine.logits(images[:count]), expected.logits[:count])
         np.testing.assert_array_equal(engine.embed(list(images)), expected.features)

@@ -18,7 +18,7 @@ from mnv2_engine.architecture import Block, layers, mobilenet_v2
 from mnv2_engine.executors.reference import run
 from mnv2_engine.plan import Buffer, Step, make_plan
 from mnv2_engine.plan_figures import live_buffers
-from mnv2_engine.shapes import ALIGNMENT
+from mnv2_engine.shapes import ALIGNMENT, OVERREAD_BYTES
 
 KIB = 1024
 
@@ -31,6 +31,24 @@ def test_the_arena_of_the_headline_network():
     assert plan.unfused_bytes == 4 * 96 * (112 * 112 + 56 * 56) == 5880 * KIB
     assert plan.arena_bytes == max(step.bytes for step in plan.steps)
     assert plan.image_bytes == 224 * 224 * 3
+
+
+def test_the_arena_of_the_headline_network_in_int8():
+    plan = make_plan(mobilenet_v2(1.0, 224), 1, "int8")
+    assert plan.arena_bytes <= 96 * KIB
+    assert make_plan(mobilenet_v2(0.35, 96), 1, "int8").arena_bytes <= 14 * KIB
+    assert plan.unfused_bytes == 96 * (112 * 112 + 56 * 56)
+    assert plan.arena_bytes == max(step.bytes for step in plan.steps) + OVERREAD_BYTES
+    assert plan.image_bytes == 224 * 224 * 3
+    parameters = sum(math.prod(layer.weight_shape) for layer in layers(plan.architecture))
+    channels = sum(layer.out_channels for layer in layers(plan.architecture))
+    assert parameters + 8 * channels <= plan.weight_bytes <= (parameters + 8 * channels) * 1.02
+
+
+def test_what_int8_kernels_may_read_behind_their_arrays_is_what_the_core_says():
+    from mnv2_engine import _core
+
+    assert OVERREAD_BYTES == _core.lib.MNV2_OVERREAD
 
 
 def test_weight_bytes_are_those_of_the_packed_parameters():
@@ -60,10 +78,15 @@ def test_no_step_has_room_for_the_expanded_tensor_of_its_block(width, size):
 
 
 @settings(max_examples=60, deadline=None)
-@given(network=networks, threads=st.sampled_from([1, 1, 2, 3, 64]))
-def test_buffers_that_live_together_lie_apart_inside_the_arena(network, threads):
-    plan = make_plan(network, threads)
+@given(
+    network=networks,
+    threads=st.sampled_from([1, 1, 2, 3, 64]),
+    precision=st.sampled_from(["float32", "int8"]),
+)
+def test_buffers_that_live_together_lie_apart_inside_the_arena(network, threads, precision):
+    plan = make_plan(network, threads, precision)
     assert plan.threads == threads
+    unused = OVERREAD_BYTES if precision == "int8" else 0
     previous: Buffer | None = None
     for step in plan.steps:
         if previous is not None:  # a step reads where the one before has written
@@ -80,13 +103,19 @@ def test_buffers_that_live_together_lie_apart_inside_the_arena(network, threads)
         for buffer in live:
             assert buffer.offset % ALIGNMENT == 0
             assert buffer.offset >= 0
-            assert buffer.offset + buffer.bytes <= plan.arena_bytes
-            assert buffer.bytes >= 4 * math.prod(buffer.shape)
+            assert buffer.offset + buffer.bytes <= plan.arena_bytes - unused
+            assert buffer.bytes >= value_bytes(step, buffer, precision) * math.prod(buffer.shape)
         for i, a in enumerate(live):
             for b in live[i + 1 :]:
                 assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
         assert step.bytes == sum(buffer.bytes for buffer in live)
     assert previous is None  # the last step writes the caller's logits
+
+
+def value_bytes(step: Step, buffer: Buffer, precision: str) -> int:
+    """Of one value of a buffer: in int8 only sums are more than a byte, those of the pool too."""
+    pooled = (step.kind, buffer.name) in (("head", "output"), ("classifier", "input"))
+    return 4 if precision == "float32" or buffer.name == "sums" or pooled else 1
 
 
 def buffers_of(step: Step) -> list[Buffer]:
@@ -114,6 +143,7 @@ def test_nothing_outside_the_planned_bytes_is_touched():
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert sum(line.endswith("float32 float32") for line in lines) == 34 * len(SUPPORTED_ISAS)
+    assert sum(line.endswith("int8 int8") for line in lines) == 34
 
 
 def test_a_forked_child_does_not_write_its_parents_arena():

@@ -51,9 +51,13 @@ def columns(root: ElementTree.Element) -> list[tuple[float, float]]:
 
 
 @settings(max_examples=40)
-@given(network=networks, threads=st.sampled_from([1, 1, 2, 5]))
-def test_every_buffer_is_a_rectangle_at_its_place(network, threads):
-    plan = make_plan(network, threads)
+@given(
+    network=networks,
+    threads=st.sampled_from([1, 1, 2, 5]),
+    precision=st.sampled_from(["float32", "int8"]),
+)
+def test_every_buffer_is_a_rectangle_at_its_place(network, threads, precision):
+    plan = make_plan(network, threads, precision)
     root = ElementTree.fromstring(draw(plan))
     scale = (ARENA_BOTTOM - ARENA_TOP) / plan.arena_bytes
     drawn = iter(rects(root, "buffer"))

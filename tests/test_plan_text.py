@@ -22,8 +22,9 @@ NETWORKS = [mobilenet_v2(1.0, 224), mobilenet_v2(0.35, 96), efficientnet_lite(4)
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_table_has_the_figures_of_every_step(network, threads):
-    plan = make_plan(network, threads)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_table_has_the_figures_of_every_step(network, threads, precision):
+    plan = make_plan(network, threads, precision)
     without = per_block(plan)
     lines = table(plan).splitlines()
     for line, step, least in zip(lines[1:], plan.steps, without.steps, strict=False):
@@ -39,7 +40,8 @@ def test_the_table_has_the_figures_of_every_step(network, threads):
         "weights": kib_number(plan.weight_bytes),
         "image": kib_number(plan.image_bytes),
     }
-    highest = next(step.name for step in plan.steps if step.bytes == plan.arena_bytes)
+    most = max(step.bytes for step in plan.steps)
+    highest = next(step.name for step in plan.steps if step.bytes == most)
     marked = [line for line in lines[: 1 + len(plan.steps)] if PEAK in line]
     assert [line.startswith(f"{highest} ") for line in marked] == [True]
     assert lines[len(plan.steps) + 2].endswith(f"at {highest}")
@@ -77,12 +79,17 @@ def test_the_drawing_goes_from_the_image_through_every_block_to_the_logits(netwo
 
 
 @settings(max_examples=30)
-@given(network=networks, threads=st.sampled_from([1, 1, 2, 5]))
-def test_the_drawing_has_every_buffer_once(network, threads):
-    plan = make_plan(network, threads)
+@given(
+    network=networks,
+    threads=st.sampled_from([1, 1, 2, 5]),
+    precision=st.sampled_from(["float32", "int8"]),
+)
+def test_the_drawing_has_every_buffer_once(network, threads, precision):
+    plan = make_plan(network, threads, precision)
+    most = max(step.bytes for step in plan.steps)
     for step, lines in zip(plan.steps, drawn_steps(plan).values(), strict=True):
         assert f"  {kib_number(step.bytes)}" in lines[0]
-        assert (PEAK in lines[0]) == (step.bytes == plan.arena_bytes and is_first(step, plan.steps))
+        assert (PEAK in lines[0]) == (step.bytes == most and is_first(step, plan.steps))
         found = []
         for line in lines[1:]:
             if row := re.fullmatch(
@@ -115,6 +122,15 @@ def test_shapes_are_in_words():
     text = drawing(make_plan(mobilenet_v2(1.0, 224)))
     assert "↓ block2       thin      2 rows × 56 pixels × 24 channels " in text
     assert " partial   1 row × 6 panels × 56 pixels × 16 channels " in text
+
+
+def test_the_legend_of_an_int8_plan():
+    text = drawing(make_plan(mobilenet_v2(1.0, 224), 1, "int8"))
+    assert re.search(r" ring +1 row × 6 panels × 113 pixels × 16 channels ", text)
+    assert re.search(r" sums +\d+ panels × 7 rows × 7 pixels × 16 channels ", text)
+    legend = text[text.index("\nthin ") :]
+    assert {line.split()[0] for line in legend.strip().splitlines()} >= {"ring", "sums"}
+    assert "partial" not in legend
 
 
 @pytest.mark.skipif(not README.is_file(), reason="the README is in a clone only")
