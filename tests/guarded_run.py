@@ -23,6 +23,7 @@ from test_threads import any_schedule
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.executors import native
+from mnv2_engine.executors.memory import private_memory
 from mnv2_engine.plan import make_plan
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -124,6 +125,7 @@ def run_int8_guarded(network: Architecture) -> None:
             np.testing.assert_array_equal(np.frombuffer(logits, np.float32), expected.logits)
             np.testing.assert_array_equal(np.frombuffer(features, np.float32), expected.features)
             del executor
+    native.private_memory = private_memory
     kept.clear()  # a process may have some 65 000 mappings
 
 
