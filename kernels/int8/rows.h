@@ -48,8 +48,10 @@ typedef struct {
     int index;                     /* of the block */
     int first, count;              /* input rows; those outside the map are padding */
     const uint8_t *thin[MOST_NEW]; /* [in_width][in_channels]; unused behind the stem */
-    const uint8_t *kept[MNV2_MAX_KERNEL]; /* the rows before, in the ring: [hidden/16][columns][16] */
-    uint8_t *place[MOST_NEW];             /* of each new row in the ring; NULL: it is not kept */
+    /* In the ring, [hidden/16][columns][16]: the rows before, and the places that new ones take;
+     * NULL for one that no later output needs. */
+    const uint8_t *kept[MNV2_MAX_KERNEL];
+    uint8_t *place[MOST_NEW];
 } new_rows;
 
 /* Output columns [first, last) and the columns of the padded input row under them. */
@@ -107,8 +109,8 @@ static strip strip_of(const mnv2_block *block, int first, int last) {
 /* Keeps the stem's output for the shortcut of a first block that has one (narrow networks). */
 static void keep_stem(const row_stream *stream, const mnv2_block *block, int j, const strip *at,
                       int panel, const uint8_t *x) {
-    uint8_t *kept = thin_row(stream, 0, j) + ((ptrdiff_t)panel * block->in_width + at->from) * PANEL;
-    memcpy(kept, x, (size_t)((at->to - at->from) * PANEL));
+    const ptrdiff_t to = ((ptrdiff_t)panel * block->in_width + at->from) * PANEL;
+    memcpy(thin_row(stream, 0, j) + to, x, (size_t)((at->to - at->from) * PANEL));
 }
 
 /* Expands the strip of one new row for panels [panel, panel + panels): y is [panels][columns][16],

@@ -140,13 +140,18 @@ typedef struct {
     vi sums[VECTORS];
 } panel_sums;
 
+static inline __m256i pixel_words(quad q, int i) {
+    const __m128i bytes = i == 0   ? _mm512_castsi512_si128(q)
+                          : i == 1 ? _mm512_extracti32x4_epi32(q, 1)
+                          : i == 2 ? _mm512_extracti32x4_epi32(q, 2)
+                                   : _mm512_extracti32x4_epi32(q, 3);
+    return _mm256_cvtepu8_epi16(bytes);
+}
+
 static inline panel_sums quad_sum(quad q, int n) {
-    const __m512i kept =
-        n == 4 ? q : _mm512_maskz_mov_epi32((__mmask16)((1u << (n * 4)) - 1u), q);
-    const __m256i pairs = _mm256_add_epi16(_mm256_cvtepu8_epi16(_mm512_castsi512_si128(kept)),
-                                           _mm256_cvtepu8_epi16(_mm512_extracti32x4_epi32(kept, 1)));
-    const __m256i others =
-        _mm256_add_epi16(_mm256_cvtepu8_epi16(_mm512_extracti32x4_epi32(kept, 2)),
-                         _mm256_cvtepu8_epi16(_mm512_extracti32x4_epi32(kept, 3)));
-    return (panel_sums){{_mm512_cvtepu16_epi32(_mm256_add_epi16(pairs, others))}};
+    __m256i words = pixel_words(q, 0);
+    if (n > 1) words = _mm256_add_epi16(words, pixel_words(q, 1));
+    if (n > 2) words = _mm256_add_epi16(words, pixel_words(q, 2));
+    if (n > 3) words = _mm256_add_epi16(words, pixel_words(q, 3));
+    return (panel_sums){{_mm512_cvtepu16_epi32(words)}};
 }
