@@ -85,11 +85,9 @@ def make_plan(
     precision: str = "float32",
     dtype: str | None = None,
 ) -> Plan:
-    """The fastest plan whose arena is the least, or larger by at most ROOM of it or LEAST_ROOM
-    (int8:
-    ROOM_INT8), for `threads` threads, of which each needs scratch of its own. `precision` is what
-    it is computed in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by
-    default the same.
+    """The fastest plan whose arena is the least, or larger by a little room (ROOM of it), for
+    `threads` threads, of which each needs scratch of its own. `precision` is what it is computed
+    in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default the same.
 
     Raises UnsupportedError for a network that no schedule runs.
     """
@@ -100,10 +98,7 @@ def make_plan(
     shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
     choices = every_schedule(shapes)
     least = least_arena(choices)
-    room = max(int(least * ROOM), LEAST_ROOM)
-    if shapes.precision is INT8:
-        room = int(least * (ROOM_INT8_CACHED if least <= FIRST_CACHE_BYTES else ROOM_INT8))
-    return assemble(shapes, _fastest(shapes, choices, least + room))
+    return assemble(shapes, _fastest(shapes, choices, least + _room(shapes, least)))
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
@@ -164,6 +159,13 @@ def least_arena(choices: list[list[Schedule]]) -> int:
                     key = at + max(1, len(schedule.blocks)), end
                     reached[key] = min(needed, reached.get(key, needed))
     return min(peak for (at, _), peak in reached.items() if at == len(choices))
+
+
+def _room(shapes: Shapes, least: int) -> int:
+    """Bytes beyond the least arena that may be spent on speed."""
+    if shapes.precision is not INT8:
+        return max(int(least * ROOM), LEAST_ROOM)
+    return int(least * (ROOM_INT8_CACHED if least <= FIRST_CACHE_BYTES else ROOM_INT8))
 
 
 def _fastest(

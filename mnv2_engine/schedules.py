@@ -5,7 +5,8 @@ In none of them does the expanded tensor exist (section 5.1 of the paper):
 - **rows**: an input row is expanded strip by strip and scattered at once into the sums of the
   output rows that it lies under; weights stay, activations stream. Blocks stream into each other
   (a cascade) with a few thin rows in between; the first begins at the stem. The step runs in place
-  where its output rows never reach an input row that is still needed.
+  where its output rows never reach an input row that is still needed. In 8 bits not the sums are
+  kept, which are 32, but the expanded rows that the next output row needs, a ring.
 - **tiles**: one tile of hidden channels at a time, F(x) = Σᵢ Bᵢ(N(Aᵢ x)); activations stay,
   weights stream.
 
