@@ -166,7 +166,8 @@ void mnv2_pool_stop(mnv2_pool *pool);
  *   weights   plan->weight_bytes bytes, read only, 4-byte aligned (64 is faster)
  *   arena     plan->arena_bytes bytes, 64-byte aligned; its content before does not matter. In int8
  *             kernels read, and ignore, up to MNV2_OVERREAD bytes behind what they work on, which
- *             the plan has to leave at the arena's end.
+ *             the plan has to leave at the arena's end; with several threads behind every array,
+ *             for what lies there may be written meanwhile.
  *   image     [in_height][in_width][3], uint8, or float32 that is already normalised
  *   features  head.features floats, or NULL
  *   logits    head.classes floats, or NULL

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .packing import PANEL
-from .shapes import INT8, Shapes, bytes_of, elements, panels_of
+from .shapes import INT8, Shapes, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
 # Output pixels of a strip, by precision: multiples of the widest register tile's. What it costs to
@@ -38,16 +38,17 @@ class Array(NamedTuple):
 
     name: str  # as in kernels/mnv2.h, those of a block after its number
     shape: tuple[int, ...]
-    item_bytes: int
+    bytes: int
     shared: bool = False  # by all threads; else each has one
-
-    @property
-    def bytes(self) -> int:
-        """In the arena."""
-        return bytes_of(self.shape, self.item_bytes)
 
 
 Scratch = tuple[Array, ...]
+
+
+def _array(
+    shapes: Shapes, name: str, shape: tuple[int, ...], item_bytes: int, shared: bool = False
+) -> Array:
+    return Array(name, shape, shapes.bytes_of(shape, item_bytes), shared)
 
 
 class Schedule(NamedTuple):
@@ -94,12 +95,14 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
 def head_schedule(shapes: Shapes) -> Schedule:
     head = shapes.layers["head"]
     thin = shapes.thin_bytes((*head.in_size, head.in_channels))
-    features = bytes_of((panels_of(head.out_channels), PANEL), shapes.precision.sums)
+    features = shapes.bytes_of((panels_of(head.out_channels), PANEL), shapes.precision.sums)
     return Schedule("head", range(0), thin, features, thin + features)
 
 
 def classifier_schedule(shapes: Shapes) -> Schedule:
-    features = bytes_of((panels_of(shapes.network.head_channels), PANEL), shapes.precision.sums)
+    features = shapes.bytes_of(
+        (panels_of(shapes.network.head_channels), PANEL), shapes.precision.sums
+    )
     own = sum(array.bytes for array in _classifier_scratch(shapes))
     return Schedule("classifier", range(0), features, 0, features + shapes.threads * own)
 
@@ -118,7 +121,7 @@ def _classifier_scratch(shapes: Shapes) -> Scratch:
     """The features as 8 bits; floats are used as they are."""
     if shapes.precision is not INT8:
         return ()
-    return (Array("filtered", (panels_of(shapes.network.head_channels), PANEL), 1),)
+    return (_array(shapes, "filtered", (panels_of(shapes.network.head_channels), PANEL), 1),)
 
 
 # --- rows ---------------------------------------------------------------------------------
@@ -155,22 +158,22 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
     if integers:  # the rows that the next output needs, not its sums
         lines = block.stride
         shape = (overlap, panels, (out_width - 1) * block.stride + block.kernel, PANEL)
-        own = [Array(f"{index} ring", shape, expanded)]
+        own = [_array(shapes, f"{index} ring", shape, expanded)]
     else:
         pending = (block.kernel - 1) // block.stride  # output rows in progress
-        own = [Array(f"{index} partial", (pending, panels, out_width, PANEL), sums)]
+        own = [_array(shapes, f"{index} partial", (pending, panels, out_width, PANEL), sums)]
     # A shortcut waits for as many input rows as the kernel reaches below its middle.
     thin_rows = max(lines, (block.kernel - 1) // 2 + 1 if block.residual else 1)
     filtered = panels
     if not is_first:
-        own.append(Array(f"{index} thin", (thin_rows, in_width, block.in_channels), thin))
+        own.append(_array(shapes, f"{index} thin", (thin_rows, in_width, block.in_channels), thin))
     elif index == 0:
         pixels = (columns - 1) * STEM_STRIDE + STEM_KERNEL
         # Integers are read in groups of four, past the last column.
         past = -IMAGE_CHANNELS * STEM_KERNEL % 4 if integers else 0
         filtered += -(-STEM_KERNEL * (pixels * IMAGE_CHANNELS + past) // (strip * PANEL))
         if block.residual:
-            own.append(Array(f"{index} thin", (thin_rows, panels, in_width, PANEL), thin))
+            own.append(_array(shapes, f"{index} thin", (thin_rows, panels, in_width, PANEL), thin))
     halo = panels * lines * overlap
     own_bytes = sum(array.bytes for array in own)
     return _RowsBlock(lines * columns, halo, filtered, tuple(own), own_bytes)
@@ -181,9 +184,9 @@ def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratc
     expanded, filtered = shapes.precision.expanded, shapes.precision.filtered
     pixels = max(each.expanded for each in blocks)
     return (
-        Array("expanded", (EXPANDED_PANELS, pixels, PANEL), expanded),
-        Array("halo", (max(each.halo for each in blocks), PANEL), expanded),
-        Array("filtered", (max(each.filtered for each in blocks), strip, PANEL), filtered),
+        _array(shapes, "expanded", (EXPANDED_PANELS, pixels, PANEL), expanded),
+        _array(shapes, "halo", (max(each.halo for each in blocks), PANEL), expanded),
+        _array(shapes, "filtered", (max(each.filtered for each in blocks), strip, PANEL), filtered),
     )
 
 
@@ -237,7 +240,7 @@ def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
     """Whether the expanded panels, padding included, are less than a third of the expanded tensor:
     the paper's point. On a small map with few channels rows are."""
     depthwise = shapes.depthwise[index]
-    tensor = bytes_of((*depthwise.in_size, depthwise.in_channels), shapes.precision.expanded)
+    tensor = shapes.bytes_of((*depthwise.in_size, depthwise.in_channels), shapes.precision.expanded)
     *_, expanded = _tiles_scratch(shapes, index, tile)
     return tensor <= FIRST_CACHE_BYTES or expanded.bytes * 3 < tensor
 
@@ -268,13 +271,15 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     pixels = elements(depthwise.out_size)
     precision, block = shapes.precision, shapes.network.blocks[index]
     shared = [
-        Array("filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True)
+        _array(
+            shapes, "filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True
+        )
     ]
     if precision.thin < precision.sums and tile * threads < block.hidden:
         # The thin output is too small a type to hold the sums of several tiles.
         sums: tuple[int, ...] = (*depthwise.out_size, block.out_channels)
         if precision is INT8:
             sums = (panels_of(block.out_channels), *depthwise.out_size, PANEL)
-        shared.append(Array("sums", sums, precision.sums, True))
+        shared.append(_array(shapes, "sums", sums, precision.sums, True))
     expanded = (min(EXPANDED_PANELS, panels), lines, columns, PANEL)
-    return (*shared, Array("expanded", expanded, precision.expanded))
+    return (*shared, _array(shapes, "expanded", expanded, precision.expanded))

@@ -8,7 +8,8 @@ from .architecture import Architecture, layers
 from .packing import DTYPES, PANEL
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
-# What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h.
+# What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h. A lone
+# thread needs it at the arena's end; where another one may be writing, every array needs its own.
 OVERREAD_BYTES = 128
 
 
@@ -42,11 +43,6 @@ def elements(shape: tuple[int, ...]) -> int:
     return count
 
 
-def bytes_of(shape: tuple[int, ...], item_bytes: int) -> int:
-    """Bytes of an array in the arena, rounded up to ALIGNMENT."""
-    return -(-elements(shape) * item_bytes // ALIGNMENT) * ALIGNMENT
-
-
 def panels_of(channels: int) -> int:
     return -(-channels // PANEL)
 
@@ -69,6 +65,11 @@ class Shapes:
         self.depthwise = [self.layers[f"block{i}.depthwise"] for i in range(len(network.blocks))]
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
 
+    def bytes_of(self, shape: tuple[int, ...], item_bytes: int) -> int:
+        """Bytes of an array in the arena, rounded up to ALIGNMENT."""
+        behind = OVERREAD_BYTES if self.precision is INT8 and self.threads > 1 else 0
+        return -(-elements(shape) * item_bytes // ALIGNMENT) * ALIGNMENT + behind
+
     def weight_bytes(self, index: int) -> int:
         block = self.network.blocks[index]
         inputs = block.in_channels if block.expansion != 1 else 0
@@ -83,4 +84,4 @@ class Shapes:
 
     def thin_bytes(self, shape: tuple[int, ...]) -> int:
         """Bytes of a thin tensor in the arena."""
-        return bytes_of(shape, self.precision.thin)
+        return self.bytes_of(shape, self.precision.thin)
