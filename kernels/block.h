@@ -8,10 +8,6 @@
 #include "isa.h"
 #include "pointwise.h"
 
-enum { EXPANDED_PANELS = 2 }; /* that are expanded at a time: the widest register tile's */
-
-static inline int panels_of(int channels) { return (channels + PANEL - 1) / PANEL; }
-
 static void expand_pixels(int pixels, int panels, const pointwise_input *in,
                           const pointwise_output *out) {
     pointwise(RELU6_TO_PANELS, pixels, panels, in, out);

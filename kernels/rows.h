@@ -26,21 +26,8 @@
 #define MNV2_ROWS_H
 
 #include "block.h"
-#include "parts.h"
 #include "stem.h"
-
-typedef struct {
-    const mnv2_context *context;
-    const mnv2_step *step;
-    const channel_pattern *pattern;
-    int part;
-    range band[MNV2_MAX_BLOCKS]; /* output rows that this part makes */
-    int next[MNV2_MAX_BLOCKS];   /* the input row that the sums of a block take next */
-} row_stream;
-
-static void *own(const row_stream *stream, int64_t offset) {
-    return scratch_of(stream->context, stream->step, stream->part, offset);
-}
+#include "strips.h"
 
 /* An output row under which the input row lies, for panel 0 and column 0. */
 typedef struct {
@@ -60,47 +47,7 @@ typedef struct {
     int completes; /* the output row that it completes, which is out[0]; or -1 */
 } input_row;
 
-/* Output columns [first, last) and the columns of the padded input row under them. */
-typedef struct {
-    int first, last;
-    int start;    /* padded column at the left edge of the expanded strip */
-    int from, to; /* real columns that are new in this strip */
-    int end;      /* padded column past the strip */
-} strip;
-
 static void rows_block(row_stream *stream, int index, int r, activation *y);
-
-/* Normalised pixels under a strip of the stem: behind what block 0 needs of `filtered`. */
-static activation *stem_pixels(const row_stream *stream) {
-    const mnv2_step *step = stream->step;
-    const int panels = panels_of(stream->context->plan->blocks[0].hidden);
-    activation *filtered = own(stream, step->filtered);
-    return filtered + (ptrdiff_t)panels * step->strip * PANEL;
-}
-
-static int behind_stem(const row_stream *stream, int index) {
-    return index == 0 && stream->step->first == 0;
-}
-
-/* Thin input row j of a block: in the tensor of the step, or among the last rows kept. */
-static activation *thin_row(const row_stream *stream, int index, int j) {
-    const mnv2_block *block = &stream->context->plan->blocks[index];
-    const int stored = behind_stem(stream, index) ? panels_of(block->hidden) * PANEL
-                                                  : block->in_channels;
-    const ptrdiff_t row = (ptrdiff_t)block->in_width * stored;
-    if (index == stream->step->first && index > 0)
-        return (activation *)(stream->context->arena + stream->step->input) + j * row;
-    return (activation *)own(stream, block->thin) + j % block->thin_rows * row;
-}
-
-static strip strip_of(const mnv2_block *block, int first, int last) {
-    const int k = block->kernel, s = block->stride;
-    strip made = {.first = first, .last = last, .start = first * s, .end = (last - 1) * s + k};
-    const int seen = first ? (first - 1) * s + k : 0; /* padded columns of the strips before */
-    made.from = seen > block->pad_left ? seen - block->pad_left : 0;
-    made.to = least(made.end - block->pad_left, block->in_width);
-    return made;
-}
 
 /* Expands the strip of panels [panel, panel + panels): y is [panels][end - start][16]. */
 static void fill_strip(const row_stream *stream, const input_row *row, const strip *at, int panel,
@@ -115,7 +62,7 @@ static void fill_strip(const row_stream *stream, const input_row *row, const str
         expand(context, block, panel * PANEL, panels * PANEL,
                row->thin + (ptrdiff_t)at->from * block->in_channels, pixels, fresh, panel_step);
     else if (pixels > 0)
-        stem(context, stem_pixels(stream), pixels, panel, panels, fresh, panel_step);
+        stem(context, stem_pixels(stream, sizeof(activation)), pixels, panel, panels, fresh, panel_step);
 
     float *halo = (float *)own(stream, stream->step->halo) + panel * overlap * PANEL;
     const size_t halo_bytes = (size_t)(overlap * PANEL) * sizeof *halo;
@@ -196,7 +143,8 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
         const int stem = behind_stem(stream, index); /* then thin rows are panels */
         out.residual_pixel_step = stem ? PANEL : block->in_channels;
         out.residual_panel_step = stem ? (ptrdiff_t)block->in_width * PANEL : PANEL;
-        out.residual = thin_row(stream, index, r) + at->first * out.residual_pixel_step;
+        out.residual = thin_row(stream, index, r, sizeof *out.residual);
+        out.residual += at->first * out.residual_pixel_step;
     }
     project(context, block, 0, block->hidden, own(stream, stream->step->filtered),
             (ptrdiff_t)stream->step->strip * PANEL, at->last - at->first, &out);
@@ -207,7 +155,7 @@ static void keep_stem(const row_stream *stream, const input_row *row, const stri
                       int panels, const float *x) {
     const mnv2_block *block = row->block;
     const int columns = at->end - at->start;
-    activation *kept = thin_row(stream, row->index, row->j);
+    activation *kept = thin_row(stream, row->index, row->j, sizeof *kept);
     kept += ((ptrdiff_t)panel * block->in_width + at->from) * PANEL;
     x += (at->from + block->pad_left - at->start) * PANEL;
     for (int n = 0; n < panels; n++, kept += block->in_width * PANEL, x += columns * PANEL)
@@ -222,7 +170,7 @@ static void take_row(row_stream *stream, int index, int j, activation *y) {
     const int stem = behind_stem(stream, index), real = j < block->in_height;
     input_row row = {.block = block, .index = index, .j = j};
     if (real && !stem) {
-        activation *thin = thin_row(stream, index, j);
+        activation *thin = thin_row(stream, index, j, sizeof *thin);
         if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
         row.thin = thin;
     }
@@ -230,14 +178,12 @@ static void take_row(row_stream *stream, int index, int j, activation *y) {
 
     float *expanded = own(stream, stream->step->expanded);
     const int panels = panels_of(block->hidden);
-    const int strips = (block->out_width + stream->step->strip - 1) / stream->step->strip;
-    for (int i = 0, first = 0; i < strips; i++) {
-        const int pixels = (block->out_width - first + strips - i - 1) / (strips - i);
-        const strip at = strip_of(block, first, first + pixels);
+    for (int left = strips_of(stream, block), first = 0; left > 0; left--) {
+        const strip at = strip_of(block, first, left);
         const ptrdiff_t panel_step = (ptrdiff_t)(at.end - at.start) * PANEL;
         if (stem && real && at.to > at.from)
             stem_load(context, stream->pattern, j, at.from, at.to - at.from,
-                      stem_pixels(stream));
+                      stem_pixels(stream, sizeof(activation)));
         for (int panel = 0; panel < panels; panel += EXPANDED_PANELS) {
             const int count = least(EXPANDED_PANELS, panels - panel);
             if (real) fill_strip(stream, &row, &at, panel, count, expanded);
@@ -248,7 +194,7 @@ static void take_row(row_stream *stream, int index, int j, activation *y) {
                               real ? expanded + n * panel_step : NULL);
         }
         if (y) project_strip(stream, index, &at, row.completes, y);
-        first += pixels;
+        first = at.last;
     }
 }
 
@@ -258,37 +204,20 @@ static void rows_block(row_stream *stream, int index, int r, activation *y) {
     const int completes = r * block->stride - block->pad_top + block->kernel - 1;
     while (stream->next[index] <= completes) {
         const int j = stream->next[index]++;
+        if (j < 0) continue; /* padding above the map adds nothing to a sum */
         take_row(stream, index, j, j == completes ? y : NULL);
-    }
-}
-
-/* The rows of every block that a band of the last one's output needs. */
-static void find_bands(row_stream *stream, int final, range band) {
-    for (int index = final; index >= stream->step->first; index--) {
-        const mnv2_block *block = &stream->context->plan->blocks[index];
-        stream->band[index] = band;
-        const int first = band.first * block->stride - block->pad_top;
-        const int end = (band.end - 1) * block->stride - block->pad_top + block->kernel;
-        band.first = first > 0 ? first : 0;
-        band.end = least(end, block->in_height);
-        stream->next[index] = band.first;
     }
 }
 
 static void rows_step(const mnv2_context *context, const mnv2_step *step) {
     const channel_pattern pattern = pattern_of(&context->plan->stem);
-    const int final = step->first + step->count - 1;
+    const int final = final_block(step);
     const mnv2_block *block = &context->plan->blocks[final];
     const ptrdiff_t row = (ptrdiff_t)block->out_width * block->out_channels;
     activation *y = (activation *)(context->arena + step->output);
-    for (int part; (part = next_part(context)) >= 0;) {
-        const range band = share_of(context, part, block->out_height, 1);
-        if (band.first == band.end) continue;
-        row_stream stream = {.context = context, .step = step, .pattern = &pattern, .part = part};
-        find_bands(&stream, final, band);
-        for (int r = band.first; r < band.end; r++)
-            rows_block(&stream, final, r, y + r * row);
-    }
+    row_stream stream = {.context = context, .step = step, .pattern = &pattern};
+    for (range rows; next_band(&stream, &rows);)
+        for (int r = rows.first; r < rows.end; r++) rows_block(&stream, final, r, y + r * row);
 }
 
 #endif

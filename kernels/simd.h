@@ -39,7 +39,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PANEL 16
+#include "kernel.h"
 
 #if defined(MNV2_ISA_AVX512) || defined(MNV2_ISA_AVX512BF16)
 #include "simd_avx512.h"
@@ -47,13 +47,6 @@
 #include "simd_avx2.h"
 #else
 #include "simd_baseline.h"
-#endif
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #ifndef HALF_PIXELS
@@ -93,9 +86,5 @@ static ALWAYS_INLINE vf vf_late(float x) {
     __asm__ volatile("" : "+m"(x));
     return vf_set1(x);
 }
-
-static ALWAYS_INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
-
-static ALWAYS_INLINE int least(int a, int b) { return a < b ? a : b; }
 
 #endif

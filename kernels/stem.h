@@ -16,7 +16,7 @@ enum { IMAGE_CHANNELS = 3, STEM_KERNEL = 3, STEM_STRIDE = 2 };
 
 /* What a value is multiplied by and added to, over and over, for a vector that begins at any of
  * the three channels. */
-typedef struct {
+typedef struct channel_pattern {
     float scale[LANES + IMAGE_CHANNELS - 1], shift[LANES + IMAGE_CHANNELS - 1];
 } channel_pattern;
 

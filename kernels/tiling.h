@@ -13,4 +13,14 @@ static inline tiling tiling_of(int pixels, int most) {
     return (tiling){.size = size, .longer = pixels - size * tiles, .tiles = tiles};
 }
 
+/* CASE(size) for every size that a tile may have: up to TILE_PIXELS, in the steps below. */
+#define TILE_SIZES_2(CASE) CASE(1) CASE(2)
+#define TILE_SIZES_4(CASE) TILE_SIZES_2(CASE) CASE(3) CASE(4)
+#define TILE_SIZES_6(CASE) TILE_SIZES_4(CASE) CASE(5) CASE(6)
+#define TILE_SIZES_12(CASE) TILE_SIZES_6(CASE) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#define TILE_SIZES_14(CASE) TILE_SIZES_12(CASE) CASE(13) CASE(14)
+#define TILE_SIZES_JOIN(pixels) TILE_SIZES_##pixels
+#define TILE_SIZES_OF(pixels) TILE_SIZES_JOIN(pixels)
+#define TILE_SIZES TILE_SIZES_OF(TILE_PIXELS)
+
 #endif

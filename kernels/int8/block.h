@@ -7,9 +7,6 @@
 #include "depthwise.h"
 #include "pointwise.h"
 
-enum { EXPANDED_PANELS = 2 }; /* that are expanded at a time */
-
-static inline int panels_of(int channels) { return (channels + PANEL - 1) / PANEL; }
 static inline int groups_of(int channels) { return (channels + GROUP - 1) / GROUP; }
 
 static inline const int8_t *weights_at(const mnv2_context *context, int64_t offset) {

@@ -158,26 +158,7 @@ static ALWAYS_INLINE void pointwise_panels(const int N, const pointwise_finish f
     for (int longer = cut->longer > 0; longer >= 0; longer--) {
         const int tiles = longer ? cut->longer : cut->tiles - cut->longer;
         switch (cut->size + longer) {
-            POINTWISE_CASE(1)
-            POINTWISE_CASE(2)
-            POINTWISE_CASE(3)
-            POINTWISE_CASE(4)
-#if TILE_PIXELS >= 6
-            POINTWISE_CASE(5)
-            POINTWISE_CASE(6)
-#endif
-#if TILE_PIXELS >= 12
-            POINTWISE_CASE(7)
-            POINTWISE_CASE(8)
-            POINTWISE_CASE(9)
-            POINTWISE_CASE(10)
-            POINTWISE_CASE(11)
-            POINTWISE_CASE(12)
-#endif
-#if TILE_PIXELS >= 14
-            POINTWISE_CASE(13)
-            POINTWISE_CASE(14)
-#endif
+            TILE_SIZES(POINTWISE_CASE)
         }
     }
 }

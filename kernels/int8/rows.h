@@ -24,23 +24,11 @@
 #ifndef MNV2_INT8_ROWS_H
 #define MNV2_INT8_ROWS_H
 
-#include "../parts.h"
+#include "../strips.h"
 #include "block.h"
 #include "stem.h"
 
 enum { MOST_NEW = 2 }; /* input rows that an output row adds: its stride */
-
-typedef struct {
-    const mnv2_context *context;
-    const mnv2_step *step;
-    int part;
-    range band[MNV2_MAX_BLOCKS]; /* output rows that this part makes */
-    int next[MNV2_MAX_BLOCKS];   /* the input row that a block takes next; may be padding */
-} row_stream;
-
-static uint8_t *own(const row_stream *stream, int64_t offset) {
-    return (uint8_t *)scratch_of(stream->context, stream->step, stream->part, offset);
-}
 
 /* New input rows on their way through a block. */
 typedef struct {
@@ -54,37 +42,7 @@ typedef struct {
     uint8_t *place[MOST_NEW];
 } new_rows;
 
-/* Output columns [first, last) and the columns of the padded input row under them. */
-typedef struct {
-    int first, last;
-    int start;    /* padded column at the left edge of the expanded strip */
-    int from, to; /* real columns that are new in this strip */
-    int end;      /* padded column past the strip */
-} strip;
-
 static void rows_block(row_stream *stream, int index, int r, uint8_t *y);
-
-/* Pixels under a strip of the stem: behind what block 0 needs of `filtered`. */
-static uint8_t *stem_pixels(const row_stream *stream) {
-    const mnv2_step *step = stream->step;
-    const int panels = panels_of(stream->context->plan->blocks[0].hidden);
-    return own(stream, step->filtered) + (ptrdiff_t)panels * step->strip * PANEL;
-}
-
-static int behind_stem(const row_stream *stream, int index) {
-    return index == 0 && stream->step->first == 0;
-}
-
-/* Thin input row j of a block: in the tensor of the step, or among the last rows kept. */
-static uint8_t *thin_row(const row_stream *stream, int index, int j) {
-    const mnv2_block *block = &stream->context->plan->blocks[index];
-    const int stored = behind_stem(stream, index) ? panels_of(block->hidden) * PANEL
-                                                  : block->in_channels;
-    const ptrdiff_t row_bytes = (ptrdiff_t)block->in_width * stored;
-    if (index == stream->step->first && index > 0)
-        return (uint8_t *)stream->context->arena + stream->step->input + j * row_bytes;
-    return own(stream, block->thin) + j % block->thin_rows * row_bytes;
-}
 
 static int columns_of(const mnv2_block *block) {
     return (block->out_width - 1) * block->stride + block->kernel;
@@ -94,23 +52,15 @@ static int columns_of(const mnv2_block *block) {
 static uint8_t *ring_row(const row_stream *stream, const mnv2_block *block, int j) {
     const int rows = block->kernel - block->stride;
     const ptrdiff_t row_bytes = (ptrdiff_t)panels_of(block->hidden) * columns_of(block) * PANEL;
-    return own(stream, block->ring) + (j + block->kernel * rows) % rows * row_bytes;
-}
-
-static strip strip_of(const mnv2_block *block, int first, int last) {
-    const int k = block->kernel, s = block->stride;
-    strip made = {.first = first, .last = last, .start = first * s, .end = (last - 1) * s + k};
-    const int seen = first ? (first - 1) * s + k : 0; /* padded columns of the strips before */
-    made.from = seen > block->pad_left ? seen - block->pad_left : 0;
-    made.to = least(made.end - block->pad_left, block->in_width);
-    return made;
+    return own(stream, block->ring + (j + block->kernel * rows) % rows * row_bytes);
 }
 
 /* Keeps the stem's output for the shortcut of a first block that has one (narrow networks). */
 static void keep_stem(const row_stream *stream, const mnv2_block *block, int j, const strip *at,
                       int panel, const uint8_t *x) {
     const ptrdiff_t to = ((ptrdiff_t)panel * block->in_width + at->from) * PANEL;
-    memcpy(thin_row(stream, 0, j) + to, x, (size_t)((at->to - at->from) * PANEL));
+    uint8_t *kept = thin_row(stream, 0, j, 1);
+    memcpy(kept + to, x, (size_t)((at->to - at->from) * PANEL));
 }
 
 /* Expands the strip of one new row for panels [panel, panel + panels): y is [panels][columns][16],
@@ -128,7 +78,7 @@ static void fill_strip(const row_stream *stream, const new_rows *rows, int i, co
     }
     uint8_t *fresh = y + (at->from + block->pad_left - at->start) * PANEL;
     if (pixels > 0 && behind_stem(stream, rows->index)) {
-        stem(stream->context, stem_pixels(stream), pixels, panel, panels, fresh, panel_step);
+        stem(stream->context, stem_pixels(stream, 1), pixels, panel, panels, fresh, panel_step);
         for (int n = 0; block->residual && n < panels; n++)
             keep_stem(stream, block, j, at, panel + n, fresh + n * panel_step);
     } else if (pixels > 0) {
@@ -176,8 +126,7 @@ static void filter_strip(const row_stream *stream, const new_rows *rows, const s
     for (int ky = 0; ky < old; ky++) made.x[ky] = rows->kept[ky] + from;
     for (int i = 0; i < block->stride; i++)
         made.x[old + i] = x + (ptrdiff_t)i * columns * PANEL;
-    made.y = own(stream, stream->step->filtered) +
-             (ptrdiff_t)panel * stream->step->strip * PANEL;
+    made.y = own(stream, stream->step->filtered + (int64_t)panel * stream->step->strip * PANEL);
     made.rows = 1;
     made.pixels = at->last - at->first;
     depthwise(block->kernel, block->stride, &made);
@@ -196,7 +145,8 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
         const int stem = behind_stem(stream, index); /* then thin rows are panels */
         out.shortcut_pixel_step = stem ? PANEL : block->in_channels;
         out.shortcut_panel_step = stem ? (ptrdiff_t)block->in_width * PANEL : PANEL;
-        out.shortcut = thin_row(stream, index, r) + at->first * out.shortcut_pixel_step;
+        out.shortcut = thin_row(stream, index, r, 1);
+        out.shortcut += at->first * out.shortcut_pixel_step;
         out.shortcut_multiplier = block->residual;
     }
     const pointwise_input in =
@@ -215,7 +165,7 @@ static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *
     for (int i = 0; i < count && !is_stem; i++) {
         const int j = rows.first + i;
         if (j < 0 || j >= block->in_height) continue;
-        uint8_t *thin = thin_row(stream, index, j);
+        uint8_t *thin = thin_row(stream, index, j, 1);
         if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
         rows.thin[i] = thin;
     }
@@ -225,21 +175,19 @@ static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *
         rows.kept[ky] = ring_row(stream, block, rows.first - overlap + ky);
     for (int i = count > overlap ? count - overlap : 0; i < count; i++)
         rows.place[i] = ring_row(stream, block, rows.first + i);
-    const int strips = (block->out_width + stream->step->strip - 1) / stream->step->strip;
-    for (int n = 0, first = 0; n < strips; n++) {
-        const int pixels = (block->out_width - first + strips - n - 1) / (strips - n);
-        const strip at = strip_of(block, first, first + pixels);
+    for (int left = strips_of(stream, block), first = 0; left > 0; left--) {
+        const strip at = strip_of(block, first, left);
         const ptrdiff_t row_step = (ptrdiff_t)(at.end - at.start) * PANEL;
         const ptrdiff_t panel_step = row_step * block->stride;
         const ptrdiff_t halo_step = (ptrdiff_t)block->stride * overlap * PANEL;
         for (int panel = 0; panel < panels; panel += EXPANDED_PANELS) {
             const int some = least(EXPANDED_PANELS, panels - panel);
-            uint8_t *halo = own(stream, stream->step->halo) + panel * halo_step;
+            uint8_t *halo = own(stream, stream->step->halo + panel * halo_step);
             for (int i = 0; i < count; i++) {
                 const int j = rows.first + i, real = j >= 0 && j < block->in_height;
                 /* The stem's pixels of one row stay for all panels; of several they alternate. */
                 if (is_stem && real && at.to > at.from && (panel == 0 || count > 1))
-                    stem_load(context, j, at.from, at.to - at.from, stem_pixels(stream));
+                    stem_load(context, j, at.from, at.to - at.from, stem_pixels(stream, 1));
                 fill_strip(stream, &rows, i, &at, panel, some, expanded + i * row_step,
                            panel_step, halo + i * overlap * PANEL, halo_step);
             }
@@ -250,7 +198,7 @@ static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *
             }
         }
         if (y) project_strip(stream, index, &at, r, y);
-        first += pixels;
+        first = at.last;
     }
 }
 
@@ -262,32 +210,15 @@ static void rows_block(row_stream *stream, int index, int r, uint8_t *y) {
     take_rows(stream, index, block->stride, r, y);
 }
 
-/* The rows of every block that a band of the last one's output needs. */
-static void find_bands(row_stream *stream, int final, range band) {
-    for (int index = final; index >= stream->step->first; index--) {
-        const mnv2_block *block = &stream->context->plan->blocks[index];
-        stream->band[index] = band;
-        const int first = band.first * block->stride - block->pad_top;
-        const int end = (band.end - 1) * block->stride - block->pad_top + block->kernel;
-        stream->next[index] = first;
-        band.first = first > 0 ? first : 0;
-        band.end = least(end, block->in_height);
-    }
-}
-
 static void rows_step(const mnv2_context *context, const mnv2_step *step) {
-    const int final = step->first + step->count - 1;
+    const int final = final_block(step);
     const mnv2_block *block = &context->plan->blocks[final];
     const ptrdiff_t row_bytes = (ptrdiff_t)block->out_width * block->out_channels;
     uint8_t *y = (uint8_t *)context->arena + step->output;
-    for (int part; (part = next_part(context)) >= 0;) {
-        const range band = share_of(context, part, block->out_height, 1);
-        if (band.first == band.end) continue;
-        row_stream stream = {.context = context, .step = step, .part = part};
-        find_bands(&stream, final, band);
-        for (int r = band.first; r < band.end; r++)
+    row_stream stream = {.context = context, .step = step};
+    for (range rows; next_band(&stream, &rows);)
+        for (int r = rows.first; r < rows.end; r++)
             rows_block(&stream, final, r, y + r * row_bytes);
-    }
 }
 
 #endif

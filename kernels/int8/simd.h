@@ -36,15 +36,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define PANEL 16
-#define GROUP 4
+#include "../kernel.h"
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
+#define GROUP 4
 
 #if defined(MNV2_ISA_AVX512VNNI) || defined(MNV2_ISA_AVX512)
 #include "simd_512.h"
@@ -55,9 +49,5 @@
 #endif
 
 _Static_assert(LANES * VECTORS == PANEL, "a panel is 16 lanes");
-
-static ALWAYS_INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
-
-static ALWAYS_INLINE int least(int a, int b) { return a < b ? a : b; }
 
 #endif
