@@ -304,6 +304,22 @@ def test_an_absent_peer_is_an_extra(model, photos, monkeypatch):
         evaluate(model, photos, against="onnxruntime:file.onnx")
 
 
+def test_a_bar_only_where_someone_watches(run, model, photos, tmp_path, monkeypatch):
+    pytest.importorskip("tqdm")
+    out = tmp_path / "results.jsonl"
+    (photos / "ant" / "01.png").write_bytes(b"no image")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    code, printed, err = run(model, photos, "--out", out, "--json")
+    assert code == 1
+    assert json.loads(printed)["images"] == IMAGES
+    assert f"{IMAGES}/{IMAGES}" in err
+    assert "01.png: cannot be decoded" in err
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    _, again, err = run(model, photos, "--json")
+    assert f"/{IMAGES}" not in err
+    assert json.loads(again)["accuracy"] == json.loads(printed)["accuracy"]
+
+
 # --- ended, and taken up again ------------------------------------------------------------
 
 BLOCKED = 7  # the image that a process waits for: a pipe that no one writes to

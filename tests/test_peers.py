@@ -119,7 +119,7 @@ def test_files_that_cannot_be_run_are_refused(peer, tmp_path):
         PEERS[peer].load(str(tmp_path / "absent"))
     broken = tmp_path / f"broken{PEERS[peer].suffixes[0]}"
     broken.write_bytes(b"not a network, but some bytes")
-    with pytest.raises((InputError, ValueError)):
+    with pytest.raises(InputError, match=f"{peer} cannot run this file: "):
         PEERS[peer].load(str(broken), as_is=True)
 
 
