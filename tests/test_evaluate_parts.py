@@ -128,7 +128,7 @@ def test_sub_folders_are_found_to_be_classes(tmp_path):
     }
     assert dataset.unmatched == {"wasp": 1}
     assert dataset.notes == (
-        "1 images have no class of the model's and count towards no accuracy: 'wasp'",
+        "images whose class is none of the model's, and that count towards no accuracy: 1 ('wasp')",
     )
 
 
@@ -188,7 +188,7 @@ def test_a_csv_says_the_classes(text, tmp_path):
     folder = folder_of(tmp_path / "images", "a.png", "in/b.png", "c.png")
     dataset = survey(folder, csv_file(tmp_path / "truth.csv", text), CLASSES)
     assert truths(dataset) == {"a.png": 1, "c.png": None, "in/b.png": 3}
-    assert dataset.notes == ("of 1 of 3 images no class is said",)
+    assert dataset.notes == ("images of which no class is said: 1 of 3",)
 
 
 def test_a_csv_in_the_folder_is_found(tmp_path):

@@ -146,8 +146,6 @@ def _counted(folder: str, truth: Truth, classes: ModelClasses, limit: int | None
         if said.name is not None and said.found is None:
             kept = said.name in unmatched or len(unmatched) < KEPT_NAMES
             unmatched[said.name if kept else "…"] += 1
-    if not images:
-        raise InputError(f"{folder}: holds no image; expected a folder of them")
     if not matched and not isinstance(truth, NoTruth):
         raise InputError(_no_match(truth, unmatched, classes))
     notes = []
@@ -156,7 +154,7 @@ def _counted(folder: str, truth: Truth, classes: ModelClasses, limit: int | None
     if isinstance(truth, CsvTruth) and len(truth) > named:
         notes.append(f"{truth.source}: {len(truth) - named} of its images are not in the folder")
     if not isinstance(truth, NoTruth) and named < images:
-        notes.append(f"of {images - named} of {images} images no class is said")
+        notes.append(f"images of which no class is said: {images - named} of {images}")
     return Dataset(
         folder, truth, images, limit, matched, dict(unmatched), digest.hexdigest(), tuple(notes)
     )
@@ -166,7 +164,8 @@ def _unmatched_note(unmatched: Counter[str], images: int, classes: ModelClasses)
     some = ", ".join(_why(name, classes) for name, _ in unmatched.most_common(5))
     more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
     return (
-        f"{images} images have no class of the model's and count towards no accuracy: {some}{more}"
+        "images whose class is none of the model's, and that count towards no accuracy: "
+        f"{images} ({some}{more})"
     )
 
 
@@ -193,5 +192,6 @@ def _no_match(truth: Truth, unmatched: Counter[str], classes: ModelClasses) -> s
 def _images(folder: str) -> Iterator[tuple[str, str, str | None]]:
     """(name, path, problem) of each image, in the order of the names of folders and files."""
     for path, problem in find_images([folder]):
-        if path != folder:  # which it is where there is no image at all
-            yield os.path.relpath(path, folder).replace(os.sep, "/"), path, problem
+        if path == folder:
+            raise InputError(f"{folder}: {problem}; expected a folder of images")
+        yield os.path.relpath(path, folder).replace(os.sep, "/"), path, problem

@@ -117,8 +117,8 @@ class Report(NamedTuple):
             lines.append(
                 _row(
                     "right alone",
-                    f"{other.only_mine_right:,} images the model, {other.only_other_right:,} the "
-                    "other",
+                    f"the model on {other.only_mine_right:,}, the other on "
+                    f"{other.only_other_right:,}",
                 )
             )
         agreement, apart = other.agreement, other.differences
