@@ -2,8 +2,9 @@
 
 `PEERS[name](path, image, threads)` loads a file and returns a callable that runs `image`, which is
 bound once, and gives what the file does: logits, or their softmax, or either in 8 bits. `image` is
-normalised float32, (1, H, W, 3). Nothing is imported before a peer is asked for: processes.py
-measures that too. Files of int8 networks are run with the same settings.
+normalised float32, (1, H, W, 3), or uint8 pixels for a file that takes those. Nothing is imported
+before a peer is asked for: processes.py measures that too. Files of int8 networks are run with the
+same settings.
 """
 
 from __future__ import annotations
@@ -121,10 +122,10 @@ def peer_and_file(text: str) -> tuple[str, str]:
 
 
 def levels(image: Any, dtype: Any, quantization: tuple[float, int]) -> Any:
-    """`image` as an input of this NumPy dtype takes it: float32, or real = scale * (q - zero)."""
+    """`image` as an input of this NumPy dtype takes it: as it is, or real = scale * (q - zero)."""
     import numpy as np
 
-    if dtype == np.float32:
+    if dtype in (np.float32, image.dtype):
         return image
     (scale, zero_point), limits = quantization, np.iinfo(dtype)
     stored = np.rint(image / np.float32(scale)) + zero_point
