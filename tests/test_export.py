@@ -14,6 +14,7 @@ from conftest import make_weights, small_network
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.cli import main
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import InputError, MissingExtraError, MnvError, ModelFileError
 from mnv2_engine.executors import reference
@@ -302,3 +303,40 @@ def test_a_folder_that_is_not_there(suffix, small_model, tmp_path):
     pytest.importorskip(suffix, reason=f"needs the package {suffix}")
     with pytest.raises(MnvError, match="cannot be written"):
         export(small_model(), tmp_path / "absent" / f"out.{suffix}")
+
+
+# The command
+
+
+@formats
+def test_the_command(suffix, small_model, tmp_path, capsys):
+    pytest.importorskip(suffix, reason=f"needs the package {suffix}")
+    path, out = str(small_model()), tmp_path / f"out.{suffix}"
+    assert main(["export", path, str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{out}: mobilenet_v2_0.1_32, ")
+    assert f"{out.stat().st_size:,} bytes" in said.out
+    assert "(pixel - 127.5) / 127.5" in said.out
+    assert not said.err
+
+    before = out.read_bytes()
+    assert main(["export", path, str(out)]) == 2
+    assert "exists already; give --force to replace it" in capsys.readouterr().err
+    assert main(["export", path, str(out), "--force", "--json", "--dynamic-batch"]) == 0
+    assert json.loads(capsys.readouterr().out)["input"][0] == "N"
+    assert out.read_bytes() != before
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_the_command_keeps_its_source(force, small_model, capsys):
+    path = str(small_model(name="model.onnx"))
+    assert main(["export", path, path, *force]) == 2
+    assert "is the model file itself; choose another OUT" in capsys.readouterr().err
+
+
+def test_the_command_names_a_missing_extra(small_model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", str(small_model()), str(tmp_path / "out.onnx")]) == 2
+    assert 'writing an .onnx file needs onnx, which is not installed; run: pip install "mnv2-' in (
+        capsys.readouterr().err
+    )
