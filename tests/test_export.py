@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ formats = pytest.mark.parametrize("suffix", FORMATS)
 networks = pytest.mark.parametrize(
     "network", NETWORKS, ids=lambda each: f"{each.name}-{each.padding}"
 )
+
+
+weights_of = cache(make_weights)
 
 
 def exported(path: Path, suffix: str, **options: Any) -> Path:
@@ -87,8 +91,9 @@ def pixels_of(network: Architecture, count: int = 1) -> Array:
 def written(
     path: Path, network: Architecture, spec: str = "imagenet", dtype: str = "float32"
 ) -> Path:
-    weights = make_weights(network)
-    write_model(path, network, weights, PRESETS[spec], None, {"source": "seeded"}, dtype=dtype)
+    write_model(
+        path, network, weights_of(network), PRESETS[spec], None, {"source": "seeded"}, dtype=dtype
+    )
     return path
 
 

@@ -8,15 +8,16 @@ makes of the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_weights, small_network
+from conftest import small_network
 from int8_network import random_int8
-from test_export import FORMATS, answers, exported, pixels_of
+from test_export import FORMATS, answers, exported, pixels_of, weights_of
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
@@ -48,8 +49,11 @@ networks = pytest.mark.parametrize(
 )
 
 
+integers_of = cache(random_int8)
+
+
 def random_file(path: Path, network: Architecture, preset: str) -> Path:
-    weights, quantization = random_int8(network)
+    weights, quantization = integers_of(network)
     head = layers(network)[-2]
     pool = fold_pool(quantization.layers["head"].scale, prod(head.out_size), 0.02)
     quantization = quantization._replace(pool=pool)  # one that rounds to nearest
@@ -59,7 +63,7 @@ def random_file(path: Path, network: Architecture, preset: str) -> Path:
 
 def quantised_file(path: Path, network: Architecture, preset: str) -> Path:
     source = path.with_name("float32.npz")
-    write_model(source, network, make_weights(network), PRESETS[preset], None, {})
+    write_model(source, network, weights_of(network), PRESETS[preset], None, {})
     quantize(source, path, pixels_of(network, 2))
     return path
 
