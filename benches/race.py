@@ -21,10 +21,10 @@ is what --weights int8 was made of, and compared with it; beside an int8 model f
 network with seeded weights.
 
 Everyone runs in a process of its own, on as many CPUs as it has threads, and is stopped while
-others run. The engine is given uint8 pixels, peers the same image normalised. Prints medians with
-quartiles, the ratio to each peer pair by pair, which holds where the machine's speed drifts, the
-largest difference between the logits, and, for one thread in float32, the share of the core's FMA
-rate.
+others run. The engine is given uint8 pixels, and so are peers that run an exported int8 network;
+the others are given the same image normalised. Prints medians with quartiles, the ratio to each
+peer pair by pair, which holds where the machine's speed drifts, the largest difference between the
+logits, and, for one thread in float32, the share of the core's FMA rate.
 """
 
 from __future__ import annotations
