@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -90,6 +91,17 @@ def test_an_int8_network_races_its_own_float32():
     assert "logits, float32                 differ by" in done.stdout
 
 
+@pytest.mark.parametrize(("weights", "most"), [("float32", 1e-4), ("int8", 1.0)])
+def test_a_peer_without_a_file_gets_the_model_exported(weights, most):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"needs the package {package}")
+    done = race("mobilenet_v2_0.1_32", "--weights", weights, "--against", "onnxruntime")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"logits, onnxruntime +differ by (\S+) at most", done.stdout)
+    assert found, done.stdout
+    assert float(found[1]) <= most
+
+
 def test_an_int8_file_races_for_speed_alone(small_model, tmp_path):
     path = int8_file(tmp_path / "int8.npz", small_network())
     done = race(path, "--against", "self:bfloat16", "--against", f"self:{small_model()}")
@@ -102,7 +114,7 @@ def test_an_int8_file_races_for_speed_alone(small_model, tmp_path):
 @pytest.mark.parametrize(
     ("peer", "message"),
     [
-        ("litert", "int8 networks are not exported"),
+        ("litert:absent.tflite", "absent.tflite: no such file"),
         ("self:absent.npz", "neither a file nor one of float32"),
         ("self:OTHER", "mobilenet_v2_0.1_48, not mobilenet_v2_0.1_32"),
     ],
