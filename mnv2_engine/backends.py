@@ -52,7 +52,9 @@ def found(backend: str, dtype: str, precision: str) -> str:
             ) from absent
         backend = _instead(absent, dtype)
     if backend == "numba":
-        _check_numba(dtype)
+        problem = numba_problem(dtype)
+        if problem is not None:
+            raise problem
     if precision == "bfloat16":
         raise UnsupportedError(
             f"precision 'bfloat16': the {backend} backend computes in float32; leave the "
@@ -94,44 +96,49 @@ def _without_core() -> ImportError | None:
     return None
 
 
-def _without_numba() -> ImportError | None:
+def numba_problem(dtype: str) -> MnvError | None:
+    """What keeps Numba from running networks of `dtype` weights here, or None."""
     try:
-        import numba  # noqa: F401
-    except ImportError as error:  # absent, or not made for this NumPy
-        return error
+        import numba
+    except ModuleNotFoundError as error:
+        if error.name == "numba":
+            return missing_extra("numba", "jit", "the numba backend")
+        return _broken(error)
+    except ImportError as error:  # it is not made for this NumPy, say
+        return _broken(error)
+    if numba.config.DISABLE_JIT:
+        return UnsupportedError(
+            "the numba backend needs its kernels compiled, and NUMBA_DISABLE_JIT forbids it; "
+            "unset it"
+        )
+    if dtype == "int8":
+        return UnsupportedError(
+            'the numba backend runs float networks only; take the backend "c", or "numpy", which '
+            "runs int8 networks slowly"
+        )
     return None
 
 
-def _check_numba(dtype: str) -> None:
-    absent = _without_numba()
-    if isinstance(absent, ModuleNotFoundError) and absent.name == "numba":
-        raise missing_extra("numba", "jit", 'backend="numba"') from absent
-    if absent is not None:
-        raise MissingExtraError(
-            f"Numba is installed, but cannot be imported ({absent}); run: "
-            'pip install --upgrade "mnv2-engine[jit]"'
-        ) from absent
-    if dtype == "int8":
-        raise UnsupportedError(
-            'the numba backend computes float networks only; take backend="c", or "numpy", which '
-            "runs int8 networks slowly"
-        )
+def _broken(error: ImportError) -> MnvError:
+    return MissingExtraError(
+        f"the numba backend needs numba, which cannot be imported ({error}); "
+        'run: pip install --upgrade "mnv2-engine[jit]"'
+    )
 
 
 def _instead(core: ImportError, dtype: str) -> str:
     """What runs without the C core, and says so."""
-    numba = _without_numba()
-    if numba is None and dtype != "int8":
+    problem = numba_problem(dtype)
+    if problem is None:
         _log(f"the C core cannot be imported ({core}); using Numba, on one thread")
         return "numba"
     _log(f"the C core cannot be imported ({core}); using NumPy")
-    remedy = "install the package with a C compiler or from a wheel"
-    if numba is not None and dtype != "int8":
-        remedy += ', or run: pip install "mnv2-engine[jit]"'
     text = (
         f"the C core cannot be imported ({core}); using NumPy, which is many times slower and "
-        f"needs the memory of an unfused run; {remedy}"
+        "needs the memory of an unfused run; install the package with a C compiler or from a wheel"
     )
+    if isinstance(problem, MissingExtraError):
+        text += ', or run: pip install "mnv2-engine[jit]"'
     if text not in _said:
         import warnings
 

@@ -1,4 +1,4 @@
-"""The command `mnv2`: demo, convert, quantize, classify, info, plan.
+"""The command `mnv2`: demo, convert, quantize, classify, info, plan, warmup.
 
 Answers go to standard output, everything else to standard error. Each command imports what it
 needs when it runs, so that `mnv2 --help` is instant.
@@ -15,9 +15,9 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import MnvError
-from . import classify, quantize
+from . import classify, quantize, warmup
 from .options import parser
-from .output import abandon_output, as_json, complain, may_write, say, shown
+from .output import abandon_output, as_json, complain, may_write, say, show_log, shown
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -86,7 +86,8 @@ def _convert(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from ..engine import Engine
 
-    with Engine.load(args.model, precision=args.precision) as engine:
+    show_log(args.backend)
+    with Engine.load(args.model, backend=args.backend, precision=args.precision) as engine:
         say(as_json(engine.info) if args.json else str(engine.info))
     return 0
 
@@ -124,4 +125,5 @@ COMMANDS = {
     "classify": classify.run,
     "info": _info,
     "plan": _plan,
+    "warmup": warmup.run,
 }

@@ -43,6 +43,26 @@ def complain(text: str, bar: Any = None) -> None:
             bar.write(line, file=sys.stderr)
 
 
+def show_log(backend: str | None) -> None:
+    """Show what the engine logs, such as that it compiles, if a `backend` is asked for that may
+    have something to say. The C core has not, and needs no logging to be imported."""
+    from ..backends import has_core, requested
+
+    if requested(backend) in ("auto", "c", "numpy") and has_core():
+        return
+    import logging
+
+    class Complaints(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            complain(record.getMessage())
+
+    logger = logging.getLogger("mnv2_engine")
+    if not logger.handlers:
+        logger.addHandler(Complaints(logging.INFO))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
 def shown(text: str) -> str:
     """`text` on one line, with control characters escaped: names and labels come from strangers."""
     return "".join(

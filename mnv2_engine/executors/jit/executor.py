@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,8 +33,7 @@ class NumbaExecutor(ArrayExecutor):
 
     Weights of 32 bits are used where the file is mapped; those of 16 are widened into private
     memory. Denormals are not flushed, unlike in the C core: Numba has no way to set the mode.
-    Raises UnsupportedError for a plan that is not of one thread and in float32, and where Numba
-    is told to compile nothing (NUMBA_DISABLE_JIT).
+    Raises UnsupportedError for a plan that is not of one thread and in float32.
     """
 
     backend = "numba"
@@ -47,16 +45,11 @@ class NumbaExecutor(ArrayExecutor):
             )
         if plan.threads != 1:
             raise UnsupportedError(f"{plan.threads} threads: the numba backend runs plans of one")
-        if numba.config.DISABLE_JIT:
-            raise UnsupportedError(
-                "the numba backend needs its kernels compiled, and NUMBA_DISABLE_JIT forbids it; "
-                "unset it"
-            )
         compile_entries()
         self._plan = plan
         self._weights, places = _weights(model, plan)
         self._tables = tables_of(model, plan, places)
-        self._memory: list[_Memory] = []
+        self._arenas: list[_Memory] = []
 
     def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
         """Runs one image.
@@ -68,7 +61,7 @@ class NumbaExecutor(ArrayExecutor):
         pixels = np.frombuffer(image, np.uint8)
         pixels.flags.writeable = False
         try:
-            memory = self._memory.pop()
+            memory = self._arenas.pop()
         except IndexError:
             memory = self._new_memory()
         for number, step in enumerate(self._plan.steps):
@@ -78,8 +71,8 @@ class NumbaExecutor(ArrayExecutor):
                 made = np.frombuffer(features, np.float32)
                 at = step.output.offset // FLOAT_BYTES
                 made[:] = memory.arena[at : at + len(made)]
-        self._memory.append(memory)
-        del self._memory[1:]  # of calls that overlapped; one is kept
+        self._arenas.append(memory)
+        del self._arenas[1:]  # of calls that overlapped; one is kept
 
     def _run_step(
         self,
