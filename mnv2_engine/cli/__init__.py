@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import MnvError
 from . import classify, quantize, warmup
 from .options import parser
-from .output import abandon_output, as_json, complain, may_write, say, show_log, shown
+from .output import abandon_output, as_json, complain, may_write, say, shown, shown_log
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -86,8 +86,10 @@ def _convert(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from ..engine import Engine
 
-    show_log(args.backend)
-    with Engine.load(args.model, backend=args.backend, precision=args.precision) as engine:
+    with (
+        shown_log(args.backend),
+        Engine.load(args.model, backend=args.backend, precision=args.precision) as engine,
+    ):
         say(as_json(engine.info) if args.json else str(engine.info))
     return 0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from ..errors import InputError
@@ -43,12 +44,14 @@ def complain(text: str, bar: Any = None) -> None:
             bar.write(line, file=sys.stderr)
 
 
-def show_log(backend: str | None) -> None:
-    """Show what the engine logs, such as that it compiles, if a `backend` is asked for that may
-    have something to say. The C core has not, and needs no logging to be imported."""
+@contextmanager
+def shown_log(backend: str | None) -> Iterator[None]:
+    """Shows what the engine logs meanwhile, such as that it compiles, if a `backend` is asked for
+    that may have something to say. The C core has not, and needs no logging to be imported."""
     from ..backends import has_core, requested
 
-    if requested(backend) in ("auto", "c", "numpy") and has_core():
+    if requested(backend) != "numba" and has_core():
+        yield
         return
     import logging
 
@@ -56,11 +59,15 @@ def show_log(backend: str | None) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             complain(record.getMessage())
 
-    logger = logging.getLogger("mnv2_engine")
-    if not logger.handlers:
-        logger.addHandler(Complaints(logging.INFO))
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    logger, handler = logging.getLogger("mnv2_engine"), Complaints()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def shown(text: str) -> str:

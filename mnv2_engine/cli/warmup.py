@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backends import numba_problem
 from ..errors import MnvError
-from .output import as_json, say, show_log, shown
+from .output import as_json, say, shown, shown_log
 
 
 def run(args: Namespace) -> int:
@@ -18,10 +18,10 @@ def run(args: Namespace) -> int:
     problem = numba_problem("float32")
     if problem is not None:
         raise problem
-    show_log("numba")
     from ..executors.jit import compile_entries
 
-    made = compile_entries()
+    with shown_log("numba"):
+        made = compile_entries()
     answer: dict[str, Any] = {
         "compiled": made.compiled,
         "seconds": round(made.seconds, 3),

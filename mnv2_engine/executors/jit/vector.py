@@ -88,6 +88,14 @@ class _Writer:
             return place
         return self.builder.gep(place, [self.builder.mul(step, step.type(count))])
 
+    def places(self, tile: Tile, argument: int, arguments: Any) -> list[Any]:
+        """Pointers to the vectors of a tile, in the array that is an argument; behind it are the
+        place of the first and the steps between pixels and between panels."""
+        at, pixel_step, panel_step = arguments[argument + 1 : argument + 4]
+        first = self.place(argument, arguments, at)
+        pixels = [self.step(first, pixel, pixel_step) for pixel in range(tile.pixels)]
+        return [self.step(pixels[pixel], panel, panel_step) for _, pixel, panel in tile.places]
+
     def load(self, place: Any) -> Any:
         vector = self.builder.load(self.builder.bitcast(place, VECTOR.as_pointer()))
         vector.align = FLOAT_BYTES
@@ -117,14 +125,14 @@ class _Writer:
         self.builder.call(store, [vector, place, ir.IntType(32)(FLOAT_BYTES), mask])
 
     def masks(self, tile: Tile, lanes: Any) -> list[Any]:
-        """For each panel of a tile, which lanes are among the first `lanes` of a pixel."""
+        """For each vector of a tile, which of its lanes are among the first `lanes` of a pixel."""
         made = []
         for panel in range(tile.panels):
             left = self.builder.sub(lanes, lanes.type(panel * PANEL))
             left = self.builder.trunc(left, ir.IntType(32))
             number = LANE([*range(PANEL)])
             made.append(self.builder.icmp_signed("<", number, self.splat(left, LANE)))
-        return made
+        return [made[panel] for _, _, panel in tile.places]
 
     def splat(self, value: Any, vector: Any = VECTOR) -> Any:
         """A vector of which every lane is `value`."""
@@ -147,10 +155,6 @@ class _Writer:
         for i, vector in enumerate(vectors):
             made = self.builder.insert_value(made, vector, i)
         return made
-
-
-def _constant(vector: Any, value: float) -> Any:
-    return vector([value] * PANEL)
 
 
 def _written(write: Callable[..., Any]) -> Callable[..., Any]:
@@ -188,13 +192,8 @@ def load(
     tile = Tile(pixels.literal_value, panels.literal_value)
 
     def write(writer: _Writer, arguments: Any) -> Any:
-        place = writer.place(2, arguments, arguments[3])
-        return writer.tile(
-            [
-                writer.load(writer.step(writer.step(place, p, arguments[4]), n, arguments[5]))
-                for _, p, n in tile.places
-            ]
-        )
+        places = writer.places(tile, 2, arguments)
+        return writer.tile([writer.load(place) for place in places])
 
     return tile(pixels, panels, x, INT, INT, INT), _written(write)
 
@@ -213,13 +212,9 @@ def load_part(
     tile = Tile(pixels.literal_value, panels.literal_value)
 
     def write(writer: _Writer, arguments: Any) -> Any:
-        place = writer.place(2, arguments, arguments[3])
         masks = writer.masks(tile, arguments[6])
-        vectors = []
-        for _, p, n in tile.places:
-            at = writer.step(writer.step(place, p, arguments[4]), n, arguments[5])
-            vectors.append(writer.load_part(at, masks[n]))
-        return writer.tile(vectors)
+        places = writer.places(tile, 2, arguments)
+        return writer.tile([writer.load_part(*each) for each in zip(places, masks, strict=True)])
 
     return tile(pixels, panels, x, INT, INT, INT, INT), _written(write)
 
@@ -227,11 +222,9 @@ def load_part(
 @_intrinsic
 def store(typing: Any, tile: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any) -> Typed:
     def write(writer: _Writer, arguments: Any) -> None:
-        place = writer.place(1, arguments, arguments[2])
         vectors = writer.vectors(arguments[0], len(tile.places))
-        for i, p, n in tile.places:
-            to = writer.step(writer.step(place, p, arguments[3]), n, arguments[4])
-            writer.store(vectors[i], to)
+        for each in zip(vectors, writer.places(tile, 1, arguments), strict=True):
+            writer.store(*each)
 
     return types.void(tile, y, INT, INT, INT), _written(write)
 
@@ -241,12 +234,10 @@ def store_part(
     typing: Any, tile: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any, lanes: Any
 ) -> Typed:
     def write(writer: _Writer, arguments: Any) -> None:
-        place = writer.place(1, arguments, arguments[2])
-        masks = writer.masks(tile, arguments[5])
         vectors = writer.vectors(arguments[0], len(tile.places))
-        for i, p, n in tile.places:
-            to = writer.step(writer.step(place, p, arguments[3]), n, arguments[4])
-            writer.store_part(vectors[i], to, masks[n])
+        places, masks = writer.places(tile, 1, arguments), writer.masks(tile, arguments[5])
+        for each in zip(vectors, places, masks, strict=True):
+            writer.store_part(*each)
 
     return types.void(tile, y, INT, INT, INT, INT), _written(write)
 
@@ -264,7 +255,7 @@ def add(typing: Any, x: Any, y: Any) -> Typed:
 def relu6(typing: Any, x: Any) -> Typed:
     def write(writer: _Writer, arguments: Any) -> Any:
         builder = writer.builder
-        zero, six = _constant(VECTOR, 0.0), _constant(VECTOR, 6.0)
+        zero, six = VECTOR([0.0] * PANEL), VECTOR([6.0] * PANEL)
         clipped = []
         for vector in writer.vectors(arguments[0], len(x.places)):
             above = builder.select(builder.fcmp_ordered(">", vector, zero), vector, zero)
