@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,12 @@ from mnv2_engine.modelfile import write_model
 from mnv2_engine.plan import make_plan
 
 pytest.importorskip("numba", reason="Numba (the extra jit) is absent")
+import numba
 from jit_network import JitNetwork
+from numba.core import caching
 
 from mnv2_engine.executors import jit
+from mnv2_engine.executors.jit import compiling
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
@@ -112,67 +116,94 @@ def test_what_it_does_not_compute_is_refused(small_model):
 
 # Compiling
 
-SCRIPT = """
-import json, logging, sys, warnings
-warnings.simplefilter("error")
-lines = []
-class Lines(logging.Handler):
-    def emit(self, record):
-        lines.append(record.getMessage())
-logger = logging.getLogger("mnv2_engine")
-logger.addHandler(Lines())
-logger.setLevel(logging.INFO)
-from mnv2_engine import Engine
-from mnv2_engine.executors.jit import compile_entries
-folders = [compile_entries().folder]
-engine = Engine.load(sys.argv[1], backend="numba")
-pixels = memoryview(bytes(32 * 32 * 3)).cast("B", (32, 32, 3))
-print(json.dumps([lines, folders[0], engine.predict(pixels)]))
-"""
+
+def doubled(numbers):
+    for i in range(len(numbers)):
+        numbers[i] *= 2
 
 
-def compiled_in(path, **environment):
-    """What a new process logs, where it keeps what it compiles, and what it answers."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(path)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture
+def new_process(monkeypatch, tmp_path):
+    """Gives the entries of a new process, which is just one function, cached in tmp_path."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def start():
+        function = types.FunctionType(doubled.__code__, globals(), "doubled")
+        entry = compiling.Entry(function, numba.void(compiling.FLOATS))
+        monkeypatch.setattr(compiling, "ENTRIES", [entry])
+        return entry
+
+    return start
 
 
-def test_what_is_compiled_is_kept_and_a_damaged_cache_is_made_anew(small_model, tmp_path):
-    path, cache = small_model(), tmp_path / "cache"
-    said, folder, answer = compiled_in(path, NUMBA_CACHE_DIR=str(cache))
-    assert folder.startswith(str(cache))
+def doubles(entry):
+    numbers = np.arange(3, dtype=np.float32)
+    entry(numbers)
+    return list(numbers) == [0, 2, 4]
+
+
+def test_what_is_compiled_is_kept(new_process, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "mnv2_engine")
+    entry = new_process()
+    made = jit.compile_entries()
+    assert made.compiled
+    assert made.folder.startswith(str(tmp_path))
+    assert doubles(entry)
+    said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert said[0].startswith("compiling the Numba kernels")
-    assert folder in said[1]
-    assert compiled_in(path, NUMBA_CACHE_DIR=str(cache)) == [[], folder, answer]
-    kernels = {file.name.split("-")[0]: file for file in cache.rglob("*.nbc")}
-    assert len(kernels) == 4
-    (damaged,) = (file for name, file in kernels.items() if "classifier" in name)
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    said, _, again = compiled_in(path, NUMBA_CACHE_DIR=str(cache))
-    assert len(said) == 2
-    assert again == answer
+    assert made.folder in said[1]
+    entry = new_process()
+    assert jit.compile_entries()._replace(seconds=0) == (0, False, made.folder)
+    assert doubles(entry)
+    assert len(caplog.records) == 2
 
 
-def test_without_a_folder_to_keep_it_in_there_is_no_error():
-    script = """
-import warnings
-warnings.simplefilter("error")
-from numba.core.caching import CacheImpl
-CacheImpl._locator_classes = []  # as where none of their folders can be written
-from mnv2_engine.executors.jit.compiling import ENTRIES
-from mnv2_engine.executors.jit import NumbaExecutor
-assert len(ENTRIES) == 4
-assert [each.folder for each in ENTRIES] == [None] * 4
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
+@pytest.mark.parametrize("damage", [b"", b"no machine code"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_a_damaged_cache_is_no_error(new_process, tmp_path, kind, damage):
+    new_process()
+    jit.compile_entries()
+    (file,) = tmp_path.rglob(f"*.{kind}")
+    file.write_bytes(damage)
+    entry = new_process()
+    assert jit.compile_entries().compiled
+    assert doubles(entry)
+
+
+def test_a_warm_cache_may_be_read_only(new_process, monkeypatch):
+    new_process()
+    folder = jit.compile_entries().folder
+    monkeypatch.setattr(caching.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_open_for_write", refused)
+    entry = new_process()
+    assert jit.compile_entries()._replace(seconds=0) == (0, False, folder)
+    assert doubles(entry)
+
+
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError("read-only")
+
+
+@pytest.mark.parametrize("where", ["TemporaryFile", "_open_for_write"])
+def test_without_a_folder_to_keep_it_in_there_is_no_error(new_process, monkeypatch, caplog, where):
+    caplog.set_level(logging.INFO, "mnv2_engine")
+    owner = caching.tempfile if where == "TemporaryFile" else caching.IndexDataCacheFile
+    monkeypatch.setattr(owner, where, refused)
+    entry = new_process()
+    assert jit.compile_entries()._replace(seconds=0) == (0, True, None)
+    assert doubles(entry)
+    assert "not kept" in caplog.text
+
+
+def test_a_change_of_any_of_its_files_is_seen(monkeypatch, tmp_path):
+    before = compiling._sources()
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "a.py"))
+    first = compiling._sources()
+    (tmp_path / "b.py").write_text("changed")
+    assert len({before, first, compiling._sources()}) == 3
 
 
 def test_warming_up_tells_what_it_took(small_model, capsys):

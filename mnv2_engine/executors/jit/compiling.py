@@ -1,9 +1,8 @@
 """How the kernels are compiled: for which CPU, when, and where the machine code is kept.
 
 Only the four entries, a kind of step each, are called from Python. They are compiled once for one
-signature, all from one call, `compile_entries`, and kept by Numba in its cache: NUMBA_CACHE_DIR if
-set, else __pycache__ beside this file, else the user's cache folder, the first of them that can be
-written. Where none can, every process compiles anew.
+signature, all from one call, `compile_entries`, and kept (kept.py). Where no folder for that can be
+written, every process compiles anew.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +18,8 @@ import numba
 from llvmlite import binding
 from numba import types
 from numba.core import event
+
+from .kept import keep
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,8 +68,8 @@ class Entry:
         function.__qualname__ += f"_{_sources():08x}"
         self._function, self._signature = function, signature
         self._dispatcher = numba.njit(**_OPTIONS)(function)
-        with suppress(RuntimeError):  # there is no folder that can be written
-            self._dispatcher.enable_caching()
+        self._is_kept = True
+        keep(self._dispatcher)
 
     def __call__(self, *arguments: Any) -> None:
         self._dispatcher(*arguments)
@@ -76,7 +77,7 @@ class Entry:
     @property
     def folder(self) -> str | None:
         """Where its machine code is kept, if anywhere."""
-        return self._dispatcher._cache.cache_path  # type: ignore[no-any-return]
+        return self._dispatcher._cache.cache_path if self._is_kept else None
 
     def compile(self) -> None:
         """Compiles it or takes it from the cache, unless that is done."""
@@ -85,8 +86,10 @@ class Entry:
         try:
             self._dispatcher.compile(self._signature)
         except Exception:  # whatever a damaged cache or a full disk brings about
-            self._dispatcher = numba.njit(**_OPTIONS)(self._function)
-            self._dispatcher.compile(self._signature)
+            self._is_kept = False
+            if not self._dispatcher.signatures:  # else it is compiled, but could not be written
+                self._dispatcher = numba.njit(**_OPTIONS)(self._function)
+                self._dispatcher.compile(self._signature)
         self._dispatcher.disable_compile()
 
 
@@ -118,7 +121,7 @@ def compile_entries() -> Compilation:
     with _announced() as said:
         for each in ENTRIES:
             each.compile()
-    folder = ENTRIES[0].folder
+    folder = None if any(each.folder is None for each in ENTRIES) else ENTRIES[0].folder
     made = Compilation(perf_counter() - started, bool(said), folder)
     if said:
         kept = f"kept in {folder}" if folder else "not kept, as no cache folder can be written"
