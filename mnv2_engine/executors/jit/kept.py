@@ -2,8 +2,8 @@
 
 Numba uses NUMBA_CACHE_DIR if set, else __pycache__ beside the source, else the user's cache folder,
 the first of them that can be written, even where it would only read. So what was compiled while an
-image was built, as another user, would be compiled anew in every container. Here a folder that
-holds a kernel already comes first, whether it can be written or not.
+image was built, by another user, would be compiled anew in every container. Here a folder also
+serves that cannot be written, if it holds the kernel already.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ def _warm(locator: Any) -> Any:
     return Warm
 
 
+_FOLDERS = caching.CompileResultCacheImpl._locator_classes
+
+
 class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = [  # noqa: RUF012 (its type is Numba's)
-        *(_warm(each) for each in caching.CompileResultCacheImpl._locator_classes[:3]),
-        *caching.CompileResultCacheImpl._locator_classes,
+        *(locator for each in _FOLDERS[:3] for locator in (_warm(each), each)),
+        *_FOLDERS[3:],
     ]
 
 
