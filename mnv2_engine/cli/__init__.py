@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from .. import demo
 
-    report = demo.run()
+    with shown_log(None):
+        report = demo.run()
     say(as_json(report) if args.json else str(report))
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -94,6 +95,7 @@ class Entry:
 
 
 ENTRIES: list[Entry] = []
+_lock = allocate_lock()  # one thread compiles; others find it done
 
 
 def entry(*arguments: Any) -> Callable[[Callable[..., Any]], Entry]:
@@ -118,7 +120,7 @@ def compile_entries() -> Compilation:
     """Compiles all entries, or takes them from the cache; says so, if it takes its time, at level
     INFO of the logger ``mnv2_engine``."""
     started = perf_counter()
-    with _announced() as said:
+    with _lock, _announced() as said:
         for each in ENTRIES:
             each.compile()
     folder = None if any(each.folder is None for each in ENTRIES) else ENTRIES[0].folder
@@ -135,8 +137,9 @@ def _announced() -> Iterator[list[str]]:
     said: list[str] = []
 
     class Listener(event.Listener):  # type: ignore[misc]
-        def on_start(self, _: object) -> None:
-            if not said:
+        def on_start(self, begun: Any) -> None:
+            dispatcher = begun.data["dispatcher"]
+            if not said and any(dispatcher is each._dispatcher for each in ENTRIES):
                 said.append("compiling the Numba kernels (once; some %d s)…")
                 _logger().info(said[0], TYPICAL_SECONDS)
 
