@@ -161,14 +161,15 @@ def test_what_is_compiled_is_kept(new_process, tmp_path, caplog):
 
 @pytest.mark.parametrize("damage", [b"", b"no machine code"])
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_a_damaged_cache_is_no_error(new_process, tmp_path, kind, damage):
+def test_a_damaged_cache_is_made_anew(new_process, tmp_path, kind, damage):
     new_process()
     jit.compile_entries()
     (file,) = tmp_path.rglob(f"*.{kind}")
     file.write_bytes(damage)
-    entry = new_process()
-    assert jit.compile_entries().compiled
-    assert doubles(entry)
+    for expected in (True, False):  # it is made anew once
+        entry = new_process()
+        assert jit.compile_entries().compiled == expected
+        assert doubles(entry)
 
 
 def test_a_warm_cache_may_be_read_only(new_process, monkeypatch):

@@ -84,14 +84,21 @@ class Entry:
         """Compiles it or takes it from the cache, unless that is done."""
         if self._dispatcher.signatures:
             return
-        try:
+        if not self._compile_kept(False) and not self._compile_kept(True):
+            self._dispatcher = numba.njit(**_OPTIONS)(self._function)
             self._dispatcher.compile(self._signature)
+        self._dispatcher.disable_compile()
+
+    def _compile_kept(self, anew: bool) -> bool:
+        """Whether it could be compiled with its cache, which is emptied before if `anew`."""
+        try:
+            if anew:
+                self._dispatcher._cache.flush()
+            self._dispatcher.compile(self._signature)
+            self._is_kept = True
         except Exception:  # whatever a damaged cache or a full disk brings about
             self._is_kept = False
-            if not self._dispatcher.signatures:  # else it is compiled, but could not be written
-                self._dispatcher = numba.njit(**_OPTIONS)(self._function)
-                self._dispatcher.compile(self._signature)
-        self._dispatcher.disable_compile()
+        return bool(self._dispatcher.signatures)  # written or not
 
 
 ENTRIES: list[Entry] = []
