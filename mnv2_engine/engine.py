@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
+from . import backends
 from .architecture import Architecture
-from .errors import InputError, MnvError, UnsupportedError
+from .errors import InputError, UnsupportedError
 from .input_spec import InputSpec
 from .modelfile import ModelFile, open_model
 from .pixels import batch_of, images_in, pixels_of
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BACKENDS = ("auto", "c", "numpy")
-
 
 class Prediction(NamedTuple):
     """One class and how probable the network finds it."""
@@ -40,7 +39,7 @@ class Prediction(NamedTuple):
 class Info(NamedTuple):
     """What an engine is and how it runs. `str()` is a table for people."""
 
-    backend: str  # "c" or "numpy"
+    backend: str  # "c", "numba" or "numpy"
     threads: int  # that share the work of one image
     isa: str | None  # instruction set of the C core, as MNV2_ISA names it
     mapped: bool  # weights are used where the file is mapped; False: they were copied
@@ -90,22 +89,24 @@ class Engine:
         self,
         model: ModelFile,
         threads: int | str = 1,
-        backend: str = "auto",
+        backend: str | None = None,
         precision: str | None = None,
     ) -> None:
         """An engine for an open model file; see `load`."""
-        count = _checked(threads, backend)
+        asked = backends.requested(backend)
         chosen = checked_precision(model, precision)
+        found = backends.found(asked, model.dtype, chosen)
+        count = _thread_count(threads, asked, found)
         self._plan = make_plan(model.architecture, count, chosen, model.dtype)
         self._model: ModelFile | None = model
-        self._executor: Executor | None = _executor(model, self._plan, backend)
+        self._executor: Executor | None = backends.executor(found, model, self._plan)
 
     @classmethod
     def load(
         cls,
         path: str | os.PathLike[str],
         threads: int | str = 1,
-        backend: str = "auto",
+        backend: str | None = None,
         precision: str | None = None,
     ) -> Engine:
         """Loads a model file that `mnv2 convert` wrote.
@@ -116,9 +117,11 @@ class Engine:
         with the first call, sleep between calls, and a forked process starts its own. While
         several calls overlap, one has the threads and each of the others does with its own.
 
-        `backend` is ``c`` (the fused kernels), ``numpy`` (the slow reference, which needs as much
-        memory as an unfused run) or ``auto``: c, or numpy with a warning where the C core cannot
-        be imported.
+        `backend` is ``c`` (the fused kernels), ``numba`` (the same in Numba, float networks and
+        one thread only), ``numpy`` (the slow reference, which needs as much memory as an unfused
+        run) or ``auto``: the first of them that is there, with a warning where that is not c
+        (docs/backends.md). By default the environment variable MNV2_BACKEND says it, else
+        ``auto``.
 
         `precision` is by default the model file's own, float32 for weights of 32 and of 16 bits.
         ``bfloat16`` asks for arithmetic in bfloat16 (docs/bfloat16.md), which needs a file of
@@ -126,9 +129,11 @@ class Engine:
         about three digits of an activation.
 
         Raises ModelFileError for a file that is not a sound model file, UnsupportedError for one
-        that this version cannot run, or not in that precision, InputError for a bad argument.
+        that this version cannot run, or not in that precision or backend, MissingExtraError for
+        the backend numba where Numba is absent, InputError for a bad argument.
         """
-        _checked(threads, backend)
+        asked = backends.requested(backend)
+        _thread_count(threads, asked, asked)
         return cls(open_model(path), threads, backend, precision)
 
     @overload
@@ -258,20 +263,19 @@ class Engine:
         return executor, model
 
 
-def _checked(threads: int | str, backend: str) -> int:
-    """The number of threads; InputError for one that cannot be, or an unknown backend."""
-    if backend not in BACKENDS:
-        raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+def _thread_count(threads: int | str, asked: str, found: str) -> int:
+    """The number of threads in the backend that was `found` when a caller `asked` for one;
+    InputError for one that cannot be."""
     if threads == 1 and threads is not True:  # the common case imports nothing for it
         return 1
     from .cpus import thread_count
 
     count = thread_count(threads)
-    if count > 1 and backend == "numpy":
-        if threads == "auto":
-            return 1
-        raise InputError(f"threads {threads}: the numpy backend has none of its own; use 1")
-    return count
+    if count == 1 or found in ("c", "auto"):
+        return count
+    if threads == "auto" or asked == "auto":
+        return 1
+    raise InputError(f"threads {threads}: the {found} backend has none of its own; use 1")
 
 
 def checked_precision(model: ModelFile, precision: str | None) -> str:
@@ -290,39 +294,6 @@ def checked_precision(model: ModelFile, precision: str | None) -> str:
         f"{model.path}: precision {precision!r} is not for {model.dtype} weights, which are "
         f"computed in {own}; {remedy}"
     )
-
-
-def _executor(model: ModelFile, plan: Plan, backend: str) -> Executor:
-    if backend in ("auto", "c"):
-        try:
-            from .executors.native import NativeExecutor
-
-            return NativeExecutor(model, plan)
-        except ImportError as error:
-            if backend == "c":
-                raise MnvError(
-                    f"the C core cannot be imported ({error}); install the package with a C "
-                    'compiler or from a wheel, or ask for backend="numpy"'
-                ) from error
-            import warnings
-
-            warnings.warn(
-                f"the C core cannot be imported ({error}); using NumPy, which is many times "
-                "slower and needs the memory of an unfused run",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-    if plan.precision == "bfloat16":
-        raise UnsupportedError(
-            "precision 'bfloat16': the numpy backend computes in float32; leave the precision out"
-        )
-    if model.dtype == "int8":
-        from .executors.integer import IntegerExecutor
-
-        return IntegerExecutor(model)
-    from .executors.reference import ReferenceExecutor
-
-    return ReferenceExecutor(model)
 
 
 def _each(answer: Callable[[Any], T], images: Iterable[Any]) -> list[T]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_weights
+from every_backend import backends, fused_backends
 
 from mnv2_engine import Engine, InputError, MnvError, ModelFileError
 from mnv2_engine.architecture import mobilenet_v2
@@ -28,9 +29,13 @@ def model_path(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["c", "numpy"])
-def engine(model_path, request):
-    with Engine.load(model_path, backend=request.param) as engine:
+@pytest.fixture(params=backends())
+def engine(model_path, request, monkeypatch):
+    name, isa = request.param
+    if isa is not None:
+        monkeypatch.setenv("MNV2_ISA", isa)
+    with Engine.load(model_path, backend=name) as engine:
+        assert (engine.info.backend, engine.info.isa) == (name, isa)
         yield engine
 
 
@@ -266,8 +271,11 @@ def test_a_model_without_labels_numbers_its_classes(tmp_path, pixels):
 
 
 @pytest.mark.parametrize("threads_of_its_own", [1, 3])
-def test_many_threads_share_an_engine(model_path, threads_of_its_own):
-    engine = Engine.load(model_path, threads=threads_of_its_own)
+@pytest.mark.parametrize("backend", fused_backends())
+def test_many_threads_share_an_engine(model_path, threads_of_its_own, backend):
+    if backend == "numba" and threads_of_its_own > 1:
+        pytest.skip("the numba backend has no threads of its own")
+    engine = Engine.load(model_path, threads=threads_of_its_own, backend=backend)
     images = np.random.default_rng(5).integers(0, 256, (8, 48, 40, 3), np.uint8)
     expected = engine.logits(images)
     wrong: list[int] = []
@@ -286,9 +294,10 @@ def test_many_threads_share_an_engine(model_path, threads_of_its_own):
     assert len(engine._executor._arenas) <= 1  # those of overlapping calls were given back
 
 
-def test_closing_while_another_thread_predicts_is_safe(model_path, pixels):
+@pytest.mark.parametrize("backend", fused_backends())
+def test_closing_while_another_thread_predicts_is_safe(model_path, pixels, backend):
     for _ in range(20):
-        engine = Engine.load(model_path)
+        engine = Engine.load(model_path, backend=backend)
         outcomes: list[object] = []
 
         def work(engine: Engine = engine, outcomes: list[object] = outcomes) -> None:
@@ -306,12 +315,13 @@ def test_closing_while_another_thread_predicts_is_safe(model_path, pixels):
         assert isinstance(outcomes[0], InputError)
 
 
-def test_the_interpreter_runs_while_the_core_computes(tmp_path):
+@pytest.mark.parametrize("backend", fused_backends())
+def test_the_interpreter_runs_while_the_core_computes(tmp_path, backend):
     """A thread that only counts goes on counting during one long call."""
     network = mobilenet_v2(1.4, 1024, 2)
     path = tmp_path / "large.npz"
     write_model(path, network, make_weights(network), PRESETS["tf"], None, {})
-    engine = Engine.load(path)
+    engine = Engine.load(path, backend=backend)
     x = np.zeros((1, 1024, 1024, 3), np.uint8)
     running, counted = threading.Event(), []
 

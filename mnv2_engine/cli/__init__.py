@@ -1,4 +1,4 @@
-"""The command `mnv2`: demo, convert, quantize, export, evaluate, classify, info, plan.
+"""The command `mnv2`, a function for each of its commands.
 
 Answers go to standard output, everything else to standard error. Each command imports what it
 needs when it runs, so that `mnv2 --help` is instant.
@@ -15,9 +15,9 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import MnvError
-from . import classify, evaluate, export, quantize
+from . import classify, evaluate, export, quantize, warmup
 from .options import parser
-from .output import abandon_output, as_json, complain, may_write, say, shown
+from .output import abandon_output, as_json, complain, may_write, say, shown, shown_log
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from .. import demo
 
-    report = demo.run()
+    with shown_log(None):
+        report = demo.run()
     say(as_json(report) if args.json else str(report))
     return 0
 
@@ -86,7 +87,10 @@ def _convert(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from ..engine import Engine
 
-    with Engine.load(args.model, precision=args.precision) as engine:
+    with (
+        shown_log(args.backend),
+        Engine.load(args.model, backend=args.backend, precision=args.precision) as engine,
+    ):
         say(as_json(engine.info) if args.json else str(engine.info))
     return 0
 
@@ -126,4 +130,5 @@ COMMANDS = {
     "classify": classify.run,
     "info": _info,
     "plan": _plan,
+    "warmup": warmup.run,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..image_files import ImageFile, find_images
 from .options import MODEL_VARIABLE
-from .output import as_json, complain, progress, say, shown
+from .output import as_json, complain, progress, say, shown, shown_log
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -27,12 +27,15 @@ def run(args: Namespace) -> int:
     if args.photos.count(STDIN) > 1:
         raise InputError("standard input (-) is given twice, but can be read only once")
     unreadable = 0
-    with Engine.load(
-        _model(args.model),
-        threads=args.threads,
-        backend=args.backend,
-        precision=args.precision,
-    ) as engine:
+    with (
+        shown_log(args.backend),
+        Engine.load(
+            _model(args.model),
+            threads=args.threads,
+            backend=args.backend,
+            precision=args.precision,
+        ) as engine,
+    ):
         photos = list(_photos(args.photos))
         with progress(len(photos)) as bar:
             for photo in photos:

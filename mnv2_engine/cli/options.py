@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..architecture import PADDINGS
+from ..backends import BACKEND_VARIABLE, BACKENDS
 from ..input_spec import PRESETS, RESAMPLES
 from ..packing import DTYPES
 from ..quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
@@ -49,6 +50,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_classify,
         _add_info,
         _add_plan,
+        _add_warmup,
     ):
         add(commands)
     return made
@@ -262,12 +264,7 @@ def _add_classify(commands: Any) -> None:
     classify.add_argument(
         "--top-k", metavar="K", type=_positive, default=5, help="answers an image (default: 5)"
     )
-    classify.add_argument(
-        "--backend",
-        choices=("auto", "c", "numpy"),
-        default="auto",
-        help="c: the fused kernels; numpy: the slow reference; auto (default): c where possible",
-    )
+    _add_backend(classify)
     _add_threads(classify, "that share the work of each image")
     _add_precision(classify)
     _add_json(classify, "one line of JSON for each image")
@@ -282,6 +279,7 @@ def _add_info(commands: Any) -> None:
         "example:\n  mnv2 info mnv2.npz\n",
     )
     info.add_argument("model", metavar="M.npz", help="a model file")
+    _add_backend(info)
     _add_precision(info)
     _add_json(info, "one JSON object")
 
@@ -308,6 +306,22 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
 
+def _add_warmup(commands: Any) -> None:
+    warmup = _add(
+        commands,
+        "warmup",
+        "compile the kernels of the numba backend ahead of time",
+        "What is compiled serves every model and is kept in Numba's cache: in $NUMBA_CACHE_DIR if\n"
+        "set, else beside the package, else in ~/.cache/numba, where it can write. The C core\n"
+        "needs no warm-up.",
+        "examples:\n  mnv2 warmup\n  mnv2 warmup mnv2.npz\n",
+    )
+    warmup.add_argument(
+        "model", metavar="M.npz", nargs="?", help="a model file to run once with them"
+    )
+    _add_json(warmup, "one JSON object")
+
+
 def _add(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
     return commands.add_parser(
         name,
@@ -329,6 +343,15 @@ def _add_threads(command: Any, what: str) -> None:
         type=_threads,
         default=1,
         help=f"threads {what}; auto: as many as this process has CPUs (default: 1)",
+    )
+
+
+def _add_backend(command: Any) -> None:
+    command.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="c: the fused kernels; numba: the same, compiled by Numba; numpy: the slow reference; "
+        f"auto: the first of them that is there (default: ${BACKEND_VARIABLE}, else auto)",
     )
 
 

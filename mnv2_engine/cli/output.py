@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from ..errors import InputError
@@ -41,6 +42,32 @@ def complain(text: str, bar: Any = None) -> None:
             print(line, file=sys.stderr, flush=True)
         else:
             bar.write(line, file=sys.stderr)
+
+
+@contextmanager
+def shown_log(backend: str | None) -> Iterator[None]:
+    """Shows what the engine logs meanwhile, such as that it compiles, if a `backend` is asked for
+    that may have something to say. The C core has not, and needs no logging to be imported."""
+    from ..backends import has_core, requested
+
+    if requested(backend) != "numba" and has_core():
+        yield
+        return
+    import logging
+
+    class Complaints(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            complain(record.getMessage())
+
+    logger, handler = logging.getLogger("mnv2_engine"), Complaints()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def shown(text: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """What the engine asks of an executor. Buffers need not be arrays of numpy."""
 
-    backend: str  # "c" or "numpy"
+    backend: str  # "c", "numba" or "numpy"
 
     @property
     def threads(self) -> int:

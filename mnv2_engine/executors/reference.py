@@ -16,6 +16,7 @@ import numpy as np
 from ..architecture import IMAGE_CHANNELS, Architecture, Layer, layers
 from ..errors import InputError
 from ..input_spec import InputSpec
+from .arrays import ArrayExecutor
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -153,20 +154,17 @@ def tap(layer: Layer, padded: Numbers, ky: int, kx: int) -> Numbers:
     ]
 
 
-class ReferenceExecutor:
-    """The oracle as a backend: a model file's weights, in float32, one image at a time."""
+class ReferenceExecutor(ArrayExecutor):
+    """The oracle as a backend: a model file's weights, in float32, one image at a time.
+
+    It has no threads but those that NumPy's own matrix product may have.
+    """
 
     backend = "numpy"
-    threads = 1  # but for those that NumPy's own matrix product may have
-    isa: str | None = None  # NumPy's own choice
 
     def __init__(self, model: ModelFile) -> None:
         self._model = model
         self._weights: dict[str, NDArray[Any]] | None = None
-
-    def new_floats(self, count: int) -> Any:
-        """A fresh array of `count` float32."""
-        return np.empty(count, np.float32)
 
     def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
         """Runs one image, a buffer of (height, width, 3) uint8 pixels or normalised float32."""
@@ -177,18 +175,6 @@ class ReferenceExecutor:
             logits[:] = made.logits[0]
         if features is not None:
             features[:] = made.features[0]
-
-    def first_not_finite(self, values: Any) -> int:
-        """Index of the first value of a float32 buffer that is NaN or infinite, or -1."""
-        found = np.flatnonzero(~np.isfinite(np.frombuffer(values, np.float32)))
-        return int(found[0]) if found.size else -1
-
-    def top_k(self, logits: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """(index, softmax probability) of the `k` largest logits, ties to the lower index."""
-        order = np.argsort(-logits, kind="stable")[:k]
-        shares = np.exp(logits.astype(np.float64) - logits.max())
-        shares /= shares.sum()
-        return [(int(index), float(shares[index])) for index in order]
 
     def outputs(self, x: NDArray[Any]) -> Outputs:
         """Float32 outputs for (N, height, width, 3): uint8 pixels, or normalised floats.

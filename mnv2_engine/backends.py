@@ -1,0 +1,155 @@
+"""Who runs a network: the compiled C core, the Numba kernels, or NumPy as the last resort.
+
+``auto`` takes the first of them that is there and can compute the network. That the C core is
+absent is never passed over in silence: the logger ``mnv2_engine`` says at level WARNING what is
+used instead, and for NumPy, which is slow, there is a RuntimeWarning; each once per process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
+
+if TYPE_CHECKING:
+    from .executors import Executor
+    from .modelfile import ModelFile
+    from .plan import Plan
+
+BACKENDS = ("auto", "c", "numba", "numpy")
+BACKEND_VARIABLE = "MNV2_BACKEND"
+
+_said: set[str] = set()  # what this process was told already
+
+
+def requested(backend: str | None) -> str:
+    """The backend that an argument, or else the environment variable MNV2_BACKEND, asks for.
+    Raises InputError for an unknown one."""
+    source = "backend "
+    if backend is None:
+        source, backend = f"{BACKEND_VARIABLE}=", os.environ.get(BACKEND_VARIABLE) or "auto"
+    if backend not in BACKENDS:
+        raise InputError(f"{source}{backend!r:.80}: expected one of {', '.join(BACKENDS)}")
+    return backend
+
+
+def found(backend: str, dtype: str, precision: str) -> str:
+    """The backend that computes weights of `dtype` in `precision`: the `backend` itself, or for
+    ``auto`` the best that is there.
+
+    Raises MnvError for one that is not installed, UnsupportedError for one that does not compute
+    that.
+    """
+    if backend in ("auto", "c"):
+        absent = _without_core()
+        if absent is None:
+            return "c"
+        if backend == "c":
+            raise MnvError(
+                f"the C core cannot be imported ({absent}); install the package with a C compiler "
+                'or from a wheel, or ask for backend="numba" or backend="numpy"'
+            ) from absent
+        backend = _instead(absent, dtype)
+    if backend == "numba":
+        problem = numba_problem(dtype)
+        if problem is not None:
+            raise problem
+    if precision == "bfloat16":
+        raise UnsupportedError(
+            f"precision 'bfloat16': the {backend} backend computes in float32; leave the "
+            "precision out"
+        )
+    return backend
+
+
+def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
+    """The executor of a plan in a backend that was `found`."""
+    if backend == "c":
+        from .executors.native import NativeExecutor
+
+        return NativeExecutor(model, plan)
+    if backend == "numba":
+        from .executors.jit import NumbaExecutor
+
+        return NumbaExecutor(model, plan)
+    if model.dtype == "int8":
+        from .executors.integer import IntegerExecutor
+
+        return IntegerExecutor(model)
+    from .executors.reference import ReferenceExecutor
+
+    return ReferenceExecutor(model)
+
+
+def has_core() -> bool:
+    """Whether the C core can be imported."""
+    return _without_core() is None
+
+
+def _without_core() -> ImportError | None:
+    """Why the C core cannot be imported, or None where it can."""
+    try:
+        import mnv2_engine._core  # noqa: F401
+    except ImportError as error:
+        return error
+    return None
+
+
+def numba_problem(dtype: str) -> MnvError | None:
+    """What keeps Numba from running networks of `dtype` weights here, or None."""
+    try:
+        import numba
+    except ModuleNotFoundError as error:
+        if error.name == "numba":
+            return missing_extra("numba", "jit", "the numba backend")
+        return _broken(error)
+    except ImportError as error:  # it is not made for this NumPy, say
+        return _broken(error)
+    if numba.config.DISABLE_JIT:
+        return UnsupportedError(
+            "the numba backend needs its kernels compiled, and NUMBA_DISABLE_JIT forbids it; "
+            "unset it"
+        )
+    if dtype == "int8":
+        return UnsupportedError(
+            'the numba backend runs float networks only; take the backend "c", or "numpy", which '
+            "runs int8 networks slowly"
+        )
+    return None
+
+
+def _broken(error: ImportError) -> MnvError:
+    return MissingExtraError(
+        f"the numba backend needs numba, which cannot be imported ({error}); "
+        'run: pip install --upgrade "mnv2-engine[jit]"'
+    )
+
+
+def _instead(core: ImportError, dtype: str) -> str:
+    """What runs without the C core, and says so."""
+    problem = numba_problem(dtype)
+    if problem is None:
+        _log(f"the C core cannot be imported ({core}); using Numba, on one thread")
+        return "numba"
+    _log(f"the C core cannot be imported ({core}); using NumPy")
+    text = (
+        f"the C core cannot be imported ({core}); using NumPy, which is many times slower and "
+        "needs the memory of an unfused run; install the package with a C compiler or from a wheel"
+    )
+    if isinstance(problem, MissingExtraError):
+        text += ', or run: pip install "mnv2-engine[jit]"'
+    if text not in _said:
+        import warnings
+
+        _said.add(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
+    return "numpy"
+
+
+def _log(text: str) -> None:
+    if text not in _said:
+        import logging
+
+        _said.add(text)
+        logging.getLogger("mnv2_engine").warning("%s", text)

@@ -1,0 +1,86 @@
+"""k x k depthwise convolution of one panel, batch-norm folded, and its ReLU6.
+
+    y[q][c] = relu6(bias[c] + sum over ky, kx of x[ky][q * stride + kx][c] * w[ky][kx][c])
+
+The same tile serves both schedules. Tiles gather: all k rows of the kernel, from the bias to the
+ReLU6. Rows scatter: one row of the kernel, which begins at the bias or where the rows before left
+the sums, and is clipped when it is the last; below the map there is no row, only the clip.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...packing import PANEL
+from .compiling import inlined, kernel
+from .vector import load, relu6, spread, store, taps
+
+
+class Filter(NamedTuple):
+    """One output row of a panel. Places and steps in values; x, sums and y lie in the arena."""
+
+    x: int  # [rows][columns][16], padding included
+    line: int  # from one row of x to the next
+    rows: int  # of the kernel that meet rows of x
+    w: int  # [rows][k][16]
+    bias: int  # [16]
+    begins: int  # whether the sums begin at the bias, not at `sums`
+    sums: int  # [pixels][16]; where they are left, unless the row is complete
+    completes: int
+    y: int  # [pixels][16]; where to, if the row is complete
+    pixels: int
+
+
+def _tile(pixels: int, size: int, stride: int) -> Any:
+    """`pixels` of a row, kernels of size x size."""
+
+    @kernel
+    def tile(arena: Any, weights: Any, row: Filter, pixel: int) -> None:
+        at = pixel * PANEL
+        if row.begins:
+            sums = spread(pixels, 1, weights, row.bias)
+        else:
+            sums = load(pixels, 1, arena, row.sums + at, PANEL, 0)
+        x = row.x + at * stride
+        for ky in range(row.rows):
+            sums = taps(
+                sums, size, stride, arena, x + ky * row.line, weights, row.w + ky * size * PANEL
+            )
+        if row.completes:
+            store(relu6(sums), arena, row.y + at, PANEL, 0)
+        else:
+            store(sums, arena, row.sums + at, PANEL, 0)
+
+    return tile
+
+
+def _row(size: int, stride: int) -> Any:
+    seven, one = _tile(7, size, stride), _tile(1, size, stride)
+
+    @inlined
+    def row(arena: Any, weights: Any, row: Filter) -> None:
+        pixel = 0
+        while row.pixels - pixel >= 7:
+            seven(arena, weights, row, pixel)
+            pixel += 7
+        while pixel < row.pixels:
+            one(arena, weights, row, pixel)
+            pixel += 1
+
+    return row
+
+
+_row_3_1, _row_3_2, _row_5_1, _row_5_2 = _row(3, 1), _row(3, 2), _row(5, 1), _row(5, 2)
+
+
+@kernel
+def depthwise(arena: Any, weights: Any, size: int, stride: int, row: Filter) -> None:
+    """Filters a row with a kernel of size x size."""
+    if size == 3 and stride == 1:
+        _row_3_1(arena, weights, row)
+    elif size == 3:
+        _row_3_2(arena, weights, row)
+    elif stride == 1:
+        _row_5_1(arena, weights, row)
+    else:
+        _row_5_2(arena, weights, row)

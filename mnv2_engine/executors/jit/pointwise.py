@@ -1,0 +1,162 @@
+"""1x1 convolution of a run of pixels: the expand and project layers, the head and the classifier;
+and, with three segments of nine taps, the stem. As kernels/pointwise.h.
+
+    y[p][n] = bias[n] + sum over k of x[p][k] * w[k][n]        k ascending
+
+x is read as segments: channels [0, segment) at x, the next ones at x + segment_step, and so on;
+within a segment a pixel is `pixel_step` values from the next.
+
+    a thin NHWC row      segment = depth,  pixel_step = channels
+    hidden panels        segment = 16,     pixel_step = 16,     segment_step = a panel's row
+
+w is panels of 16 outputs, each [depth][16]. A register tile has some pixels of one or two panels:
+weights are loaded once a k for all pixels, activations are broadcast.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...packing import PANEL
+from .compiling import TILE_PANELS, inlined, kernel
+from .vector import add, load, load_part, outer, relu6, spread, store, store_part, sum_pixels
+
+NOWHERE = -1  # the place of an array that there is not
+
+
+class Input(NamedTuple):
+    """What is convolved. Places and steps in values, in the arena and in the weights."""
+
+    x: int
+    pixel_step: int
+    segment_step: int
+    segment: int  # channels
+    depth: int  # channels
+    w: int  # [panels][depth][16]
+    panel_step: int  # from one panel of w to the next
+    bias: int  # [panels][16]
+
+
+# How a tile is finished.
+RELU6_TO_PANELS = 0  # y: [panel][pixel][16]; the expanded tensor, whole panels
+LINEAR_TO_CHANNELS = 1  # y: [pixel][channels]; the thin tensor, only real channels
+RELU6_TO_POOL = 2  # y: [panel][16]; summed over pixels, ascending
+
+
+class Output(NamedTuple):
+    """Where a convolution leaves what it makes, and what that begins at."""
+
+    finish: int
+    y: int
+    panel_step: int  # RELU6_TO_PANELS: between panels
+    channels: int  # LINEAR_TO_CHANNELS
+    begins: int  # whether the sums begin at the bias; else, LINEAR_TO_CHANNELS alone, at y
+    residual: int  # LINEAR_TO_CHANNELS: added last, or NOWHERE; it may be y, or panels
+    residual_pixel_step: int
+    residual_panel_step: int
+
+
+@inlined
+def to_panels(y: int, panel_step: int) -> Output:
+    return Output(RELU6_TO_PANELS, y, panel_step, 0, True, NOWHERE, 0, 0)
+
+
+@inlined
+def to_pool(y: int) -> Output:
+    return Output(RELU6_TO_POOL, y, 0, 0, True, NOWHERE, 0, 0)
+
+
+def _tile(pixels: int, panels: int) -> Any:
+    """The register tile of `pixels` x `panels`."""
+
+    @kernel
+    def tile(
+        arena: Any, weights: Any, y: Any, pixel: int, panel: int, source: Input, out: Output
+    ) -> None:
+        bias = source.bias + panel * PANEL
+        channel = panel * PANEL
+        at = out.y + pixel * out.channels + channel  # LINEAR_TO_CHANNELS
+        lanes = out.channels - channel
+        if out.begins:
+            sums = spread(pixels, panels, weights, bias)
+        else:
+            sums = load_part(pixels, panels, y, at, out.channels, PANEL, lanes)
+
+        x = source.x + pixel * source.pixel_step
+        w = source.w + panel * source.panel_step
+        left = source.depth
+        while left > 0:
+            segment = min(left, source.segment)
+            for k in range(segment):
+                sums = outer(
+                    sums, arena, x + k, source.pixel_step, weights, w + k * PANEL, source.panel_step
+                )
+            x += source.segment_step
+            w += segment * PANEL
+            left -= segment
+
+        if out.finish == RELU6_TO_PANELS:
+            to = out.y + panel * out.panel_step + pixel * PANEL
+            store(relu6(sums), y, to, PANEL, out.panel_step)
+        elif out.finish == LINEAR_TO_CHANNELS:
+            if out.residual != NOWHERE:
+                shortcut = out.residual + pixel * out.residual_pixel_step
+                shortcut += panel * out.residual_panel_step
+                sums = add(
+                    sums,
+                    load_part(
+                        pixels,
+                        panels,
+                        arena,
+                        shortcut,
+                        out.residual_pixel_step,
+                        out.residual_panel_step,
+                        lanes,
+                    ),
+                )
+            store_part(sums, y, at, out.channels, PANEL, lanes)
+        else:
+            to = out.y + panel * PANEL
+            pooled = load(1, panels, y, to, 0, PANEL)
+            store(add(pooled, sum_pixels(relu6(sums))), y, to, 0, PANEL)
+
+    return tile
+
+
+def _pixels(panels: int) -> Any:
+    """All pixels of some panels."""
+    seven, three, one = (_tile(pixels, panels) for pixels in (7, 3, 1))
+
+    @inlined
+    def every_pixel(
+        arena: Any, weights: Any, y: Any, pixels: int, panel: int, source: Input, out: Output
+    ) -> None:
+        pixel = 0
+        while pixels - pixel >= 7:
+            seven(arena, weights, y, pixel, panel, source, out)
+            pixel += 7
+        while pixels - pixel >= 3:
+            three(arena, weights, y, pixel, panel, source, out)
+            pixel += 3
+        while pixels > pixel:
+            one(arena, weights, y, pixel, panel, source, out)
+            pixel += 1
+
+    return every_pixel
+
+
+_one_panel = _pixels(1)
+_some_panels = _pixels(TILE_PANELS) if TILE_PANELS > 1 else _one_panel
+
+
+@kernel
+def pointwise(
+    arena: Any, weights: Any, y: Any, pixels: int, panels: int, source: Input, out: Output
+) -> None:
+    """All `pixels` x `panels` outputs; x lies in the arena, y there or in an array of its own."""
+    panel = 0
+    while panels - panel >= TILE_PANELS:  # the weights stay in the cache while the pixels pass
+        _some_panels(arena, weights, y, pixels, panel, source, out)
+        panel += TILE_PANELS
+    if panel < panels:
+        _one_panel(arena, weights, y, pixels, panel, source, out)

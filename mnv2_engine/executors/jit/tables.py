@@ -1,0 +1,116 @@
+"""A plan and the places of its weights as flat tables, which compiled code reads: what mnv2_plan of
+kernels/mnv2.h is to the C core, under the same names. Places are in float32 values, not in bytes:
+those of weights in the file, those of scratch in the arena."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from ...architecture import Architecture, layers
+from ...modelfile import ModelFile
+from ...plan import Plan, Step
+
+FLOAT_BYTES = 4
+
+
+def _record(names: str) -> np.dtype[Any]:
+    return np.dtype([(name, np.int64) for name in names.split()])
+
+
+STEM = _record("in_height in_width channels pad_top pad_left weight bias")
+BLOCK = _record(
+    "in_height in_width in_channels hidden out_height out_width out_channels kernel stride pad_top"
+    " pad_left residual expand_weight expand_bias depthwise_weight depthwise_bias project_weight"
+    " project_bias partial thin thin_rows"
+)
+STEP = _record(
+    "first last input output expanded filtered halo strip tile lines columns"  # see mnv2_step
+)
+HEAD = _record(
+    "pixels channels features classes head_weight head_bias classifier_weight classifier_bias"
+)
+
+
+STEMS, HEADS, BLOCKS, STEPS = (
+    types.Array(numba.from_dtype(record), 1, "C") for record in (STEM, HEAD, BLOCK, STEP)
+)
+
+
+class Tables(NamedTuple):
+    """One record of the stem and one of the head, one for each block and for each step."""
+
+    stem: NDArray[Any]
+    head: NDArray[Any]
+    blocks: NDArray[Any]
+    steps: NDArray[Any]
+    normalisation: NDArray[np.float32]  # (2, 3): x = pixel * [0] + [1]
+
+
+def tables_of(model: ModelFile, plan: Plan, places: dict[str, int]) -> Tables:
+    """The tables of a plan; `places` are those of the weights."""
+    network, spec = plan.architecture, model.input_spec
+    blocks = np.zeros(len(network.blocks), BLOCK)
+    steps = np.zeros(len(plan.steps), STEP)
+    _fill_blocks(blocks, network, places)
+    for step, record in zip(plan.steps, steps, strict=True):
+        _fill_step(record, blocks, step)
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    normalisation = np.array([1 / std, -mean / std], np.float32)
+    return Tables(*_ends(network, places), blocks, steps, normalisation)
+
+
+def _ends(network: Architecture, places: dict[str, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    by_name = {layer.name: layer for layer in layers(network)}
+    layer = by_name["stem"]
+    stem = np.zeros(1, STEM)
+    stem["in_height"], stem["in_width"] = layer.in_size
+    stem["channels"] = layer.out_channels
+    stem["pad_top"], stem["pad_left"] = layer.pad_rows[0], layer.pad_columns[0]
+    stem["weight"], stem["bias"] = places["stem.weight"], places["stem.bias"]
+
+    layer = by_name["head"]
+    head = np.zeros(1, HEAD)
+    head["pixels"] = layer.in_size[0] * layer.in_size[1]
+    head["channels"], head["features"] = layer.in_channels, layer.out_channels
+    head["classes"] = network.classes
+    for name in ("head", "classifier"):
+        head[f"{name}_weight"] = places[f"{name}.weight"]
+        head[f"{name}_bias"] = places[f"{name}.bias"]
+    return stem, head
+
+
+def _fill_blocks(blocks: NDArray[Any], network: Architecture, places: dict[str, int]) -> None:
+    by_name = {layer.name: layer for layer in layers(network)}
+    for i, (block, record) in enumerate(zip(network.blocks, blocks, strict=True)):
+        layer = by_name[f"block{i}.depthwise"]
+        record["in_height"], record["in_width"] = layer.in_size
+        record["out_height"], record["out_width"] = layer.out_size
+        record["in_channels"], record["hidden"] = block.in_channels, block.hidden
+        record["out_channels"], record["residual"] = block.out_channels, block.residual
+        record["kernel"], record["stride"] = layer.kernel, layer.stride
+        record["pad_top"], record["pad_left"] = layer.pad_rows[0], layer.pad_columns[0]
+        for name in ("expand", "depthwise", "project"):
+            for kind in ("weight", "bias"):
+                # Absent where t = 1, and never read there.
+                record[f"{name}_{kind}"] = places.get(f"block{i}.{name}.{kind}", 0)
+
+
+def _fill_step(record: Any, blocks: NDArray[Any], step: Step) -> None:
+    if step.blocks:
+        record["first"], record["last"] = step.blocks[0], step.blocks[-1]
+    record["input"] = step.input.offset // FLOAT_BYTES if step.input else 0
+    record["output"] = step.output.offset // FLOAT_BYTES if step.output else 0
+    record["strip"], record["tile"] = step.strip, step.tile
+    for buffer in step.scratch:
+        name, *of_block = reversed(buffer.name.split())
+        holder = blocks[int(of_block[0])] if of_block else record
+        holder[name] = buffer.offset // FLOAT_BYTES
+        if name == "thin":
+            holder["thin_rows"] = buffer.shape[0]
+        if step.kind == "tiles" and name == "expanded":
+            _, record["lines"], record["columns"], _ = buffer.shape

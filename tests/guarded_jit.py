@@ -1,0 +1,63 @@
+"""Runs networks in the Numba kernels with everything that they touch against inaccessible pages.
+
+Run as a script by test_jit.py, in a process of its own, as guarded_run.py is for the C core.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from itertools import product
+from typing import Any
+
+import numpy as np
+from conftest import make_weights
+from guarded_run import guarded, kept, matrix
+from native_network import PackedNetwork, image, oracle, relative_error
+from test_threads import any_schedule
+
+from mnv2_engine.architecture import Architecture
+from mnv2_engine.executors.jit import executor
+from mnv2_engine.plan import make_plan
+
+
+def copied(array: np.ndarray[Any, Any], at_end: bool) -> np.ndarray[Any, Any]:
+    """The values of an array between guard pages."""
+    memory = guarded(array.nbytes, at_end)
+    ctypes.memmove(memory, array.tobytes(), array.nbytes)
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)
+
+
+def run_guarded(network: Architecture) -> int:
+    """Runs every plan, and returns how many those are."""
+    model, x = PackedNetwork(network, make_weights(network)), image(network)
+    logits, features = guarded(4 * network.classes), guarded(4 * network.head_channels)
+    plans = [make_plan(network)]
+    if max(network.resolution) <= 97:
+        plans += [any_schedule(network, 1, seed, "float32") for seed in range(6)]
+    expected: list[bytes] = []
+    for plan, at_end in product(plans, (True, False)):
+        asked = []
+
+        def planned(size: int, at_end: bool = at_end, asked: list[int] = asked) -> Any:
+            asked.append(size)
+            return guarded(size, at_end)
+
+        executor.private_memory = planned
+        made = executor.NumbaExecutor(model, plan)  # type: ignore[arg-type]
+        made._weights = copied(made._weights, at_end)
+        made._weights.flags.writeable = False
+        made.run(copied(x, at_end), True, logits, features)
+        assert asked == [plan.arena_bytes]
+        found = [bytes(logits), bytes(features)]
+        assert found == (expected or found)  # however it is scheduled, not a bit differs
+        expected = found
+    truth = oracle(network, make_weights(network), x)
+    for answer, true in zip(expected, truth, strict=True):
+        assert relative_error(np.frombuffer(answer, np.float32), true) <= 1e-5
+    kept.clear()
+    return len(plans)
+
+
+if __name__ == "__main__":
+    for network in matrix()[::3]:
+        print(network.name, network.padding, run_guarded(network), flush=True)

@@ -1,0 +1,36 @@
+"""Networks for the Numba kernels that no model file holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from native_network import PackedNetwork
+
+from mnv2_engine.architecture import Architecture
+from mnv2_engine.executors.jit import NumbaExecutor
+from mnv2_engine.plan import Plan, make_plan
+
+
+class JitNetwork:
+    """A network in the Numba kernels, called as a NativeNetwork."""
+
+    def __init__(
+        self,
+        network: Architecture,
+        weights: dict[str, np.ndarray[Any, Any]],
+        plan: Plan | None = None,
+    ) -> None:
+        self.network = network
+        self.plan = plan or make_plan(network)
+        packed = PackedNetwork(network, weights, self.plan.dtype)
+        self.executor = NumbaExecutor(packed, self.plan)  # type: ignore[arg-type]
+
+    def __call__(
+        self, x: np.ndarray[Any, Any]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Logits and features of one image (H, W, 3), uint8 or normalised float32."""
+        logits = np.full(self.network.classes, np.nan, np.float32)
+        features = np.full(self.network.head_channels, np.nan, np.float32)
+        self.executor.run(np.ascontiguousarray(x), x.dtype == np.float32, logits, features)
+        return logits, features

@@ -1,0 +1,227 @@
+"""The Numba kernels against the float64 oracle, within the plan's arena, and how they are kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_weights, small_network
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from native_network import image, oracle, relative_error
+from test_native import SIZES, TOLERANCE, any_network, network_of
+
+from mnv2_engine import Engine, InputError, UnsupportedError
+from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.executors.reference import run
+from mnv2_engine.input_spec import PRESETS
+from mnv2_engine.modelfile import write_model
+from mnv2_engine.plan import make_plan
+
+pytest.importorskip("numba", reason="Numba (the extra jit) is absent")
+import numba
+from jit_network import JitNetwork
+from numba.core import caching
+
+from mnv2_engine.executors import jit
+from mnv2_engine.executors.jit import compiling
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("width", [0.1, 0.35, 1.0, 1.4])
+def test_every_width_and_size_agrees_with_the_oracle(width, size, padding):
+    network = network_of(width, size, padding)
+    weights = make_weights(network, seed=1)
+    x = image(network)
+    found = JitNetwork(network, weights)(x)
+    for answer, truth in zip(found, oracle(network, weights, x), strict=True):
+        assert relative_error(answer, truth) <= TOLERANCE
+
+
+@pytest.mark.parametrize("variant", range(5))
+def test_efficientnet_lite_agrees_with_the_oracle(variant):
+    network = efficientnet_lite(variant, resolution=(64, 76), classes=10)
+    weights = make_weights(network, seed=variant)
+    x = image(network)
+    found = JitNetwork(network, weights)(x)
+    for answer, truth in zip(found, oracle(network, weights, x), strict=True):
+        assert relative_error(answer, truth) <= TOLERANCE
+
+
+@settings(max_examples=60, deadline=None)
+@given(network=any_network(), seed=st.integers(0, 1000))
+def test_any_channels_strides_and_sizes_agree_with_the_oracle(network, seed):
+    weights = make_weights(network, seed)
+    x = image(network, seed)
+    truth = oracle(network, weights, x)
+    # As in test_native.py: the scale is that of the terms, and float32 itself has to reach it.
+    limits = [TOLERANCE * max(1.0, np.abs(true).max()) for true in truth]
+    float32 = run(network, weights, x[np.newaxis], np.float32)
+    for answer, true, limit in zip(float32, truth, limits, strict=True):
+        assume(np.abs(answer[0] - true).max() <= limit / 2)
+    for answer, true, limit in zip(JitNetwork(network, weights)(x), truth, limits, strict=True):
+        assert np.abs(answer - true).max() <= limit
+
+
+@pytest.mark.parametrize("width", range(1, 60, 7))
+def test_pixels_are_normalised_as_the_model_says(width):
+    network = mobilenet_v2(0.35, (9, width), 7, "symmetric")
+    weights = make_weights(network)
+    pixels = np.random.default_rng(width).integers(0, 256, (9, width, 3), np.uint8)
+    truth, _ = oracle(network, weights, (pixels.astype(np.float64) - 127.5) / 127.5)
+    found, _ = JitNetwork(network, weights)(pixels)
+    assert relative_error(found, truth) <= TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_16_bits_give_what_the_c_core_makes_of_them(dtype, tmp_path):
+    network = mobilenet_v2(0.35, (48, 40), 6)
+    path = tmp_path / "half.npz"
+    write_model(path, network, make_weights(network), PRESETS["tf"], None, {}, dtype=dtype)
+    x = np.random.default_rng(3).integers(0, 256, (48, 40, 3), np.uint8)
+    with Engine.load(path, backend="numba") as engine, Engine.load(path, backend="c") as core:
+        expected = core.logits(x)[0]
+        assert relative_error(engine.logits(x)[0], expected) <= TOLERANCE
+        assert engine.memory_plan().arena_bytes == core.memory_plan().arena_bytes
+
+
+def test_nothing_outside_the_planned_bytes_is_touched():
+    script = Path(__file__).with_name("guarded_jit.py")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) == 12
+
+
+def test_what_it_does_not_compute_is_refused(small_model):
+    path = small_model()
+    with pytest.raises(InputError, match="numba backend has none of its own; use 1"):
+        Engine.load(path, threads=2, backend="numba")
+    engine = Engine.load(path, threads="auto", backend="numba")
+    assert engine.info.threads == engine.memory_plan().threads == 1
+    network = small_network()
+    for plan in (make_plan(network, threads=2), make_plan(network, 1, "bfloat16")):
+        with pytest.raises(UnsupportedError, match="numba backend"):
+            JitNetwork(network, make_weights(network), plan)
+
+
+# Compiling
+
+
+def doubled(numbers):
+    for i in range(len(numbers)):
+        numbers[i] *= 2
+
+
+@pytest.fixture
+def new_process(monkeypatch, tmp_path):
+    """Gives the entries of a new process, which is just one function, cached in tmp_path."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def start():
+        function = types.FunctionType(doubled.__code__, globals(), "doubled")
+        entry = compiling.Entry(function, numba.void(compiling.FLOATS))
+        monkeypatch.setattr(compiling, "ENTRIES", [entry])
+        return entry
+
+    return start
+
+
+def doubles(entry):
+    numbers = np.arange(3, dtype=np.float32)
+    entry(numbers)
+    return list(numbers) == [0, 2, 4]
+
+
+def test_what_is_compiled_is_kept(new_process, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "mnv2_engine")
+    entry = new_process()
+    made = jit.compile_entries()
+    assert made.compiled
+    assert made.folder.startswith(str(tmp_path))
+    assert doubles(entry)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].startswith("compiling the Numba kernels")
+    assert made.folder in said[1]
+    entry = new_process()
+    assert jit.compile_entries()._replace(seconds=0) == (0, False, made.folder)
+    assert doubles(entry)
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"no machine code"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_a_damaged_cache_is_made_anew(new_process, tmp_path, kind, damage):
+    new_process()
+    jit.compile_entries()
+    (file,) = tmp_path.rglob(f"*.{kind}")
+    file.write_bytes(damage)
+    for expected in (True, False):  # it is made anew once
+        entry = new_process()
+        assert jit.compile_entries().compiled == expected
+        assert doubles(entry)
+
+
+def test_a_warm_cache_may_be_read_only(new_process, monkeypatch):
+    new_process()
+    folder = jit.compile_entries().folder
+    monkeypatch.setattr(caching.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_open_for_write", refused)
+    entry = new_process()
+    assert jit.compile_entries()._replace(seconds=0) == (0, False, folder)
+    assert doubles(entry)
+
+
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError("read-only")
+
+
+@pytest.mark.parametrize("where", ["TemporaryFile", "_open_for_write"])
+def test_without_a_folder_to_keep_it_in_there_is_no_error(new_process, monkeypatch, caplog, where):
+    caplog.set_level(logging.INFO, "mnv2_engine")
+    owner = caching.tempfile if where == "TemporaryFile" else caching.IndexDataCacheFile
+    monkeypatch.setattr(owner, where, refused)
+    entry = new_process()
+    assert jit.compile_entries()._replace(seconds=0) == (0, True, None)
+    assert doubles(entry)
+    assert "not kept" in caplog.text
+
+
+def test_a_change_of_any_of_its_files_is_seen(monkeypatch, tmp_path):
+    before = compiling._sources()
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "a.py"))
+    first = compiling._sources()
+    (tmp_path / "b.py").write_text("changed")
+    assert len({before, first, compiling._sources()}) == 3
+
+
+def test_warming_up_tells_what_it_took(small_model, capsys):
+    from mnv2_engine.cli import main
+
+    path = str(small_model())
+    assert main(["warmup", path]) == 0
+    assert re.search(
+        r"kernels   .* s\ncache     .*\nmodel .*\nran       in ", capsys.readouterr().out
+    )
+    assert main(["warmup", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"compiled", "seconds", "cache"}
+
+
+def test_warming_up_for_nothing_is_an_error(monkeypatch, capsys):
+    from mnv2_engine.cli import main
+
+    monkeypatch.setattr(jit, "compile_entries", lambda: jit.Compilation(1.0, True, None))
+    assert main(["warmup"]) == 2
+    assert "NUMBA_CACHE_DIR" in capsys.readouterr().err
