@@ -98,6 +98,11 @@ def _without_core() -> ImportError | None:
 
 def numba_problem(dtype: str) -> MnvError | None:
     """What keeps Numba from running networks of `dtype` weights here, or None."""
+    if dtype == "int8":
+        return UnsupportedError(
+            'the numba backend runs float networks only; take the backend "c", or "numpy", which '
+            "runs int8 networks slowly"
+        )
     try:
         import numba
     except ModuleNotFoundError as error:
@@ -110,11 +115,6 @@ def numba_problem(dtype: str) -> MnvError | None:
         return UnsupportedError(
             "the numba backend needs its kernels compiled, and NUMBA_DISABLE_JIT forbids it; "
             "unset it"
-        )
-    if dtype == "int8":
-        return UnsupportedError(
-            'the numba backend runs float networks only; take the backend "c", or "numpy", which '
-            "runs int8 networks slowly"
         )
     return None
 
