@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from .. import __version__
-from ..errors import MnvError
+from ..errors import InputError, MnvError
 from . import classify, quantize
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown
@@ -84,6 +84,14 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
+    if args.model is None:
+        from ..machine import machine
+
+        if args.precision is not None:
+            raise InputError("--precision is of a model, and none is given; name one, or leave it")
+        found = machine()
+        say(as_json(found) if args.json else str(found))
+        return 0
     from ..engine import Engine
 
     with Engine.load(args.model, precision=args.precision) as engine:
