@@ -7,7 +7,7 @@ import os
 from .architecture import MAX_CLASSES
 from .errors import InputError, MnvError
 
-IMAGENET_FILE = os.path.join(os.path.dirname(__file__), "data", "imagenet_classes.txt")
+IMAGENET_FILE = "data/imagenet_classes.txt"
 IMAGENET_CLASSES = 1000
 
 BACKGROUND = "background"  # class 0 of TensorFlow's 1001
@@ -27,7 +27,11 @@ def imagenet(classes: int = IMAGENET_CLASSES) -> tuple[str, ...]:
             f"ImageNet's labels for {classes} classes: there are {IMAGENET_CLASSES}, or "
             f"{IMAGENET_CLASSES + 1} with background; give the labels of this network as a file"
         )
-    names = read_labels(IMAGENET_FILE)
+    from pkgutil import get_data  # the package may lie in a zip file
+
+    data = get_data(__package__, IMAGENET_FILE)
+    assert data is not None
+    names = parse_labels(data, IMAGENET_FILE, MnvError)
     return names if classes == IMAGENET_CLASSES else (BACKGROUND, *names)
 
 
