@@ -2,6 +2,9 @@
 #include <stddef.h>
 
 #include "isa.h"
+#if defined(__x86_64__)
+#include "cpu_x86.h"
+#endif
 
 /* The precisions that are computed in float32. */
 #define DECLARE_FLOAT_STEPS(name)                                                         \
@@ -24,31 +27,6 @@ DECLARE_FLOAT_STEPS(avx2)
 extern const mnv2_steps mnv2_steps_bfloat16_avx512bf16;
 extern const mnv2_steps mnv2_steps_int8_avx512vnni, mnv2_steps_int8_avx512;
 extern const mnv2_steps mnv2_steps_int8_avxvnni, mnv2_steps_int8_avx2;
-
-/* The compiler's own check: cpuid, and XGETBV for registers that the system saves. */
-static int supported_avx2(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
-}
-
-static int supported_avxvnni(void) {
-    return supported_avx2() && __builtin_cpu_supports("avxvnni");
-}
-
-static int supported_avx512(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl");
-}
-
-static int supported_avx512vnni(void) {
-    return supported_avx512() && __builtin_cpu_supports("avx512vnni");
-}
-
-static int supported_avx512bf16(void) {
-    return supported_avx512vnni() && __builtin_cpu_supports("avx512bf16");
-}
 #endif
 
 static const struct mnv2_isa built[] = {

@@ -7,8 +7,8 @@ import os
 from .architecture import MAX_CLASSES
 from .errors import InputError, MnvError
 
-IMAGENET_FILE = os.path.join(os.path.dirname(__file__), "data", "imagenet_classes.txt")
-SYNSETS_FILE = os.path.join(os.path.dirname(__file__), "data", "imagenet_synsets.txt")
+IMAGENET_FILE = "data/imagenet_classes.txt"
+SYNSETS_FILE = "data/imagenet_synsets.txt"
 IMAGENET_CLASSES = 1000
 
 BACKGROUND = "background"  # class 0 of TensorFlow's 1001
@@ -28,14 +28,22 @@ def imagenet(classes: int = IMAGENET_CLASSES) -> tuple[str, ...]:
             f"ImageNet's labels for {classes} classes: there are {IMAGENET_CLASSES}, or "
             f"{IMAGENET_CLASSES + 1} with background; give the labels of this network as a file"
         )
-    names = read_labels(IMAGENET_FILE)
+    names = _packaged(IMAGENET_FILE)
     return names if classes == IMAGENET_CLASSES else (BACKGROUND, *names)
 
 
 def imagenet_synsets() -> tuple[str, ...]:
     """The WordNet 3.0 ids of ImageNet-1k's classes, such as n01440764, in the order of `imagenet`,
     which is ascending."""
-    return read_labels(SYNSETS_FILE)
+    return _packaged(SYNSETS_FILE)
+
+
+def _packaged(name: str) -> tuple[str, ...]:
+    from pkgutil import get_data  # the package may lie in a zip file
+
+    data = get_data(__package__, name)
+    assert data is not None
+    return parse_labels(data, name, MnvError)
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 from hypothesis import strategies as st
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
@@ -18,6 +18,27 @@ from mnv2_engine.modelfile import write_model
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--most-examples",
+        type=int,
+        metavar="N",
+        help="of each property test, for CPUs that are emulated (default: what the test says)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (most := config.getoption("--most-examples")) is None:
+        return
+    for item in items:
+        test = getattr(item, "obj", None)
+        if is_hypothesis_test(test):
+            said = test._hypothesis_internal_use_settings  # a second @settings would be refused
+            fewer = min(most, said.max_examples)
+            test._hypothesis_internal_use_settings = settings(said, max_examples=fewer)
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

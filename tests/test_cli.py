@@ -20,6 +20,7 @@ from mnv2_engine import Engine, __version__, demo
 from mnv2_engine.cli import main
 from mnv2_engine.cli.output import BAR_FROM
 from mnv2_engine.executors.native import isas
+from mnv2_engine.machine import machine
 from mnv2_engine.modelfile import open_model, write_model
 from mnv2_engine.plan import make_plan
 from mnv2_engine.plan_figures import per_block
@@ -326,6 +327,17 @@ def test_info(run, model):
         assert info["provenance"] == {"source": "seeded random weights"}
 
 
+def test_info_of_the_machine(run):
+    code, out, err = run("info")
+    assert (code, err) == (0, "")
+    found = machine()
+    assert out == f"{found}\n"
+    assert json_lines(run("info", "--json")[1]) == [found.to_json()]
+    code, out, err = run("info", "--precision", "int8")
+    assert (code, out) == (2, "")
+    assert "--precision" in err
+
+
 def test_plan(run, model):
     with Engine.load(model) as engine:
         plan = make_plan(engine.info.architecture)
@@ -581,7 +593,7 @@ def test_convert_never_replaces_the_checkpoint(run, checkpoint):
         ("convert", "a", "b", "--resolution", "1x2x3"),
         ("convert", "a", "b", "--resolution", "x"),
         ("convert", "a", "b", "--crop-fraction", "half"),
-        ("info",),
+        ("info", "m.npz", "another"),
         ("plan", "m.npz", "--json", "--svg", "plan.svg"),
         ("plan", "m.npz", "--svg"),
     ],

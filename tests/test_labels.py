@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,22 @@ def test_label_files_that_cannot_be_read(tmp_path):
         labels.read_labels(tmp_path / "absent.txt")
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         labels.read_labels(tmp_path)
+
+
+def test_imagenets_labels_are_found_in_a_zip_file(tmp_path):
+    package = Path(labels.__file__).parent
+    with zipfile.ZipFile(tmp_path / "package.zip", "w") as file:
+        for path in package.rglob("*"):
+            if path.suffix in (".py", ".txt"):
+                file.write(path, path.relative_to(package.parent))
+    code = f"""if True:
+        import sys
+        sys.path.insert(0, {str(tmp_path / "package.zip")!r})
+        from mnv2_engine.labels import __file__, imagenet
+        assert "package.zip" in __file__
+        print(imagenet()[1])
+    """
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.stdout == f"{labels.imagenet()[1]}\n", found.stderr

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from .. import __version__
-from ..errors import MnvError
+from ..errors import InputError, MnvError
 from . import classify, evaluate, export, quantize, warmup
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown, shown_log
@@ -85,6 +85,15 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
+    if args.model is None:
+        from ..machine import machine
+
+        for option in ("precision", "backend"):
+            if getattr(args, option) is not None:
+                raise InputError(f"--{option} is for a model, and none is given; name one")
+        found = machine()
+        say(as_json(found) if args.json else str(found))
+        return 0
     from ..engine import Engine
 
     with (

@@ -275,10 +275,11 @@ def _add_info(commands: Any) -> None:
         commands,
         "info",
         "say what a model file holds and what runs it",
-        "Architecture, preprocessing, labels, provenance and backend.",
-        "example:\n  mnv2 info mnv2.npz\n",
+        "Architecture, preprocessing, labels, provenance and backend. Without a model: version,\n"
+        "backends and why one cannot be used, instruction sets, threads and cache folder.",
+        "examples:\n  mnv2 info mnv2.npz\n  mnv2 info\n",
     )
-    info.add_argument("model", metavar="M.npz", help="a model file")
+    info.add_argument("model", metavar="M.npz", nargs="?", help="a model file")
     _add_backend(info)
     _add_precision(info)
     _add_json(info, "one JSON object")

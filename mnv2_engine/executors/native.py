@@ -41,8 +41,7 @@ class NativeExecutor:
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
         self._precision = _precision(self._lib, plan.precision, plan.dtype)
-        name = isa or os.environ.get(ISA_VARIABLE) or None
-        self._isa = self._choose_isa(name, plan.precision)
+        self._isa = _choose_isa(isa, plan.precision, self._precision)
         self._network = plan.architecture
         self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
@@ -120,34 +119,6 @@ class NativeExecutor:
         probabilities = self._ffi.new("double[]", k)
         self._lib.mnv2_top_k(self.floats(logits), classes, k, indices, probabilities)
         return [(indices[i], probabilities[i]) for i in range(k)]
-
-    def _choose_isa(self, name: str | None, precision: str) -> Any:
-        lib, built = self._lib, _built_isas(self._ffi, self._lib)
-        if name is None:
-            for isa in built.values():
-                if lib.mnv2_isa_supported(isa) and lib.mnv2_isa_own(isa, self._precision):
-                    return isa
-            capable = [n for n, isa in built.items() if lib.mnv2_isa_own(isa, self._precision)]
-            raise UnsupportedError(
-                f"precision {precision!r}: this CPU has none of the instruction sets that compute "
-                f"in it ({', '.join(capable) or 'this build has none'}); leave the precision out"
-            )
-        if name not in built:
-            raise InputError(
-                f"{ISA_VARIABLE}={name!r}: this build has the instruction sets {', '.join(built)}; "
-                "unset it to take the best that the CPU has"
-            )
-        if not lib.mnv2_isa_supported(built[name]):
-            raise UnsupportedError(
-                f"{ISA_VARIABLE}={name!r}: this CPU, or its operating system, does not have it; "
-                "unset it to take the best that there is"
-            )
-        if not lib.mnv2_isa_computes(built[name], self._precision):
-            raise UnsupportedError(
-                f"{ISA_VARIABLE}={name!r}: it does not compute in {precision}; unset it, or leave "
-                "the precision out"
-            )
-        return built[name]
 
     def _build(self, model: ModelFile, plan: Plan) -> Any:
         network = plan.architecture
@@ -249,6 +220,14 @@ def _build_quantization(
     head.feature_scale = said["head"].scale / (head.height * head.width)
 
 
+def built_isas() -> dict[str, bool]:
+    """Every instruction set that this build knows, best first, and whether this CPU has it."""
+    from .. import _core
+
+    built = _built_isas(_core.ffi, _core.lib)
+    return {name: bool(_core.lib.mnv2_isa_supported(isa)) for name, isa in built.items()}
+
+
 def isas(precision: str = "float32") -> dict[str, bool]:
     """Every instruction set that has kernels of its own for `precision`, best first, and whether
     this CPU has it."""
@@ -260,6 +239,50 @@ def isas(precision: str = "float32") -> dict[str, bool]:
         for name, isa in _built_isas(_core.ffi, lib).items()
         if lib.mnv2_isa_own(isa, _precision(lib, precision, precision))
     }
+
+
+def chosen_isa(precision: str, dtype: str) -> str:
+    """Name of the instruction set that computes weights of `dtype` in `precision`; raises as
+    NativeExecutor does."""
+    from .. import _core
+
+    isa = _choose_isa(None, precision, _precision(_core.lib, precision, dtype))
+    return str(_core.ffi.string(_core.lib.mnv2_isa_name(isa)).decode())
+
+
+def _choose_isa(name: str | None, precision: str, number: int) -> Any:
+    """The instruction set `name`, else MNV2_ISA's, else the best that there is, for `precision`,
+    `number` in the C core."""
+    from .. import _core
+
+    lib, built = _core.lib, _built_isas(_core.ffi, _core.lib)
+    name = name or os.environ.get(ISA_VARIABLE) or None
+    if name is None:
+        for isa in built.values():
+            if lib.mnv2_isa_supported(isa) and lib.mnv2_isa_own(isa, number):
+                return isa
+        capable = [n for n, isa in built.items() if lib.mnv2_isa_own(isa, number)]
+        raise UnsupportedError(
+            f"precision {precision!r}: this CPU has none of the instruction sets that compute "
+            f"in it ({', '.join(capable) or 'this build has none'}); leave the precision out"
+        )
+    if name not in built:
+        raise InputError(
+            f"{ISA_VARIABLE}={name!r:.80}: this build has the instruction sets "
+            f"{', '.join(built)}; unset it to take the best that the CPU has"
+        )
+    if not lib.mnv2_isa_supported(built[name]):
+        there = [n for n, isa in built.items() if lib.mnv2_isa_supported(isa)]
+        raise UnsupportedError(
+            f"{ISA_VARIABLE}={name!r}: this CPU, or its operating system, does not have it; of "
+            f"those built it has {', '.join(there)}; unset it to take the best"
+        )
+    if not lib.mnv2_isa_computes(built[name], number):
+        raise UnsupportedError(
+            f"{ISA_VARIABLE}={name!r}: it does not compute in {precision}; unset it, or leave "
+            "the precision out"
+        )
+    return built[name]
 
 
 def _precision(lib: Any, precision: str, dtype: str) -> int:

@@ -1,0 +1,122 @@
+"""What an installation can do on the machine that it is on: `mnv2 info` without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .errors import InputError, UnsupportedError
+
+
+class Machine(NamedTuple):
+    """The facts. `str()` is a table for people, `to_json()` for programs."""
+
+    version: str  # of mnv2_engine
+    python: str
+    system: str  # operating system and CPU's kind, "Linux x86_64"
+    backends: dict[str, str | None]  # best first: why it cannot be used, None where it can
+    backend: str | None  # what backend="auto" takes
+    isas: dict[str, bool]  # that the C core was built for, best first: whether this CPU has it
+    # Which of them computes in a precision, MNV2_ISA considered; None where none does.
+    chosen_isas: dict[str, str | None]
+    threads: int  # what threads="auto" takes
+    cache: str | None  # folder of the demo's model; None without a home folder
+
+    def to_json(self) -> dict[str, object]:
+        return self._asdict()
+
+    def __str__(self) -> str:
+        absent = [name for name, there in self.isas.items() if not there]
+        rows = [
+            ("version", f"mnv2_engine {self.version}, Python {self.python}, {self.system}"),
+            ("backend", self.backend or "none can be used"),
+            *((f"  {name}", problem or "can be used") for name, problem in self.backends.items()),
+        ]
+        if self.isas:
+            chosen = (f"{isa or 'none'} for {name}" for name, isa in self.chosen_isas.items())
+            rows += [
+                ("built for", ", ".join(self.isas)),
+                ("CPU lacks", ", ".join(absent) or "none of them"),
+                ("chosen", ", ".join(chosen)),
+            ]
+        rows += [
+            ("threads", f"{self.threads} with --threads auto"),
+            ("cache", self.cache or "none: there is no home folder; set MNV2_HOME to one"),
+        ]
+        return "\n".join(f"{key:<14}{value}" for key, value in rows)
+
+
+def machine() -> Machine:
+    """This machine's facts. Raises what loading a model would for a bad MNV2_ISA: InputError for a
+    name that is unknown, UnsupportedError for one that this CPU does not have."""
+    import platform
+
+    from . import __version__
+    from .cpus import usable_cpus
+
+    backends = {name: problem() for name, problem in PROBLEMS.items()}
+    isas, chosen = _isas() if backends["c"] is None else ({}, {})
+    return Machine(
+        __version__,
+        platform.python_version(),
+        f"{platform.system()} {platform.machine()}",
+        backends,
+        next((name for name, problem in backends.items() if problem is None), None),
+        isas,
+        chosen,
+        usable_cpus(),
+        _cache(),
+    )
+
+
+def _core_problem() -> str | None:
+    try:
+        from . import _core  # noqa: F401
+    except ImportError as error:
+        return f"the C core cannot be imported ({error}); install from a wheel or with a C compiler"
+    return None
+
+
+def _numpy_problem() -> str | None:
+    # Not imported: some builds of it kill a process on an old CPU, which is no time to say nothing.
+    from importlib.util import find_spec
+
+    return None if find_spec("numpy") else "NumPy is not installed; run: pip install numpy"
+
+
+def _numba_problem() -> str | None:
+    from .backends import numba_problem
+
+    problem = numba_problem("float32")
+    return None if problem is None else str(problem)
+
+
+# Best first.
+PROBLEMS: dict[str, Callable[[], str | None]] = {
+    "c": _core_problem,
+    "numba": _numba_problem,
+    "numpy": _numpy_problem,
+}
+
+
+def _isas() -> tuple[dict[str, bool], dict[str, str | None]]:
+    """Those that were built, and which of them computes in each precision."""
+    from .executors.native import built_isas, chosen_isa
+
+    # Every set computes in float32: what is wrong here is wrong with MNV2_ISA.
+    chosen: dict[str, str | None] = {"float32": chosen_isa("float32", "float32")}
+    for precision in ("bfloat16", "int8"):
+        try:
+            chosen[precision] = chosen_isa(precision, precision)
+        except UnsupportedError:
+            chosen[precision] = None
+    return built_isas(), chosen
+
+
+def _cache() -> str | None:
+    from .demo import cache_folder
+
+    try:
+        return cache_folder()
+    except InputError:
+        return None
