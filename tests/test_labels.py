@@ -126,7 +126,8 @@ def test_imagenets_labels_are_found_in_a_zip_file(tmp_path):
         assert "package.zip" in __file__
         print(imagenet()[1])
     """
+    # -S: an editable installation would be found first.
     found = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-IS", "-c", code], capture_output=True, text=True, check=False
     )
     assert found.stdout == f"{labels.imagenet()[1]}\n", found.stderr
