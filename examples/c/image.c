@@ -30,10 +30,11 @@ static bool unwrap_ppm(uint8_t *content, size_t count, int32_t height, int32_t w
                       "a PPM of %ldx%ld pixels up to %ld: expected %dx%d (width x height) up to "
                       "255; resize it first",
                       found_width, found_height, most, width, height);
-    if ((size_t)(end - x) != pixels + 1) /* one space ends the header */
+    if (x < end) x++; /* the space that ends the header */
+    if ((size_t)(end - x) != pixels)
         return refuse(why, "a PPM with %zu bytes of pixels: expected %zu", (size_t)(end - x),
                       pixels);
-    memmove(content, x + 1, pixels);
+    memmove(content, x, pixels);
     return true;
 }
 

@@ -21,7 +21,7 @@
 enum { ALIGNMENT = 64, HEAD_BYTES = 4096 + 12, SHOWN_NAMES = 3 };
 
 /* A copy of compressed members may be this many times larger than the file. Float weights deflate
- * by a tenth; only zeros, that is a zip bomb, inflate beyond it. Small copies are always allowed. */
+ * by a tenth; only zeros, a zip bomb, inflate beyond it. Small copies are always allowed. */
 enum { COPY_RATIO = 16, COPY_ALWAYS = 64 << 20 };
 
 /* Goes through the members that the network has to have: each layer's weight, then its bias. */

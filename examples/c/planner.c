@@ -63,9 +63,9 @@ static int64_t search(const planned *plan, int64_t arena, state states[STATES][2
     return states[last][*end].cost;
 }
 
-/* What may be spent on speed: int8 gains more from it, and little where all fits the first cache. */
+/* What may be spent on speed: int8 gains more from it, but little where all fits a first cache. */
 static int64_t room_beyond(const planned *plan, int64_t least) {
-    if (plan->net->precision == MNV2_INT8) return least <= FIRST_CACHE_BYTES ? least / 32 : least / 7;
+    if (plan->net->precision == MNV2_INT8) return least / (least <= FIRST_CACHE_BYTES ? 32 : 7);
     return least / 16 > LEAST_ROOM ? least / 16 : LEAST_ROOM;
 }
 

@@ -51,7 +51,8 @@ static void widen(const planned *plan, const schedule *s, int32_t index, common_
         filtered += (STEM_KERNEL * row + s->strip * PANEL - 1) / (s->strip * PANEL);
     }
     common->expanded = larger64(common->expanded, (int64_t)lines * columns);
-    common->halo = larger64(common->halo, (int64_t)panels * lines * (block->kernel - block->stride));
+    const int64_t halo = (int64_t)panels * lines * (block->kernel - block->stride);
+    common->halo = larger64(common->halo, halo);
     common->filtered = larger64(common->filtered, filtered);
 }
 
@@ -59,9 +60,10 @@ static void widen(const planned *plan, const schedule *s, int32_t index, common_
 static void place_block(const planned *plan, const schedule *s, int32_t index, int64_t *at) {
     mnv2_block *block = &plan->blocks[index];
     const int64_t panels = over(block->hidden, PANEL), k = block->kernel, stride = block->stride;
+    const int64_t columns = (block->out_width - 1) * stride + k;
     int32_t rows = is_int8(plan) ? block->stride : 1;
     if (is_int8(plan)) /* the rows that the next output needs */
-        block->ring = take(at, (k - stride) * panels * ((block->out_width - 1) * stride + k) * PANEL);
+        block->ring = take(at, (k - stride) * panels * columns * PANEL);
     else /* the sums of output rows in progress */
         block->partial = take(at, (k - 1) / stride * panels * block->out_width * PANEL * 4);
     /* A shortcut waits for as many input rows as the kernel reaches below its middle. */
