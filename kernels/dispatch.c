@@ -27,16 +27,19 @@ extern const mnv2_steps mnv2_steps_bfloat16_avx512bf16;
 extern const mnv2_steps mnv2_steps_int8_avx512vnni, mnv2_steps_int8_avx512;
 extern const mnv2_steps mnv2_steps_int8_avxvnni, mnv2_steps_int8_avx2;
 
-/* The compiler's own check: cpuid, and XGETBV for registers that the system saves. */
+/* The compiler's own check: cpuid, and XGETBV for registers that the system saves. Older
+ * compilers do not know the newest names, which are left out with their sets. */
 MAYBE_UNUSED static int supported_avx2(void) {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("f16c");
 }
 
-MAYBE_UNUSED static int supported_avxvnni(void) {
+#ifdef MNV2_BUILT_AVXVNNI
+static int supported_avxvnni(void) {
     return supported_avx2() && __builtin_cpu_supports("avxvnni");
 }
+#endif
 
 MAYBE_UNUSED static int supported_avx512(void) {
     __builtin_cpu_init();
@@ -48,9 +51,11 @@ MAYBE_UNUSED static int supported_avx512vnni(void) {
     return supported_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 
-MAYBE_UNUSED static int supported_avx512bf16(void) {
+#ifdef MNV2_BUILT_AVX512BF16
+static int supported_avx512bf16(void) {
     return supported_avx512vnni() && __builtin_cpu_supports("avx512bf16");
 }
+#endif
 #endif
 
 static const struct mnv2_isa built[] = {
