@@ -29,11 +29,13 @@ extern const mnv2_steps mnv2_steps_int8_avxvnni, mnv2_steps_int8_avx2;
 
 /* The compiler's own check: cpuid, and XGETBV for registers that the system saves. Older
  * compilers do not know the newest names, which are left out with their sets. */
-MAYBE_UNUSED static int supported_avx2(void) {
+#if defined(MNV2_BUILT_AVX2) || defined(MNV2_BUILT_AVXVNNI)
+static int supported_avx2(void) {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("f16c");
 }
+#endif
 
 #ifdef MNV2_BUILT_AVXVNNI
 static int supported_avxvnni(void) {
