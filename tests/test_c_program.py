@@ -22,8 +22,9 @@ from int8_network import random_int8
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.errors import ModelFileError
 from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.modelfile import write_model
+from mnv2_engine.modelfile import open_model, write_model
 from mnv2_engine.packing import DTYPES
 from mnv2_engine.plan import make_plan
 from mnv2_engine.quantization import LayerQuantization, PoolQuantization, Quantization
@@ -34,6 +35,7 @@ NETWORKS = {
     "oblong": mobilenet_v2(0.35, (97, 60), 10, "symmetric"),
     "one pixel": mobilenet_v2(0.25, 1, 3),
     "kernels of five": efficientnet_lite(0, (50, 64), 7),
+    "odd channels": mobilenet_v2(0.2, 40, 5, divisor=5),
 }
 ROUGH = InputSpec((12.25, 300.0, -7.5), (58.395, 57.12, 0.5), "nearest", 1.0)
 
@@ -291,6 +293,54 @@ def test_verify_reads_every_weight(
     answer = sanitized_c_program(path, "--verify")
     assert answer.status == 1
     assert "'head.weight' holds NaN or infinity" in answer.err
+
+
+def _set(name: str, at: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], None]:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays[name][at] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("stem.requantise", (0, 1, 0), 32768),
+        _set("stem.requantise", (0, 1, 0), 32 << 16),
+        _set("stem.requantise", (0, 1, 0), -1),
+        _set("stem.requantise", (0, 0, 0), (1 << 31) - 1),
+        _set("head.requantise", (0, 0, 0), -(1 << 31)),
+        _set("stem.weight", (0, 0, 12, 0), 1),  # of 10 channels
+        _set("stem.weight", (0, 2, 0, 1), 1),  # the tenth term of a row of nine
+        _set("stem.requantise", (0, 0, 12), 1),
+        _set("block3.expand.weight", (0, 1, 0, 0), 1),  # the fifth term of five
+        _set("block3.expand.weight", (0, 1, 0, 1), 1),
+        _set("block1.depthwise.weight", (-1, 0, 15), -1),
+        _set("classifier.dequantise", (0, 0, 0), np.nan),
+        _set("classifier.dequantise", (0, 1, 5), 1),  # of 5 classes
+        _set("classifier.dequantise", (0, 1, 5), -0.0),
+        _set("classifier.weight", (0, 0, 5, 0), 1),
+        _set("classifier.weight", (0, 0, 4, 0), 1),
+    ],
+)
+def test_int8_is_verified_as_the_package_does(
+    change: Callable[[dict[str, Any]], None], sanitized_c_program: CProgram, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "model.npz", NETWORKS["odd channels"], "int8")
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(path, **arrays)
+    refused = False
+    with open_model(path) as model:
+        try:
+            model.verify()
+        except ModelFileError:
+            refused = True
+    assert sanitized_c_program(path).status == 0
+    answer = sanitized_c_program(path, "--verify")
+    assert answer.status == int(refused)
+    assert ("convert the model again" in answer.err) == refused
 
 
 # The build

@@ -245,33 +245,3 @@ void model_file_close(model_file *model) {
     free(model->copy);
     memset(model, 0, sizeof *model);
 }
-
-/* Whether no number has all bits of its exponent set. */
-static bool is_finite(const uint8_t *x, uint64_t bytes, uint64_t item_bytes, uint32_t exponent) {
-    for (uint64_t i = 0; i < bytes; i += item_bytes) {
-        const uint32_t bits = item_bytes == 2 ? u16_at(x + i) : u32_at(x + i);
-        if ((bits & exponent) == exponent) return false;
-    }
-    return true;
-}
-
-bool model_file_verify(model_file *model, refusal *why) {
-    member_walk walk = {.net = &model->net};
-    for (size_t i = 0; i < model->directory.count; i++) {
-        const npz_member *member = &model->directory.members[i];
-        if (!member->deflated && !npz_check(model->file, member, why)) /* or else checked */
-            return refuse_within(why, "member '%s' ", shown(member->name, member->name_bytes).text);
-    }
-    while (next_member(&walk)) {
-        const npy_array *array = &walk.member.array;
-        const uint32_t exponent = strcmp(array->descr, "<f4") == 0   ? 0x7F800000
-                                  : strcmp(array->descr, "<f2") == 0 ? 0x7C00
-                                  : strcmp(array->descr, "<u2") == 0 ? 0x7F80
-                                                                     : 0; /* integers */
-        if (exponent && !is_finite(model->weights + *walk.offset, npy_bytes(array),
-                                   (uint64_t)(array->descr[2] - '0'), exponent))
-            return refuse(why, "'%s' holds NaN or infinity; convert the model again",
-                          walk.member.name);
-    }
-    return true;
-}

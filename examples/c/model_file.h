@@ -31,7 +31,8 @@ typedef struct {
  * copied; those of mapped weights are left to model_file_verify. */
 bool model_file_open(model_file *model, const char *path, refusal *why);
 
-/* Reads every weight, and with it the whole file: refuses a wrong checksum, NaN and infinity. */
+/* Reads every weight, and with it the whole file: refuses a wrong checksum, NaN and infinity; of
+ * int8 also numbers that docs/int8.md does not allow, and padding that is not zero. */
 bool model_file_verify(model_file *model, refusal *why);
 
 void model_file_close(model_file *model);
