@@ -172,7 +172,7 @@ int32_t mnv2_pool_start(void *memory, int32_t threads);
 /* Ends its threads; no run may be in it. */
 void mnv2_pool_stop(mnv2_pool *pool);
 
-/* Runs one image through the network.
+/* Runs one image, its channels red, green and blue, through the network.
  *
  *   pool      of as many threads as the plan has; or NULL, or one that another call is using: then
  *             this thread computes all parts itself
@@ -180,8 +180,7 @@ void mnv2_pool_stop(mnv2_pool *pool);
  *   arena     plan->arena_bytes bytes, 64-byte aligned; its content before does not matter. In int8
  *             kernels read, and ignore, up to MNV2_OVERREAD bytes behind what they work on, which
  *             the plan has to leave at the arena's end.
- *   image     [in_height][in_width][3], red, green, blue, uint8, or float32 that is already
- *             normalised and finite
+ *   image     [in_height][in_width][3], uint8, or float32 that is already normalised
  *   features  head.features floats, or NULL
  *   logits    head.classes floats, or NULL
  *

@@ -16,19 +16,22 @@ static bool is_int8(const planned *plan) { return plan->net->precision == MNV2_I
 /* Of a value; the sums of unfinished convolutions are of 4 bytes in any precision. */
 static int64_t value_bytes(const planned *plan) { return is_int8(plan) ? 1 : 4; }
 
-static int64_t aligned(int64_t bytes) {
-    return (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
+/* Of an array in the arena. Int8 kernels may read, and ignore, a little behind it: a lone thread
+ * needs that at the arena's end; where another one may be writing, every array needs its own. */
+static int64_t array_bytes(const planned *plan, int64_t bytes) {
+    const int64_t behind = is_int8(plan) && plan->threads > 1 ? MNV2_OVERREAD : 0;
+    return (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT + behind;
 }
 
 /* Gives an array `bytes` of the arena: its offset; `at` moves on. */
-static int64_t take(int64_t *at, int64_t bytes) {
+static int64_t take(const planned *plan, int64_t *at, int64_t bytes) {
     const int64_t offset = *at;
-    *at += aligned(bytes);
+    *at += array_bytes(plan, bytes);
     return offset;
 }
 
 static int64_t tensor_bytes(const planned *plan, int64_t height, int64_t width, int64_t channels) {
-    return aligned(height * width * channels * value_bytes(plan));
+    return array_bytes(plan, height * width * channels * value_bytes(plan));
 }
 
 /* --- rows ---------------------------------------------------------------------------------- */
@@ -63,9 +66,9 @@ static void place_block(const planned *plan, const schedule *s, int32_t index, i
     const int64_t columns = (block->out_width - 1) * stride + k;
     int32_t rows = is_int8(plan) ? block->stride : 1;
     if (is_int8(plan)) /* the rows that the next output needs */
-        block->ring = take(at, (k - stride) * panels * columns * PANEL);
+        block->ring = take(plan, at, (k - stride) * panels * columns * PANEL);
     else /* the sums of output rows in progress */
-        block->partial = take(at, (k - 1) / stride * panels * block->out_width * PANEL * 4);
+        block->partial = take(plan, at, (k - 1) / stride * panels * block->out_width * PANEL * 4);
     /* A shortcut waits for as many input rows as the kernel reaches below its middle. */
     if (block->residual) rows = larger(rows, (block->kernel - 1) / 2 + 1);
     int64_t row = (int64_t)block->in_width * block->in_channels;
@@ -73,16 +76,16 @@ static void place_block(const planned *plan, const schedule *s, int32_t index, i
     if (index == 0) row = block->in_width * panels * PANEL;
     if (index > 0 && index == s->first) return; /* they lie in a tensor */
     block->thin_rows = rows;
-    block->thin = take(at, rows * row * value_bytes(plan));
+    block->thin = take(plan, at, rows * row * value_bytes(plan));
 }
 
 static int64_t place_rows(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
     const int64_t value = value_bytes(plan), start = at;
     common_rows common = {0, 0, 0};
     for (int32_t i = 0; i < s->count; i++) widen(plan, s, s->first + i, &common);
-    step->expanded = take(&at, EXPANDED_PANELS * common.expanded * PANEL * value);
-    step->halo = take(&at, common.halo * PANEL * value);
-    step->filtered = take(&at, common.filtered * s->strip * PANEL * value);
+    step->expanded = take(plan, &at, EXPANDED_PANELS * common.expanded * PANEL * value);
+    step->halo = take(plan, &at, common.halo * PANEL * value);
+    step->filtered = take(plan, &at, common.filtered * s->strip * PANEL * value);
     for (int32_t i = 0; i < s->count; i++) place_block(plan, s, s->first + i, &at);
     step->thread_bytes = at - start;
     return start + plan->threads * step->thread_bytes;
@@ -126,12 +129,12 @@ static int64_t place_tiles(const planned *plan, const schedule *s, int64_t at, m
                          (block->out_height - 1) * block->stride + block->kernel);
     step->columns = larger(block->pad_left + block->in_width,
                            (block->out_width - 1) * block->stride + block->kernel);
-    step->filtered = take(&at, turns * plan->threads * panels * pixels * PANEL * value);
+    step->filtered = take(plan, &at, turns * plan->threads * panels * pixels * PANEL * value);
     if (is_int8(plan) && s->tile * plan->threads < block->hidden) /* 8 bits hold no sums */
-        step->sums = take(&at, over(block->out_channels, PANEL) * pixels * PANEL * 4);
+        step->sums = take(plan, &at, over(block->out_channels, PANEL) * pixels * PANEL * 4);
     const int64_t start = at;
-    step->expanded = take(&at, smaller(EXPANDED_PANELS, (int32_t)panels) * (int64_t)step->lines *
-                                   step->columns * PANEL * value);
+    const int64_t expanded = smaller(EXPANDED_PANELS, (int32_t)panels);
+    step->expanded = take(plan, &at, expanded * step->lines * step->columns * PANEL * value);
     step->thread_bytes = at - start;
     return start + plan->threads * step->thread_bytes;
 }
@@ -152,7 +155,7 @@ static bool is_cut(const planned *plan, const schedule *tiles) {
 static int64_t place_classifier(const planned *plan, int64_t at, mnv2_step *step) {
     const int64_t start = at;
     if (!is_int8(plan)) return at;
-    step->filtered = take(&at, over(plan->net->head.features, PANEL) * PANEL);
+    step->filtered = take(plan, &at, over(plan->net->head.features, PANEL) * PANEL);
     step->thread_bytes = at - start;
     return start + plan->threads * step->thread_bytes;
 }
@@ -192,20 +195,23 @@ static void add(const planned *plan, schedule s, schedule *found, int *count) {
     found[(*count)++] = s;
 }
 
+static int64_t feature_bytes(const planned *plan) {
+    return array_bytes(plan, (int64_t)over(plan->net->head.features, PANEL) * PANEL * 4);
+}
+
 static int head_schedule(const planned *plan, schedule *found) {
     const mnv2_head *head = &plan->net->head;
-    const int64_t features = aligned((int64_t)over(head->features, PANEL) * PANEL * 4);
     *found = (schedule){.kind = MNV2_HEAD, .first = plan->net->block_count};
     found->input_bytes = tensor_bytes(plan, head->height, head->width, head->channels);
-    found->output_bytes = features;
-    found->bytes = found->input_bytes + features;
+    found->output_bytes = feature_bytes(plan);
+    found->bytes = found->input_bytes + found->output_bytes;
     return 1;
 }
 
 static int classifier_schedule(const planned *plan, schedule *found) {
     mnv2_step step;
     *found = (schedule){.kind = MNV2_CLASSIFIER, .first = plan->net->block_count};
-    found->input_bytes = aligned((int64_t)over(plan->net->head.features, PANEL) * PANEL * 4);
+    found->input_bytes = feature_bytes(plan);
     found->bytes = place_scratch(plan, found, found->input_bytes, &step);
     return 1;
 }
