@@ -12,7 +12,7 @@ typedef struct {
 } mnv2_cpuid;
 
 /* All zeros for a leaf or sub-leaf that the CPU does not have. */
-static mnv2_cpuid mnv2_cpuid_of(unsigned leaf, unsigned subleaf) {
+static inline mnv2_cpuid mnv2_cpuid_of(unsigned leaf, unsigned subleaf) {
     mnv2_cpuid said = {0, 0, 0, 0};
     if (leaf > __get_cpuid_max(0, NULL)) return said;
     __cpuid_count(leaf, 0, said.eax, said.ebx, said.ecx, said.edx);
@@ -22,10 +22,10 @@ static mnv2_cpuid mnv2_cpuid_of(unsigned leaf, unsigned subleaf) {
     return said;
 }
 
-static int mnv2_has(unsigned value, unsigned bits) { return (value & bits) == bits; }
+static inline int mnv2_has(unsigned value, unsigned bits) { return (value & bits) == bits; }
 
 /* Whether the system saves these registers, bits of XCR0. */
-static int mnv2_saves(unsigned registers) {
+static inline int mnv2_saves(unsigned registers) {
     const unsigned osxsave = 1u << 27;
     if (!mnv2_has(mnv2_cpuid_of(1, 0).ecx, osxsave)) return 0;
     unsigned low, high;
@@ -33,7 +33,7 @@ static int mnv2_saves(unsigned registers) {
     return mnv2_has(low, registers);
 }
 
-static int supported_avx2(void) {
+static inline int supported_avx2(void) {
     const unsigned fma = 1u << 12, avx = 1u << 28, f16c = 1u << 29; /* leaf 1, ECX */
     const unsigned avx2 = 1u << 5;                                  /* leaf 7, EBX */
     const unsigned xmm = 1u << 1, ymm = 1u << 2;
@@ -41,24 +41,24 @@ static int supported_avx2(void) {
            mnv2_has(mnv2_cpuid_of(7, 0).ebx, avx2) && mnv2_saves(xmm | ymm);
 }
 
-static int supported_avxvnni(void) {
+static inline int supported_avxvnni(void) {
     const unsigned avxvnni = 1u << 4; /* leaf 7, sub-leaf 1, EAX */
     return supported_avx2() && mnv2_has(mnv2_cpuid_of(7, 1).eax, avxvnni);
 }
 
-static int supported_avx512(void) {
+static inline int supported_avx512(void) {
     const unsigned f = 1u << 16, bw = 1u << 30, vl = 1u << 31; /* leaf 7, EBX */
     const unsigned masks_and_zmm = 7u << 5;
     return supported_avx2() && mnv2_has(mnv2_cpuid_of(7, 0).ebx, f | bw | vl) &&
            mnv2_saves(masks_and_zmm);
 }
 
-static int supported_avx512vnni(void) {
+static inline int supported_avx512vnni(void) {
     const unsigned avx512vnni = 1u << 11; /* leaf 7, ECX */
     return supported_avx512() && mnv2_has(mnv2_cpuid_of(7, 0).ecx, avx512vnni);
 }
 
-static int supported_avx512bf16(void) {
+static inline int supported_avx512bf16(void) {
     const unsigned avx512bf16 = 1u << 5; /* leaf 7, sub-leaf 1, EAX */
     return supported_avx512vnni() && mnv2_has(mnv2_cpuid_of(7, 1).eax, avx512bf16);
 }

@@ -3,7 +3,18 @@
  * No hidden threads, no hidden allocation, no I/O, no global state: the caller owns the plan,
  * the weights, the arena, the image, the outputs and the pool of threads, and may call from many
  * threads at once with an arena each. Every offset is in bytes.
- */
+ *
+ * A program takes four steps; examples/c has all of them in C, ready to be taken over:
+ *
+ *   1. It maps a model file (docs/model-file.md), whose arrays are what the kernels read.
+ *   2. It describes the network and places all arrays of a run in one arena: a mnv2_plan. That
+ *      depends on nothing but the network, the precision and the number of threads.
+ *   3. It takes the first instruction set of mnv2_isa_at that is supported by the CPU and has
+ *      kernels of its own for the precision.
+ *   4. It calls mnv2_run for each image, with the same plan and, a call at a time, the same arena.
+ *
+ * A plan is believed: mnv2_run checks what would index its own tables, no offset and no size. So
+ * whatever comes from a file has to be checked before it becomes one. */
 #ifndef MNV2_H
 #define MNV2_H
 
@@ -133,7 +144,8 @@ typedef struct {
 
 typedef struct mnv2_isa mnv2_isa; /* an instruction set that kernels were built for */
 
-/* The instruction sets that were built, best first; NULL past the last. */
+/* The instruction sets that were built, best first; NULL past the last. The one to take is the
+ * first that is supported and, for the precision of the plan, its own. */
 const mnv2_isa *mnv2_isa_at(int32_t index);
 const char *mnv2_isa_name(const mnv2_isa *isa);
 /* Whether this CPU has it and this operating system saves its registers. */
@@ -153,13 +165,14 @@ typedef struct mnv2_pool mnv2_pool;
 
 /* Bytes of memory, 64-byte aligned, that a pool needs. */
 int64_t mnv2_pool_bytes(int32_t threads);
-/* Starts threads - 1 threads; the caller of mnv2_run is one more. The memory becomes the pool's
- * until it is stopped. MNV2_NO_THREADS: the system gave none, and none is left. */
+/* Starts threads - 1 threads; the caller of mnv2_run is one more. The memory becomes the pool, a
+ * pointer to it is the mnv2_pool *, until it is stopped. MNV2_OK; or MNV2_NO_THREADS: the system
+ * gave none, and none is left. */
 int32_t mnv2_pool_start(void *memory, int32_t threads);
 /* Ends its threads; no run may be in it. */
 void mnv2_pool_stop(mnv2_pool *pool);
 
-/* Runs one image through the network.
+/* Runs one image, its channels red, green and blue, through the network.
  *
  *   pool      of as many threads as the plan has; or NULL, or one that another call is using: then
  *             this thread computes all parts itself
@@ -172,6 +185,8 @@ void mnv2_pool_stop(mnv2_pool *pool);
  *   features  head.features floats, or NULL
  *   logits    head.classes floats, or NULL
  *
+ * MNV2_OK; or MNV2_BAD_PLAN: the instruction set does not compute in the plan's precision, or a
+ * count of blocks or threads or the kind of a step is out of range; then nothing was written.
  * Denormals are flushed to zero inside; the caller's floating-point state is restored. */
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
@@ -180,7 +195,8 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
 /* Index of the first value that is infinite or not a number, or -1. */
 int64_t mnv2_first_not_finite(const float *x, int64_t count);
 
-/* The `k` largest logits, ties to the lower index: their indices and softmax probabilities. */
+/* The `k` largest logits, k from 1 to `classes`, ties to the lower index: their indices and softmax
+ * probabilities, largest first, k of each. */
 void mnv2_top_k(const float *logits, int32_t classes, int32_t k, int32_t *indices,
                 double *probabilities);
 

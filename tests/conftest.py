@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from c_program import CProgram, build_program, build_sanitized
 from hypothesis import is_hypothesis_test, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,18 @@ def shared() -> Path:
     if not (SHARED / "checkpoints" / "README.md").is_file():
         pytest.skip("needs the checkpoints and images of ../shared, which are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def c_program(tmp_path_factory: pytest.TempPathFactory) -> CProgram:
+    """The C program of examples/c."""
+    return build_program(tmp_path_factory.mktemp("c_program"))
+
+
+@pytest.fixture(scope="session")
+def sanitized_c_program(c_program: CProgram) -> CProgram:
+    """The same under sanitizers."""
+    return build_sanitized(c_program)
 
 
 def make_weights(network: Architecture, seed: int = 0) -> Weights:

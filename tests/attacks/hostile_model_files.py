@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from conftest import small_network
+from hypothesis import strategies as st
 
 from mnv2_engine.architecture import layers
 from mnv2_engine.errors import MnvError, ModelFileError, UnsupportedError
@@ -948,3 +949,69 @@ def a_provenance_that_is_no_text(members: Members) -> bytes:
 @lie("provenance: NoneType found")
 def no_provenance(members: Members) -> bytes:
     return edited(members, lambda meta: meta.update(provenance=None))
+
+
+# --- odd, but honest: these are read -----------------------------------------------------------
+
+
+def _reversed(members: Members) -> bytes:
+    return zip_of(Entry(name, content) for name, content in reversed(members.items()))
+
+
+def _streamed(members: Members) -> bytes:
+    """As by a writer that cannot seek: sizes and checksums only after the data."""
+    absent = {"flags": 8, "crc": 0, "packed": 0, "size": 0}
+    return zip_of(
+        Entry(name, content, local=absent, central={"flags": 8}, descriptor=bytes(16))
+        for name, content in members.items()
+    )
+
+
+def _partly_deflated(members: Members) -> bytes:
+    return zip_of(entries(members, tensor=Entry(TENSOR, members[TENSOR], DEFLATED)))
+
+
+def _array(header: str, version: tuple[int, int]) -> Callable[[Members], bytes]:
+    def make(members: Members) -> bytes:
+        return with_tensor(members, npy_of(header, members[TENSOR][128:], version))
+
+    return make
+
+
+PLAIN = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {SHAPE}, }}"
+
+
+ODD: list[Callable[[Members], bytes]] = [
+    _reversed,
+    _streamed,
+    _partly_deflated,
+    _array(PLAIN, (1, 0)),
+    _array(PLAIN, (2, 0)),
+    _array(PLAIN + " " * 100, (3, 0)),
+    _array(PLAIN.replace(", }", "}"), (1, 0)),
+    _array(PLAIN.replace(" ", ""), (1, 0)),
+]
+
+
+class Fuzzed:
+    """A valid file, and where in it there is structure: headers, the directory, meta."""
+
+    def __init__(self, whole: bytes) -> None:
+        self.whole = whole
+        directory = whole.index(b"PK\x01\x02")
+        at = {*range(directory, len(whole)), *(i for i, byte in enumerate(whole[:1024]) if byte)}
+        for marker in (b"PK\x03\x04", b"\x93NUMPY"):
+            found = whole.find(marker)
+            while found >= 0:
+                at.update(range(found, found + 100))
+                found = whole.find(marker, found + 1)
+        self.structure = sorted(at)
+
+    def altered(self, data: st.DataObject) -> bytes:
+        """The file with some bytes of its structure changed, perhaps cut. Weights may hold
+        anything."""
+        whole = bytearray(self.whole)
+        for at in data.draw(st.lists(st.sampled_from(self.structure), min_size=1, max_size=3)):
+            whole[at] = data.draw(st.integers(0, 255))
+        cut = data.draw(st.sampled_from([0, 0, 0, 1, 22, 5000]))
+        return bytes(whole[: len(whole) - cut])

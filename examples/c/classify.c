@@ -1,0 +1,225 @@
+/* Classifies an image with a model file: mnv2_engine's core, and nothing but the C library.
+ *
+ * It shows how a C program uses the core: open a model file, plan it, give it an arena, run. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image.h"
+#include "mnv2.h"
+#include "model_file.h"
+#include "planner.h"
+
+static const char usage[] =
+    "usage: classify MODEL.npz [IMAGE|-] [options]\n"
+    "\n"
+    "Prints the most probable classes of an image: the network's own height x width x 3 bytes of\n"
+    "RGB, or a binary PPM of that size, from a file or from standard input (-). Without an image,\n"
+    "says what the model is.\n"
+    "\n"
+    "  --top N        classes to print (5)\n"
+    "  --logits       print all logits instead, exactly, as hexadecimal floats\n"
+    "  --threads N    threads that share the work, 1 to 64 (1)\n"
+    "  --isa NAME     instruction set, instead of the best that this CPU has\n"
+    "  --memory       say on standard error how much memory the process has used\n"
+    "  --verify       check every weight first, which reads the whole file\n";
+
+enum { FAILED = 1, MISUSED = 2 };
+
+typedef struct {
+    const char *model, *image, *isa;
+    long top, threads;
+    bool logits, memory, verify;
+} options;
+
+/* What a run needs. */
+typedef struct {
+    model_file model;
+    network_plan planned;
+    const mnv2_isa *isa;
+    mnv2_pool *pool;
+    void *arena;
+    float *logits;
+} session;
+
+static int misuse(const char *given, const char *expected) {
+    fprintf(stderr, "classify: %s: expected %s\n\n%s", given, expected, usage);
+    return MISUSED;
+}
+
+/* 0 or MISUSED. */
+static int read_options(int count, char **arguments, options *made) {
+    *made = (options){.top = 5, .threads = 1};
+    for (int i = 1; i < count; i++) {
+        const char *given = arguments[i];
+        const bool is_top = strcmp(given, "--top") == 0;
+        const bool is_threads = strcmp(given, "--threads") == 0;
+        if (is_top || is_threads) {
+            const long most = is_top ? MAX_CLASSES : MNV2_MAX_THREADS;
+            const char *text = i + 1 < count ? arguments[++i] : "";
+            char *end;
+            const long value = strtol(text, &end, 10);
+            if (end == text || *end || value < 1 || value > most)
+                return misuse(given, is_top ? "a count from 1" : "a count from 1 to 64");
+            *(is_top ? &made->top : &made->threads) = value;
+        } else if (strcmp(given, "--isa") == 0) {
+            if (i + 1 == count) return misuse(given, "the name of an instruction set");
+            made->isa = arguments[++i];
+        } else if (strcmp(given, "--logits") == 0) {
+            made->logits = true;
+        } else if (strcmp(given, "--memory") == 0) {
+            made->memory = true;
+        } else if (strcmp(given, "--verify") == 0) {
+            made->verify = true;
+        } else if (given[0] == '-' && given[1]) {
+            return misuse(given, "an option as below");
+        } else if (!made->model) {
+            made->model = given;
+        } else if (!made->image) {
+            made->image = given;
+        } else {
+            return misuse(given, "one image");
+        }
+    }
+    return made->model ? 0 : misuse("no argument", "a model file");
+}
+
+/* The named instruction set, or the best that this CPU has. */
+static bool choose_isa(const mnv2_isa **chosen, const char *name, mnv2_precision precision,
+                       refusal *why) {
+    char all[256] = "";
+    size_t at = 0;
+    const mnv2_isa *isa;
+    for (int32_t i = 0; (isa = mnv2_isa_at(i)); i++) {
+        const bool is_named = name && strcmp(name, mnv2_isa_name(isa)) == 0;
+        const bool runs = mnv2_isa_supported(isa) && mnv2_isa_computes(isa, (int32_t)precision);
+        if (runs && (name ? is_named : mnv2_isa_own(isa, (int32_t)precision))) {
+            *chosen = isa;
+            return true;
+        }
+        if (is_named)
+            return refuse(why, "--isa %s: this CPU does not have it; leave the option out", name);
+        if (at < sizeof all)
+            at += (size_t)snprintf(all + at, sizeof all - at, " %s", mnv2_isa_name(isa));
+    }
+    if (name) return refuse(why, "--isa %s: this build has%s", name, all);
+    return refuse(why, "this CPU has none of the instruction sets that were built:%s", all);
+}
+
+static bool start_pool(session *s, int32_t threads, refusal *why) {
+    if (threads == 1) return true;
+    const size_t bytes = (size_t)mnv2_pool_bytes(threads);
+    void *memory = aligned_alloc(ARENA_ALIGNMENT, (bytes + 63) / 64 * 64);
+    if (!memory) return refuse(why, "no memory for %d threads", threads);
+    if (mnv2_pool_start(memory, threads) != MNV2_OK) {
+        free(memory);
+        return refuse(why, "the system gives no %d threads; ask for fewer", threads);
+    }
+    s->pool = memory;
+    return true;
+}
+
+static bool start(session *s, const options *said, refusal *why) {
+    memset(s, 0, sizeof *s);
+    if (!model_file_open(&s->model, said->model, why)) return false;
+    const network *net = &s->model.net;
+    if (said->verify && !model_file_verify(&s->model, why))
+        return refuse_within(why, "%.200s: ", said->model);
+    if (!choose_isa(&s->isa, said->isa, net->precision, why)) return false;
+    plan_network(&s->planned, net, s->model.buffer_bytes, (int32_t)said->threads);
+    const int64_t arena = s->planned.plan.arena_bytes;
+    s->arena = aligned_alloc(ARENA_ALIGNMENT, (size_t)(arena + 63) / 64 * 64);
+    s->logits = malloc((size_t)net->head.classes * sizeof *s->logits);
+    if (!s->arena || !s->logits)
+        return refuse(why, "no memory for an arena of %" PRId64 " bytes", arena);
+    return start_pool(s, (int32_t)said->threads, why);
+}
+
+static void stop(session *s) {
+    if (s->pool) mnv2_pool_stop(s->pool);
+    free(s->pool);
+    free(s->arena);
+    free(s->logits);
+    model_file_close(&s->model);
+}
+
+static void describe(const session *s) {
+    static const char *const weights[] = {"float32", "float16", "bfloat16", "bfloat16", "int8"};
+    const network *net = &s->model.net;
+    printf("architecture  %s\n", net->name);
+    printf("classes       %d, %s\n", net->head.classes, s->model.labels ? "labelled" : "no labels");
+    printf("input         %d x %d RGB (height x width)\n", net->stem.in_height, net->stem.in_width);
+    printf("weights       %" PRId64 " bytes of %s, %s\n", s->model.weight_bytes,
+           weights[net->precision], s->model.is_mapped ? "mapped" : "copied");
+    printf("arena         %" PRId64 " bytes, %d steps\n", s->planned.plan.arena_bytes,
+           s->planned.plan.step_count);
+    printf("isa           %s\n", mnv2_isa_name(s->isa));
+}
+
+static bool print_top(const session *s, int32_t top, refusal *why) {
+    const int32_t classes = s->model.net.head.classes, count = top < classes ? top : classes;
+    int32_t *indices = malloc((size_t)count * sizeof *indices);
+    double *probabilities = malloc((size_t)count * sizeof *probabilities);
+    const bool fits = indices && probabilities;
+    if (fits) mnv2_top_k(s->logits, classes, count, indices, probabilities);
+    for (int32_t i = 0; fits && i < count; i++) {
+        printf("%6.2f %%  ", 100 * probabilities[i]);
+        if (s->model.labels)
+            printf("%s\n", s->model.labels[indices[i]]);
+        else
+            printf("class %d\n", indices[i]);
+    }
+    free(indices);
+    free(probabilities);
+    return fits || refuse(why, "no memory for %d classes", count);
+}
+
+static bool answer(session *s, const options *said, refusal *why) {
+    const network *net = &s->model.net;
+    uint8_t *pixels = image_read(said->image, net->stem.in_height, net->stem.in_width, why);
+    if (!pixels) return false;
+    const int32_t status = mnv2_run(s->isa, &s->planned.plan, s->pool, s->model.weights, s->arena,
+                                    pixels, 0, NULL, s->logits);
+    free(pixels);
+    if (status != MNV2_OK) return refuse(why, "the core refused the plan (code %d)", status);
+    if (!said->logits) return print_top(s, (int32_t)said->top, why);
+    for (int32_t i = 0; i < net->head.classes; i++) printf("%a\n", (double)s->logits[i]);
+    return true;
+}
+
+/* What Linux counts: VmHWM is the most that was resident, RssAnon what is this process's alone. */
+static void print_memory(const session *s) {
+    char line[128];
+    FILE *status = fopen("/proc/self/status", "r");
+    fprintf(stderr, "arena: %" PRId64 " bytes\nweights: %" PRId64 " bytes\n",
+            s->planned.plan.arena_bytes, s->model.weight_bytes);
+    while (status && fgets(line, sizeof line, status))
+        if (strncmp(line, "VmHWM:", 6) == 0 || strncmp(line, "VmRSS:", 6) == 0 ||
+            strncmp(line, "RssAnon:", 8) == 0 || strncmp(line, "RssFile:", 8) == 0)
+            fputs(line, stderr);
+    if (status) fclose(status);
+}
+
+int main(int count, char **arguments) {
+    options said;
+    if (count == 2 && strcmp(arguments[1], "--help") == 0) {
+        fputs(usage, stdout);
+        return 0;
+    }
+    const int misused = read_options(count, arguments, &said);
+    if (misused) return misused;
+
+    static session running; /* 50 KB, too much for a small stack */
+    refusal why;
+    bool done = start(&running, &said, &why);
+    if (done && !said.image) describe(&running);
+    if (done && said.image) done = answer(&running, &said, &why);
+    if (done && said.memory) print_memory(&running);
+    stop(&running);
+    if (done && (fflush(stdout) != 0 || ferror(stdout)))
+        done = refuse(&why, "cannot write the answer: %s", strerror(errno));
+    if (!done) fprintf(stderr, "classify: %s\n", why.text);
+    return done ? 0 : FAILED;
+}

@@ -1,0 +1,84 @@
+#include "cost.h"
+
+enum {
+    TILE_PIXELS = 14,
+    TILE_CYCLES = 35,
+    LATENCY_CYCLES = 4,
+    DEPTHWISE_CALL_CYCLES = 30,
+    REREAD_BYTES_A_CYCLE = 16,
+    MOVED_BYTES_A_CYCLE = 32,
+    CACHED_WEIGHT_BYTES = 256 << 10,
+    STEM_TAPS = 27
+};
+
+static int64_t over(int64_t count, int64_t unit) { return (count + unit - 1) / unit; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Of a 1x1 convolution; int8 adds four products at once. */
+static int64_t pointwise_cycles(const planned *plan, int64_t pixels, int64_t depth,
+                                int64_t panels) {
+    const int64_t tiles = over(pixels, TILE_PIXELS) * over(panels, 2);
+    if (plan->net->precision == MNV2_INT8) depth = over(depth, 4);
+    return tiles * TILE_CYCLES + depth * larger(pixels * panels / 2, tiles * LATENCY_CYCLES);
+}
+
+static int64_t depthwise_cycles(int64_t pixels, int64_t kernel, int64_t panels, int64_t calls) {
+    return panels * (pixels * kernel * kernel / 2 + calls * DEPTHWISE_CALL_CYCLES);
+}
+
+static int64_t weight_bytes(const planned *plan, const mnv2_block *block) {
+    static const int64_t item[MNV2_PRECISIONS] = {4, 2, 2, 2, 1};
+    const int64_t inputs = block->expand_weight < 0 ? 0 : block->in_channels;
+    const int64_t per_hidden = inputs + block->kernel * block->kernel + block->out_channels;
+    return block->hidden * per_hidden * item[plan->net->precision];
+}
+
+static int64_t tiles_cycles(const planned *plan, const schedule *s) {
+    const mnv2_block *block = &plan->blocks[s->first];
+    const int64_t panels = over(over(block->hidden, PANEL), plan->threads); /* a thread's */
+    const int64_t group = smaller((int64_t)plan->threads * s->tile, block->hidden);
+    const int64_t pixels = (int64_t)block->out_height * block->out_width;
+    const int64_t made = pointwise_cycles(plan, block->in_width, block->in_channels, panels);
+    const int64_t projected = pointwise_cycles(plan, over(pixels, plan->threads), group,
+                                               over(block->out_channels, PANEL));
+    return block->in_height * made + depthwise_cycles(pixels, block->kernel, panels, 1) +
+           over(block->hidden, group) * projected;
+}
+
+static int64_t block_cycles(const planned *plan, int32_t index, int64_t strip, int64_t rows_in,
+                            int64_t rows_out) {
+    const mnv2_block *block = &plan->blocks[index];
+    const int64_t panels = over(block->hidden, PANEL), strips = over(block->out_width, strip);
+    const int64_t depth = index == 0 ? STEM_TAPS : block->in_channels;
+    const int64_t made =
+        strips * pointwise_cycles(plan, over(block->in_width, strips), depth, panels);
+    const int64_t projected =
+        strips * pointwise_cycles(plan, over(block->out_width, strips), block->hidden,
+                                  over(block->out_channels, PANEL));
+    const int64_t filtered =
+        depthwise_cycles(rows_out * block->out_width, block->kernel, panels, rows_in * strips);
+    return rows_in * made + filtered + rows_out * projected;
+}
+
+/* Of the first thread's band of output rows, with the rows that it needs. */
+static int64_t rows_cycles(const planned *plan, const schedule *s) {
+    int64_t weights = 0, cycles = 0;
+    for (int32_t i = 0; i < s->count; i++)
+        weights += weight_bytes(plan, &plan->blocks[s->first + i]);
+    int64_t rows = over(plan->blocks[s->first + s->count - 1].out_height, plan->threads);
+    if (weights > CACHED_WEIGHT_BYTES) cycles = weights * (rows - 1) / REREAD_BYTES_A_CYCLE;
+    for (int32_t i = s->first + s->count - 1; i >= s->first; i--) {
+        const mnv2_block *block = &plan->blocks[i];
+        const int64_t needed = (rows - 1) * block->stride - block->pad_top + block->kernel;
+        const int64_t rows_in = smaller(needed, block->in_height);
+        cycles += block_cycles(plan, i, s->strip, rows_in, rows);
+        rows = rows_in;
+    }
+    return cycles;
+}
+
+int64_t cycles_of(const planned *plan, const schedule *s) {
+    const int64_t moved = s->bytes / MOVED_BYTES_A_CYCLE;
+    return moved + (s->kind == MNV2_TILES ? tiles_cycles(plan, s) : rows_cycles(plan, s));
+}

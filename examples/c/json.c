@@ -1,0 +1,312 @@
+#define _POSIX_C_SOURCE 200809L
+#include "json.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    char *at, *end; /* *end is NUL */
+    json_value *values;
+    uint32_t count, room;
+    refusal *why;
+} parser;
+
+static bool parse_value(parser *p, int depth);
+
+static bool unexpected(parser *p, const char *expected) {
+    const size_t left = (size_t)(p->end - p->at);
+    if (left == 0) return refuse(p->why, "it ends where %s is expected", expected);
+    return refuse(p->why, "'%s' found where %s is expected",
+                  shown(p->at, left < 20 ? left : 20).text, expected);
+}
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+static void skip_spaces(parser *p) {
+    while (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r') p->at++;
+}
+
+/* Appends a value and gives its place, or UINT32_MAX without memory. */
+static uint32_t append(parser *p, json_kind kind) {
+    if (p->count == p->room) {
+        const uint32_t room = p->room ? 2 * p->room : 64;
+        json_value *values = realloc(p->values, room * sizeof *values);
+        if (!values) {
+            refuse(p->why, "no memory for its values");
+            return UINT32_MAX;
+        }
+        p->values = values;
+        p->room = room;
+    }
+    p->values[p->count] = (json_value){.kind = kind, .span = 1};
+    return p->count++;
+}
+
+static bool parse_word(parser *p, const char *word, json_kind kind) {
+    if (strncmp(p->at, word, strlen(word)) != 0) return unexpected(p, "a value");
+    p->at += strlen(word);
+    return append(p, kind) != UINT32_MAX;
+}
+
+static bool parse_number(parser *p) {
+    char *const first = p->at;
+    json_kind kind = JSON_INTEGER;
+    if (*p->at == '-') p->at++;
+    if (!is_digit(*p->at)) {
+        p->at = first;
+        return unexpected(p, "a number (NaN and infinities are none)");
+    }
+    if (*p->at == '0')
+        p->at++;
+    else
+        while (is_digit(*p->at)) p->at++;
+    if (*p->at == '.' && is_digit(p->at[1])) {
+        kind = JSON_REAL;
+        for (p->at++; is_digit(*p->at);) p->at++;
+    }
+    if (*p->at == 'e' || *p->at == 'E') {
+        const char *digits = p->at + 1;
+        if (*digits == '+' || *digits == '-') digits++;
+        if (is_digit(*digits)) {
+            kind = JSON_REAL;
+            for (p->at += digits - p->at; is_digit(*p->at);) p->at++;
+        }
+    }
+    const uint32_t made = append(p, kind);
+    if (made == UINT32_MAX) return false;
+    p->values[made].number = strtod(first, NULL);
+    p->values[made].text = first;
+    p->values[made].count = (uint32_t)(p->at - first);
+    return true;
+}
+
+/* Four hexadecimal digits; -1 if they are none. */
+static long hex_at(const char *x) {
+    long value = 0;
+    for (int i = 0; i < 4; i++) {
+        const char *digits = "0123456789abcdef", c = x[i];
+        const char *found = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
+        if (!found) return -1;
+        value = value * 16 + (found - digits);
+    }
+    return value;
+}
+
+/* Writes a code point as UTF-8 and gives the place behind it. */
+static char *write_utf8(char *y, long code) {
+    if (code < 0x80) {
+        *y++ = (char)code;
+        return y;
+    }
+    if (code < 0x800) {
+        *y++ = (char)(0xC0 | code >> 6);
+    } else {
+        if (code < 0x10000) {
+            *y++ = (char)(0xE0 | code >> 12);
+        } else {
+            *y++ = (char)(0xF0 | code >> 18);
+            *y++ = (char)(0x80 | (code >> 12 & 0x3F));
+        }
+        *y++ = (char)(0x80 | (code >> 6 & 0x3F));
+    }
+    *y++ = (char)(0x80 | (code & 0x3F));
+    return y;
+}
+
+/* The escape at p->at, behind its backslash; y moves on. */
+static bool parse_escape(parser *p, char **y) {
+    static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    const char *letter = *p->at ? strchr(letters, *p->at) : NULL;
+    if (letter) {
+        p->at++;
+        *(*y)++ = meanings[letter - letters];
+        return true;
+    }
+    long code = *p->at == 'u' ? hex_at(p->at + 1) : -1;
+    if (code < 0) return unexpected(p, "the rest of an escape");
+    p->at += 5;
+    if (code >= 0xD800 && code < 0xDC00 && p->at[0] == '\\' && p->at[1] == 'u') {
+        const long low = hex_at(p->at + 2);
+        if (low >= 0xDC00 && low < 0xE000) {
+            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+            p->at += 6;
+        }
+    }
+    *y = write_utf8(*y, code); /* no longer than the escape */
+    return true;
+}
+
+static bool parse_text(parser *p) {
+    char *const first = ++p->at, *y = first;
+    while (*p->at != '"') {
+        if ((unsigned char)*p->at < ' ')
+            return unexpected(p, p->at == p->end ? "a quotation mark" : "an escape");
+        if (*p->at != '\\')
+            *y++ = *p->at++;
+        else if (p->at++, !parse_escape(p, &y))
+            return false;
+    }
+    p->at++;
+    *y = '\0';
+    const uint32_t made = append(p, JSON_TEXT);
+    if (made == UINT32_MAX) return false;
+    p->values[made].text = first;
+    p->values[made].count = (uint32_t)(y - first);
+    return true;
+}
+
+static int compare_texts(const void *a, const void *b) {
+    const json_value *x = *(const json_value *const *)a, *y = *(const json_value *const *)b;
+    if (x->count != y->count) return x->count < y->count ? -1 : 1;
+    return memcmp(x->text, y->text, x->count);
+}
+
+/* Sorted, since a hostile object has a hundred thousand of them. */
+static bool check_keys(parser *p, const json_value *object) {
+    const json_value **keys = malloc((object->count + 1) * sizeof *keys);
+    if (!keys) return refuse(p->why, "no memory for its keys");
+    const json_value *key = json_first(object);
+    for (uint32_t i = 0; i < object->count; i++, key = json_next(json_next(key))) keys[i] = key;
+    qsort(keys, object->count, sizeof *keys, compare_texts);
+    bool unique = true;
+    for (uint32_t i = 1; i < object->count && unique; i++)
+        if (compare_texts(&keys[i - 1], &keys[i]) == 0)
+            unique = refuse(p->why, "an object names the key '%s' twice",
+                            shown(keys[i]->text, keys[i]->count).text);
+    free(keys);
+    return unique;
+}
+
+/* What stands between the brackets of a list or an object. */
+static bool parse_values(parser *p, json_kind kind, int depth) {
+    const char closing = kind == JSON_LIST ? ']' : '}';
+    const uint32_t made = append(p, kind);
+    if (made == UINT32_MAX) return false;
+    if (depth == JSON_MAX_DEPTH) return refuse(p->why, "it is nested too deeply");
+    p->at++;
+    skip_spaces(p);
+    while (*p->at != closing) {
+        if (kind == JSON_OBJECT) {
+            if (*p->at != '"') return unexpected(p, "a key");
+            if (!parse_text(p)) return false;
+            skip_spaces(p);
+            if (*p->at != ':') return unexpected(p, "a colon");
+            p->at++;
+        }
+        if (!parse_value(p, depth + 1)) return false;
+        p->values[made].count++;
+        if (*p->at == closing) break;
+        if (*p->at != ',') return unexpected(p, "a comma");
+        p->at++;
+        skip_spaces(p);
+        if (*p->at == closing) return unexpected(p, "a value");
+    }
+    p->at++;
+    p->values[made].span = p->count - made;
+    return kind == JSON_LIST || check_keys(p, &p->values[made]);
+}
+
+static bool parse_value(parser *p, int depth) {
+    bool done;
+    skip_spaces(p);
+    switch (*p->at) {
+        case '{':
+            done = parse_values(p, JSON_OBJECT, depth);
+            break;
+        case '[':
+            done = parse_values(p, JSON_LIST, depth);
+            break;
+        case '"':
+            done = parse_text(p);
+            break;
+        case 'n':
+            done = parse_word(p, "null", JSON_NULL);
+            break;
+        case 'f':
+            done = parse_word(p, "false", JSON_FALSE);
+            break;
+        case 't':
+            done = parse_word(p, "true", JSON_TRUE);
+            break;
+        default:
+            done = parse_number(p);
+    }
+    skip_spaces(p);
+    return done;
+}
+
+/* No surrogates, nothing longer than it has to be, nothing beyond U+10FFFF. */
+static bool is_utf8(const unsigned char *x, const unsigned char *end) {
+    while (x < end) {
+        const int more = *x < 0x80 ? 0 : *x < 0xC2 ? -1 : *x < 0xE0 ? 1 : *x < 0xF0 ? 2 : 3;
+        if (more < 0 || *x > 0xF4 || end - x <= more) return false;
+        for (int i = 1; i <= more; i++)
+            if ((x[i] & 0xC0) != 0x80) return false;
+        if ((*x == 0xE0 && x[1] < 0xA0) || (*x == 0xED && x[1] > 0x9F) ||
+            (*x == 0xF0 && x[1] < 0x90) || (*x == 0xF4 && x[1] > 0x8F))
+            return false;
+        x += 1 + more;
+    }
+    return true;
+}
+
+json_value *json_parse(char *text, size_t count, refusal *why) {
+    parser p = {.at = text, .end = text + count, .why = why};
+    if (!is_utf8((unsigned char *)text, (unsigned char *)text + count)) {
+        refuse(why, "it is no UTF-8");
+        return NULL;
+    }
+    /* Whatever the program has chosen, a point is a decimal point here. */
+    const locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!plain) {
+        refuse(why, "no memory");
+        return NULL;
+    }
+    const locale_t chosen = uselocale(plain);
+    bool done = parse_value(&p, 0);
+    if (done && p.at != p.end) done = unexpected(&p, "its end");
+    uselocale(chosen);
+    freelocale(plain);
+    if (done) return p.values;
+    free(p.values);
+    return NULL;
+}
+
+const json_value *json_get(const json_value *object, const char *key) {
+    const json_value *found = json_first(object);
+    for (uint32_t i = 0; i < object->count; i++, found = json_next(json_next(found)))
+        if (json_is(found, key)) return json_next(found);
+    return NULL;
+}
+
+bool json_is(const json_value *value, const char *text) {
+    return value->kind == JSON_TEXT && value->count == strlen(text) &&
+           memcmp(value->text, text, value->count) == 0;
+}
+
+bool json_is_number(const json_value *value) {
+    return value->kind == JSON_INTEGER || value->kind == JSON_REAL;
+}
+
+bool json_is_integer(const json_value *value, int64_t least, int64_t most) {
+    return value->kind == JSON_INTEGER && value->number >= (double)least &&
+           value->number <= (double)most;
+}
+
+const char *json_kind_name(const json_value *value) {
+    static const char *const names[] = {"null",   "false", "true", "integer",
+                                        "number", "text",  "list", "object"};
+    return names[value->kind];
+}
+
+shown_value json_shown(const json_value *value) {
+    shown_value made;
+    const char *format = value->kind == JSON_TEXT ? "'%s'" : "%s";
+    const char *text = json_kind_name(value);
+    const shown_bytes written = shown(value->text, value->text ? value->count : 0);
+    if (value->text) text = written.text;
+    snprintf(made.text, sizeof made.text, format, text);
+    return made;
+}

@@ -1,0 +1,350 @@
+#include "meta.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json.h"
+
+enum { VERSION = 1, MAX_FRACTION = 6, MAX_MULTIPLIER = 32767, MAX_SHIFT = 31, MOST_KEYS = 8 };
+#define MAX_MEAN 65535.0
+#define MIN_STD 1e-3
+
+static const char *const dtypes[] = {
+    [MNV2_FLOAT32] = "float32",
+    [MNV2_FLOAT16_WEIGHTS] = "float16",
+    [MNV2_BFLOAT16_WEIGHTS] = "bfloat16",
+    [MNV2_INT8] = "int8",
+};
+enum { DTYPES = sizeof dtypes / sizeof *dtypes };
+
+/* The texts or keys behind each other, with commas, as far as they fit. */
+static const char *join(char *y, size_t room, const char *const *texts) {
+    size_t at = 0;
+    y[0] = '\0';
+    for (; *texts && at < room; texts++)
+        at += (size_t)snprintf(y + at, room - at, at ? ", %s" : "%s", *texts);
+    return y;
+}
+
+static bool check_object(const char *name, const json_value *value, refusal *why) {
+    return value->kind == JSON_OBJECT ||
+           refuse(why, "%s: %s found: expected an object", name, json_kind_name(value));
+}
+
+/* `keys` end with NULL. */
+static bool check_keys(const char *name, const json_value *value, const char *const *keys,
+                       refusal *why) {
+    if (!check_object(name, value, why)) return false;
+    uint32_t count = 0;
+    bool complete = true;
+    for (; keys[count]; count++) complete = complete && json_get(value, keys[count]);
+    if (complete && value->count == count) return true;
+
+    shown_bytes some[MOST_KEYS];
+    const char *found[MOST_KEYS + 1] = {NULL};
+    const json_value *key = json_first(value);
+    for (uint32_t i = 0; i < value->count && i < MOST_KEYS; i++, key = json_next(json_next(key))) {
+        some[i] = shown(key->text, key->count < 24 ? key->count : 24);
+        found[i] = some[i].text;
+    }
+    char wanted_text[200], found_text[200];
+    return refuse(why, "%s: expected exactly %s; found '%s'", name,
+                  join(wanted_text, sizeof wanted_text, keys),
+                  join(found_text, sizeof found_text, found));
+}
+
+static bool is_within(const json_value *value, double least, double most) {
+    return json_is_number(value) && value->number >= least && value->number <= most;
+}
+
+/* No control characters, which may command a terminal, and no halves of surrogate pairs. */
+static bool check_text(const char *name, const json_value *value, refusal *why) {
+    if (value->kind != JSON_TEXT) return refuse(why, "%s: expected nothing but text", name);
+    const unsigned char *x = (const unsigned char *)value->text;
+    for (uint32_t i = 0; i < value->count; i++) /* a NUL ends the text */
+        if (x[i] < ' ' || x[i] == 0x7F || (x[i] == 0xC2 && x[i + 1] < 0xA0) ||
+            (x[i] == 0xED && x[i + 1] >= 0xA0))
+            return refuse(why, "%s: '%s' holds a control character or half a pair", name,
+                          shown(x, value->count).text);
+    return true;
+}
+
+static bool read_labels(const json_value *value, int32_t classes, const char ***labels,
+                        refusal *why) {
+    if (value->kind == JSON_NULL) return true;
+    if (value->kind != JSON_LIST)
+        return refuse(why, "labels: %s: expected %d labels, or none at all",
+                      json_shown(value).text, classes);
+    if (value->count != (uint32_t)classes)
+        return refuse(why, "labels: %u labels: expected %d labels, or none at all",
+                      (unsigned)value->count, classes);
+    const char **made = malloc(value->count * sizeof *made);
+    if (!made) return refuse(why, "labels: no memory for %d of them", classes);
+    const json_value *label = json_first(value);
+    for (uint32_t i = 0; i < value->count; i++, label = json_next(label)) {
+        made[i] = label->text;
+        if (!check_text("labels", label, why)) {
+            free(made);
+            return false;
+        }
+    }
+    *labels = made;
+    return true;
+}
+
+static bool check_provenance(const json_value *value, refusal *why) {
+    if (!check_object("provenance", value, why)) return false;
+    const json_value *text = json_first(value);
+    for (uint32_t i = 0; i < 2 * value->count; i++, text = json_next(text))
+        if (!check_text("provenance", text, why)) return false;
+    return true;
+}
+
+static bool read_count(const char *what, const json_value *value, int32_t most, int32_t *count,
+                       refusal *why) {
+    if (!json_is_integer(value, 1, most))
+        return refuse(why, "architecture: %s %s: expected an integer from 1 to %d", what,
+                      json_shown(value).text, most);
+    *count = (int32_t)value->number;
+    return true;
+}
+
+static bool read_architecture(network *net, const json_value *value, refusal *why) {
+    static const char *const keys[] = {"family",  "width",   "divisor", "resolution",
+                                       "classes", "padding", NULL};
+    static const json_kind kinds[] = {JSON_TEXT,    JSON_REAL, JSON_INTEGER, JSON_LIST,
+                                      JSON_INTEGER, JSON_TEXT};
+    if (!check_keys("architecture", value, keys, why)) return false;
+    const json_value *said[6];
+    for (int i = 0; i < 6; i++) {
+        said[i] = json_get(value, keys[i]);
+        if (said[i]->kind != kinds[i] && !(kinds[i] == JSON_REAL && json_is_number(said[i])))
+            return refuse(why,
+                          "architecture: expected texts for family and padding, a number for "
+                          "width, integers for divisor and classes, [height, width] for "
+                          "resolution; found %s: %s",
+                          keys[i], json_shown(said[i]).text);
+    }
+    const json_value *padding = said[5], *size = said[3];
+    if (!json_is(padding, "same") && !json_is(padding, "symmetric"))
+        return refuse(why, "architecture: padding %s: expected one of same, symmetric",
+                      json_shown(padding).text);
+    if (size->count != 2)
+        return refuse(why, "architecture: resolution of %u values: expected [height, width]",
+                      (unsigned)size->count);
+    architecture made = {.width = said[1]->number, .is_same = json_is(padding, "same")};
+    const json_value *height = json_first(size);
+    if (!(made.width > 0 && made.width <= MAX_WIDTH))
+        return refuse(why, "architecture: width multiplier %s: expected more than 0, up to %d",
+                      json_shown(said[1]).text, MAX_WIDTH);
+    if (!read_count("channel divisor", said[2], MAX_DIVISOR, &made.divisor, why) ||
+        !read_count("class count", said[4], MAX_CLASSES, &made.classes, why) ||
+        !read_count("resolution", height, MAX_RESOLUTION, &made.in_height, why) ||
+        !read_count("resolution", json_next(height), MAX_RESOLUTION, &made.in_width, why))
+        return false;
+    snprintf(made.family, sizeof made.family, "%.23s",
+             shown(said[0]->text, said[0]->count).text); /* no known one is as long */
+    refusal inner;
+    if (network_of(net, &made, &inner)) return true;
+    const bool is_family = inner.text[0] == '\'';
+    return refuse(why, is_family ? "architecture %.900s; a newer version may"
+                                 : "architecture: %.900s", inner.text);
+}
+
+static bool read_three(const char *name, const json_value *value, double least, double most,
+                       double three[3], refusal *why) {
+    if (value->kind != JSON_LIST || value->count != 3)
+        return refuse(why,
+                      "preprocessing: %s %s: expected three numbers, for red, green and blue",
+                      name, json_shown(value).text);
+    const json_value *number = json_first(value);
+    for (int i = 0; i < 3; i++, number = json_next(number)) {
+        if (!is_within(number, least, most))
+            return refuse(why, "preprocessing: %s %s: expected a number from %g to %g", name,
+                          json_shown(number).text, least, most);
+        three[i] = number->number;
+    }
+    return true;
+}
+
+/* How pixels become numbers. Resizing is left to whoever makes the pixels. */
+static bool read_preprocessing(mnv2_stem *stem, const json_value *value, refusal *why) {
+    static const char *const keys[] = {"mean", "std", "resample", "crop_fraction", NULL};
+    static const char *const filters[] = {"bilinear", "bicubic", "nearest", "lanczos",
+                                          "box",      "hamming", NULL};
+    double mean[3], std[3];
+    if (!check_keys("preprocessing", value, keys, why)) return false;
+    const json_value *resample = json_get(value, "resample");
+    bool is_known = false;
+    for (int i = 0; filters[i]; i++) is_known = is_known || json_is(resample, filters[i]);
+    char all[80];
+    if (!is_known)
+        return refuse(why, "preprocessing: resample %s: expected one of %s",
+                      json_shown(resample).text, join(all, sizeof all, filters));
+    if (!read_three("mean", json_get(value, "mean"), -MAX_MEAN, MAX_MEAN, mean, why) ||
+        !read_three("std", json_get(value, "std"), MIN_STD, MAX_MEAN, std, why))
+        return false;
+    const json_value *crop = json_get(value, "crop_fraction");
+    if (!is_within(crop, 0.05, 1.0))
+        return refuse(why, "preprocessing: crop_fraction %s: expected a number from 0.05 to 1",
+                      json_shown(crop).text);
+    for (int i = 0; i < 3; i++) {
+        stem->scale[i] = (float)(1.0 / std[i]); /* x = (pixel - mean) / std */
+        stem->shift[i] = (float)(-mean[i] / std[i]);
+        stem->mean[i] = (float)mean[i];
+        stem->std[i] = (float)std[i];
+        stem->pad[i] = (uint8_t)fmin(fmax(rint(mean[i]), 0), 255); /* what is nearest to zero */
+    }
+    return true;
+}
+
+static bool check_quantity(const char *name, const char *what, const json_value *value,
+                           double least, double most, refusal *why) {
+    const bool is_scale = strcmp(what, "scale") == 0; /* the only one that is no integer, or 0 */
+    if (!json_is_number(value) || (!is_scale && value->kind != JSON_INTEGER))
+        return refuse(why, "quantization of %s: %s %s: expected %s", name, what,
+                      json_shown(value).text, is_scale ? "a number" : "an integer");
+    if (!is_within(value, least, most) || (is_scale && value->number == 0))
+        return refuse(why, "quantization of %s: %s %s: expected %g to %g", name, what,
+                      json_shown(value).text, least, most);
+    return true;
+}
+
+static bool check_list(const char *name, const json_value *value, uint32_t count, refusal *why) {
+    return (value->kind == JSON_LIST && value->count == count) ||
+           refuse(why, "quantization of %s: %s: expected a scale and %u integers", name,
+                  json_shown(value).text, (unsigned)count - 1);
+}
+
+/* The 8-bit output of a layer: [scale, zero_point, fraction, shortcut]. */
+static bool read_layer(const network_layer *layer, const json_value *value, double *scale,
+                       refusal *why) {
+    const char *name = layer->name;
+    const bool joins = layer->residual && *layer->residual;
+    if (!check_list(name, value, 4, why)) return false;
+    const json_value *zero_point = json_next(json_first(value));
+    const json_value *fraction = json_next(zero_point), *shortcut = json_next(fraction);
+    /* The largest output of a ReLU6, 255, is at most 6. */
+    const double most_scale = layer->has_relu6 ? 6.0 / 255 : FLT_MAX;
+    if (!check_quantity(name, "scale", json_first(value), 0, most_scale, why) ||
+        !check_quantity(name, "zero_point", zero_point, 0, layer->has_relu6 ? 0 : 255, why) ||
+        !check_quantity(name, "fraction", fraction, 0, MAX_FRACTION, why) ||
+        !check_quantity(name, "shortcut", shortcut, 0, joins ? MAX_MULTIPLIER : 0, why))
+        return false;
+    *scale = json_first(value)->number;
+    *layer->fraction = (int32_t)fraction->number;
+    if (joins) *layer->residual = (int32_t)shortcut->number;
+    return true;
+}
+
+static bool read_pool(mnv2_head *head, const json_value *value, refusal *why) {
+    static const struct {
+        const char *what;
+        double most;
+    } parts[] = {{"scale", FLT_MAX},
+                 {"fraction", MAX_FRACTION},
+                 {"bias", 1 << 30},
+                 {"multiplier", MAX_MULTIPLIER},
+                 {"shift", MAX_SHIFT}};
+    int32_t ignored;
+    int32_t *const to[] = {&ignored, &head->pool_fraction, &head->pool_bias,
+                           &head->pool_multiplier, &head->pool_shift};
+    if (!check_list("pool", value, 5, why)) return false;
+    const json_value *number = json_first(value);
+    for (int i = 0; i < 5; i++, number = json_next(number)) {
+        if (!check_quantity("pool", parts[i].what, number, 0, parts[i].most, why)) return false;
+        if (i > 0) *to[i] = (int32_t)number->number;
+    }
+    return true;
+}
+
+static bool read_quantization(network *net, const json_value *value, refusal *why) {
+    static const char *const keys[] = {"layers", "pool", NULL};
+    if (!check_keys("quantization", value, keys, why)) return false;
+    const json_value *layers = json_get(value, "layers");
+    if (!check_object("quantization: layers", layers, why)) return false;
+    const json_value *key = json_first(layers);
+    uint32_t count = 0;
+    double scale = 0;
+    for (int32_t place = 0; place < network_places(net); place++) {
+        network_layer layer;
+        if (!network_layer_at(net, place, &layer) || layer.kind == LAYER_CLASSIFIER) continue;
+        if (count++ == layers->count || !json_is(key, layer.name))
+            return refuse(why,
+                          "quantization: expected the layers of %s in order, stem to head; "
+                          "%s is not in its place",
+                          net->name, layer.name);
+        if (!read_layer(&layer, json_next(key), &scale, why)) return false;
+        key = json_next(json_next(key));
+    }
+    if (count != layers->count)
+        return refuse(why, "quantization: %u layers: expected the %u of %s, stem to head",
+                      (unsigned)layers->count, (unsigned)count, net->name);
+    mnv2_head *head = &net->head; /* the last layer, whose scale is the features' */
+    head->feature_scale = (float)(scale / (head->height * head->width));
+    return read_pool(head, json_get(value, "pool"), why);
+}
+
+static bool read_format(const json_value *document, mnv2_precision *precision, refusal *why) {
+    static const char *const keys[] = {"format", "version",    "architecture", "preprocessing",
+                                       "labels", "dtype",      "provenance",   NULL};
+    static const char *const int8_keys[] = {"format", "version", "architecture", "preprocessing",
+                                            "labels", "dtype",   "provenance",   "quantization",
+                                            NULL};
+    const json_value absent = {.kind = JSON_NULL};
+    if (!check_object("meta", document, why)) return false;
+    const json_value *format = json_get(document, "format");
+    if (!format || !json_is(format, "mnv2_engine"))
+        return refuse(why,
+                      "meta: format %s: expected 'mnv2_engine'; this file was made by another "
+                      "program",
+                      json_shown(format ? format : &absent).text);
+    const json_value *version = json_get(document, "version");
+    if (!version || version->kind != JSON_INTEGER || version->number < VERSION)
+        return refuse(why, "meta: version %s: expected %d",
+                      json_shown(version ? version : &absent).text, VERSION);
+    if (version->number > VERSION)
+        return refuse(why,
+                      "meta: format version %s is newer than %d, the newest that this version "
+                      "reads; upgrade",
+                      json_shown(version).text, VERSION);
+    const json_value *dtype = json_get(document, "dtype");
+    const bool is_int8 = dtype && json_is(dtype, "int8");
+    if (!check_keys("meta", document, is_int8 ? int8_keys : keys, why)) return false;
+    for (int i = 0; i < DTYPES; i++)
+        if (dtypes[i] && json_is(dtype, dtypes[i])) {
+            *precision = (mnv2_precision)i;
+            return true;
+        }
+    return refuse(why, "meta: dtype %s: this version reads float32, float16, bfloat16 and int8",
+                  json_shown(dtype).text);
+}
+
+static bool read_document(network *net, const char ***labels, const json_value *document,
+                          refusal *why) {
+    mnv2_precision precision = MNV2_FLOAT32;
+    if (!read_format(document, &precision, why) ||
+        !read_architecture(net, json_get(document, "architecture"), why) ||
+        !read_preprocessing(&net->stem, json_get(document, "preprocessing"), why) ||
+        !check_provenance(json_get(document, "provenance"), why))
+        return false;
+    net->precision = precision;
+    if (precision == MNV2_INT8 &&
+        !read_quantization(net, json_get(document, "quantization"), why))
+        return false;
+    return read_labels(json_get(document, "labels"), net->head.classes, labels, why);
+}
+
+bool meta_read(network *net, const char ***labels, char *text, size_t count, refusal *why) {
+    refusal inner;
+    json_value *document = json_parse(text, count, &inner);
+    *labels = NULL;
+    if (!document)
+        return refuse(why, "meta: not JSON: %.900s; convert the model again", inner.text);
+    const bool read = read_document(net, labels, document, why);
+    free(document);
+    return read;
+}

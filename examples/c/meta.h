@@ -1,0 +1,15 @@
+/* The `meta` member of a model file: JSON that says what the weights are; nothing of it is taken
+ * on trust. docs/model-file.md describes it. */
+#ifndef META_H
+#define META_H
+
+#include "network.h"
+#include "refusal.h"
+
+enum { META_LIMIT = 2 << 20 }; /* bytes; the labels of 1000 classes take 25 KiB */
+
+/* What the JSON at `text` says, `count` bytes and a NUL behind them. Labels, one for each class or
+ * NULL, are as malloc makes them, and point into `text`, which is changed and has to stay. */
+bool meta_read(network *net, const char ***labels, char *text, size_t count, refusal *why);
+
+#endif

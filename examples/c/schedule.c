@@ -1,0 +1,249 @@
+#include "schedule.h"
+
+#include "cost.h"
+
+enum { EXPANDED_PANELS = 2, LEAST_TILES = 3, FIRST_CACHE_BYTES = 32 << 10 };
+enum { STEM_KERNEL = 3, STEM_STRIDE = 2 };
+
+static int32_t over(int32_t count, int32_t unit) { return (count + unit - 1) / unit; }
+static int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+static int64_t larger64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static bool is_int8(const planned *plan) { return plan->net->precision == MNV2_INT8; }
+
+/* Of a value; the sums of unfinished convolutions are of 4 bytes in any precision. */
+static int64_t value_bytes(const planned *plan) { return is_int8(plan) ? 1 : 4; }
+
+/* Of an array in the arena. Int8 kernels may read, and ignore, a little behind it: a lone thread
+ * needs that at the arena's end; where another one may be writing, every array needs its own. */
+static int64_t array_bytes(const planned *plan, int64_t bytes) {
+    const int64_t behind = is_int8(plan) && plan->threads > 1 ? MNV2_OVERREAD : 0;
+    return (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT + behind;
+}
+
+/* Gives an array `bytes` of the arena: its offset; `at` moves on. */
+static int64_t take(const planned *plan, int64_t *at, int64_t bytes) {
+    const int64_t offset = *at;
+    *at += array_bytes(plan, bytes);
+    return offset;
+}
+
+static int64_t tensor_bytes(const planned *plan, int64_t height, int64_t width, int64_t channels) {
+    return array_bytes(plan, height * width * channels * value_bytes(plan));
+}
+
+/* --- rows ---------------------------------------------------------------------------------- */
+
+/* What the blocks of a cascade use in turn: the most that one asks for, in values. */
+typedef struct {
+    int64_t expanded, halo, filtered;
+} common_rows;
+
+static void widen(const planned *plan, const schedule *s, int32_t index, common_rows *common) {
+    const mnv2_block *block = &plan->blocks[index];
+    const int32_t panels = over(block->hidden, PANEL);
+    const int32_t columns =
+        (smaller(s->strip, block->out_width) - 1) * block->stride + block->kernel;
+    const int32_t lines = is_int8(plan) ? block->stride : 1; /* expanded before they are filtered */
+    int64_t filtered = panels;
+    if (index == 0) { /* the stem's pixels lie behind; int8 reads fours, past the last column */
+        const int64_t pixels = (columns - 1) * STEM_STRIDE + STEM_KERNEL;
+        const int64_t row = pixels * IMAGE_CHANNELS + (is_int8(plan) ? 3 : 0);
+        filtered += (STEM_KERNEL * row + s->strip * PANEL - 1) / (s->strip * PANEL);
+    }
+    common->expanded = larger64(common->expanded, (int64_t)lines * columns);
+    const int64_t halo = (int64_t)panels * lines * (block->kernel - block->stride);
+    common->halo = larger64(common->halo, halo);
+    common->filtered = larger64(common->filtered, filtered);
+}
+
+/* What a block keeps between rows. */
+static void place_block(const planned *plan, const schedule *s, int32_t index, int64_t *at) {
+    mnv2_block *block = &plan->blocks[index];
+    const int64_t panels = over(block->hidden, PANEL), k = block->kernel, stride = block->stride;
+    const int64_t columns = (block->out_width - 1) * stride + k;
+    int32_t rows = is_int8(plan) ? block->stride : 1;
+    if (is_int8(plan)) /* the rows that the next output needs */
+        block->ring = take(plan, at, (k - stride) * panels * columns * PANEL);
+    else /* the sums of output rows in progress */
+        block->partial = take(plan, at, (k - 1) / stride * panels * block->out_width * PANEL * 4);
+    /* A shortcut waits for as many input rows as the kernel reaches below its middle. */
+    if (block->residual) rows = larger(rows, (block->kernel - 1) / 2 + 1);
+    int64_t row = (int64_t)block->in_width * block->in_channels;
+    if (index == 0 && !block->residual) return; /* the stem's rows are not kept */
+    if (index == 0) row = block->in_width * panels * PANEL;
+    if (index > 0 && index == s->first) return; /* they lie in a tensor */
+    block->thin_rows = rows;
+    block->thin = take(plan, at, rows * row * value_bytes(plan));
+}
+
+static int64_t place_rows(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
+    const int64_t value = value_bytes(plan), start = at;
+    common_rows common = {0, 0, 0};
+    for (int32_t i = 0; i < s->count; i++) widen(plan, s, s->first + i, &common);
+    step->expanded = take(plan, &at, EXPANDED_PANELS * common.expanded * PANEL * value);
+    step->halo = take(plan, &at, common.halo * PANEL * value);
+    step->filtered = take(plan, &at, common.filtered * s->strip * PANEL * value);
+    for (int32_t i = 0; i < s->count; i++) place_block(plan, s, s->first + i, &at);
+    step->thread_bytes = at - start;
+    return start + plan->threads * step->thread_bytes;
+}
+
+/* The longest strip when every row is cut evenly into strips of at most `most` pixels. */
+static int32_t strip_of(const planned *plan, int32_t first, int32_t count, int32_t most) {
+    int32_t strip = 0;
+    for (int32_t i = first; i < first + count; i++) {
+        const int32_t width = plan->blocks[i].out_width;
+        strip = larger(strip, over(width, over(width, most)));
+    }
+    return strip;
+}
+
+/* Whether an output row never reaches the input row that is read while it is written. How far
+ * reading is ahead of writing is a concave function of the row, so the ends decide. */
+static bool runs_in_place(const planned *plan, int32_t first, int32_t count) {
+    const mnv2_block *begin = &plan->blocks[first], *end = begin + count - 1;
+    const int32_t at_once = is_int8(plan) ? end->stride : 1;
+    for (int32_t r = 0; r < end->out_height; r += larger(1, end->out_height - 1)) {
+        int32_t reading = r;
+        for (const mnv2_block *block = end; block >= begin; block--) {
+            reading = reading * block->stride - block->pad_top + block->kernel - at_once;
+            reading = smaller(reading, block->in_height);
+        }
+        const int64_t written = (int64_t)(r + 1) * end->out_width * end->out_channels;
+        if (written > (int64_t)reading * begin->in_width * begin->in_channels) return false;
+    }
+    return true;
+}
+
+/* --- tiles --------------------------------------------------------------------------------- */
+
+static int64_t place_tiles(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
+    const mnv2_block *block = &plan->blocks[s->first];
+    const int64_t value = value_bytes(plan), panels = over(s->tile, PANEL);
+    const int64_t pixels = (int64_t)block->out_height * block->out_width;
+    const int64_t turns = plan->threads > 1 ? 2 : 1; /* one is projected, the next one filtered */
+    step->lines = larger(block->pad_top + block->in_height,
+                         (block->out_height - 1) * block->stride + block->kernel);
+    step->columns = larger(block->pad_left + block->in_width,
+                           (block->out_width - 1) * block->stride + block->kernel);
+    step->filtered = take(plan, &at, turns * plan->threads * panels * pixels * PANEL * value);
+    if (is_int8(plan) && s->tile * plan->threads < block->hidden) /* 8 bits hold no sums */
+        step->sums = take(plan, &at, over(block->out_channels, PANEL) * pixels * PANEL * 4);
+    const int64_t start = at;
+    const int64_t expanded = smaller(EXPANDED_PANELS, (int32_t)panels);
+    step->expanded = take(plan, &at, expanded * step->lines * step->columns * PANEL * value);
+    step->thread_bytes = at - start;
+    return start + plan->threads * step->thread_bytes;
+}
+
+/* Whether the expanded panels are less than a third of the expanded tensor, the paper's point; or
+ * fit into the first cache anyway. */
+static bool is_cut(const planned *plan, const schedule *tiles) {
+    const mnv2_block *block = &plan->blocks[tiles->first];
+    const int64_t tensor =
+        tensor_bytes(plan, block->in_height, block->in_width, block->hidden);
+    mnv2_step step;
+    place_scratch(plan, tiles, 0, &step);
+    return tensor <= FIRST_CACHE_BYTES || step.thread_bytes * 3 < tensor;
+}
+
+/* --- all of them --------------------------------------------------------------------------- */
+
+static int64_t place_classifier(const planned *plan, int64_t at, mnv2_step *step) {
+    const int64_t start = at;
+    if (!is_int8(plan)) return at;
+    step->filtered = take(plan, &at, over(plan->net->head.features, PANEL) * PANEL);
+    step->thread_bytes = at - start;
+    return start + plan->threads * step->thread_bytes;
+}
+
+int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, mnv2_step *step) {
+    *step = (mnv2_step){
+        .kind = (int32_t)chosen->kind,
+        .first = chosen->first,
+        .count = chosen->count,
+        .strip = chosen->strip,
+        .tile = chosen->tile,
+    };
+    switch (chosen->kind) {
+        case MNV2_ROWS:
+            return place_rows(plan, chosen, at, step);
+        case MNV2_TILES:
+            return place_tiles(plan, chosen, at, step);
+        case MNV2_CLASSIFIER:
+            return place_classifier(plan, at, step);
+        case MNV2_HEAD:
+            break;
+    }
+    return at;
+}
+
+/* Adds a schedule of blocks with its bytes and cycles. */
+static void add(const planned *plan, schedule s, schedule *found, int *count) {
+    const mnv2_block *begin = &plan->blocks[s.first], *end = begin + s.count - 1;
+    mnv2_step step;
+    if (s.first > 0)
+        s.input_bytes =
+            tensor_bytes(plan, begin->in_height, begin->in_width, begin->in_channels);
+    s.output_bytes = tensor_bytes(plan, end->out_height, end->out_width, end->out_channels);
+    s.bytes = place_scratch(plan, &s, s.input_bytes + s.output_bytes, &step);
+    if (s.is_in_place) s.bytes -= smaller64(s.input_bytes, s.output_bytes);
+    s.cycles = cycles_of(plan, &s);
+    found[(*count)++] = s;
+}
+
+static int64_t feature_bytes(const planned *plan) {
+    return array_bytes(plan, (int64_t)over(plan->net->head.features, PANEL) * PANEL * 4);
+}
+
+static int head_schedule(const planned *plan, schedule *found) {
+    const mnv2_head *head = &plan->net->head;
+    *found = (schedule){.kind = MNV2_HEAD, .first = plan->net->block_count};
+    found->input_bytes = tensor_bytes(plan, head->height, head->width, head->channels);
+    found->output_bytes = feature_bytes(plan);
+    found->bytes = found->input_bytes + found->output_bytes;
+    return 1;
+}
+
+static int classifier_schedule(const planned *plan, schedule *found) {
+    mnv2_step step;
+    *found = (schedule){.kind = MNV2_CLASSIFIER, .first = plan->net->block_count};
+    found->input_bytes = feature_bytes(plan);
+    found->bytes = place_scratch(plan, found, found->input_bytes, &step);
+    return 1;
+}
+
+int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]) {
+    static const int32_t strips[2][2] = {{14, 28}, {28, 56}}; /* of float32, of int8 */
+    static const int32_t tiles[] = {32, 64, 128, 192};
+    const int32_t blocks = plan->net->block_count, threads = plan->threads;
+    if (first >= blocks)
+        return first == blocks ? head_schedule(plan, found) : classifier_schedule(plan, found);
+
+    int count = 0;
+    int32_t widest = 0;
+    for (int32_t n = 1; n <= LONGEST_CASCADE && first + n <= blocks; n++) {
+        const bool may_be_in_place = first > 0 && threads == 1 && runs_in_place(plan, first, n);
+        widest = larger(widest, plan->blocks[first + n - 1].out_width);
+        for (int i = 0; i < 2; i++) {
+            const int32_t most = strips[is_int8(plan)][i];
+            schedule rows = {.kind = MNV2_ROWS, .first = first, .count = n};
+            rows.strip = strip_of(plan, first, n, most);
+            add(plan, rows, found, &count);
+            rows.is_in_place = may_be_in_place;
+            if (may_be_in_place) add(plan, rows, found, &count);
+            if (most >= widest) break;
+        }
+    }
+    const int32_t hidden = plan->blocks[first].hidden;
+    for (int i = 0; i < 4 && first > 0; i++) {
+        schedule made = {.kind = MNV2_TILES, .first = first, .count = 1};
+        made.tile = smaller(tiles[i], over(hidden, threads));
+        const bool is_fine = i == 0 || tiles[i] * threads * LEAST_TILES <= hidden;
+        if (is_fine && is_cut(plan, &made)) add(plan, made, found, &count);
+    }
+    return count;
+}

@@ -1,0 +1,44 @@
+/* The ways to run a block, each with its exact bytes and about how long it takes; the planner
+ * chooses among them. They are those of mnv2_engine/schedules.py:
+ *
+ *   rows   an input row is expanded strip by strip; weights stay, activations stream. Blocks stream
+ *          into each other (a cascade), the first from the stem. In place where its output rows
+ *          never reach an input row that is still needed.
+ *   tiles  one tile of hidden channels at a time; activations stay, weights stream. */
+#ifndef SCHEDULE_H
+#define SCHEDULE_H
+
+#include "network.h"
+
+enum {
+    LONGEST_CASCADE = 6, /* blocks; the rows of a longer one outgrow the tensors that it saves */
+    MOST_SCHEDULES = 32  /* that begin at a block */
+};
+
+typedef struct {
+    mnv2_kind kind;
+    int32_t first, count; /* blocks */
+    bool is_in_place;
+    int32_t strip; /* rows: output pixels of a strip, at most */
+    int32_t tile;  /* tiles: hidden channels of a thread's part of one, at most */
+    int64_t input_bytes, output_bytes; /* of tensors in the arena; 0 where they are the caller's */
+    int64_t bytes;                     /* that are live: tensors and scratch */
+    int64_t cycles;
+} schedule;
+
+/* A network that is being planned. Blocks get the offsets of their scratch. */
+typedef struct {
+    const network *net;
+    mnv2_block *blocks;
+    int32_t threads;
+} planned;
+
+/* Every way to run the blocks from `first` on, one or several; past the last block the head, and
+ * past that the classifier. Returns how many there are. */
+int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]);
+
+/* Places the scratch of a schedule from byte `at` of the arena on: offsets, strip, tile and sizes
+ * of `step` and of its blocks. Returns where it ends. */
+int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, mnv2_step *step);
+
+#endif
