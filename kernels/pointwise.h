@@ -70,6 +70,23 @@ static ALWAYS_INLINE void pointwise_terms(const int P, const int N, const int te
     }
 }
 
+/* Adds LANE_TERMS terms to `vectors` vectors of every pixel, whose inputs are loaded at once and
+ * used lane by lane. `acc` is [P][pitch]. */
+static ALWAYS_INLINE void pointwise_lanes(const int P, const int vectors, const activation *x,
+                                          ptrdiff_t step, const weight *w, ptrdiff_t next,
+                                          vf *acc, const int pitch) {
+    vf inputs[TILE_PIXELS];
+    UNROLL for (int p = 0; p < P; p++) inputs[p] = vf_from_values(x + p * step);
+    UNROLL for (int t = 0; t < LANE_TERMS; t++) {
+        const weight *terms = w + t / PAIR * PAIR * PANEL;
+        if (t % PAIR == 0) prefetch(terms + next);
+        vf weights[VECTORS];
+        panel_from_weights(terms, t % PAIR, vectors, weights);
+        UNROLL for (int p = 0; p < P; p++) UNROLL for (int v = 0; v < vectors; v++)
+            acc[p * pitch + v] = vf_fma_lane(inputs[p], t, weights[v], acc[p * pitch + v]);
+    }
+}
+
 /* From the inputs before channel k to those from k on, where segments are panels. Without a branch:
  * at two terms a step, leaving a loop after each panel may cost a fifth. */
 static ALWAYS_INLINE ptrdiff_t next_in_panels(const pointwise_input *in, int k) {
@@ -100,7 +117,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (finish == LINEAR_TO_CHANNELS && PAIR > 1) {
+    if (finish == LINEAR_TO_CHANNELS && PAIR > LANE_TERMS) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
             k += PAIR;
@@ -111,7 +128,14 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     } else {
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
-            for (int k = 0; k + PAIR <= n; k += PAIR) {
+            int k = 0;
+            for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
+                pointwise_lanes(P, N * V, low, step, w, N * in->panel_step, acc[0], V);
+                w += LANE_TERMS * PANEL;
+                low += LANE_TERMS;
+                high += LANE_TERMS;
+            }
+            for (; k + PAIR <= n; k += PAIR) {
                 pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
                 w += PAIR * PANEL;
                 low += PAIR;
@@ -230,7 +254,7 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
                   : half_load(bias + F * PANEL, v);
 
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (PAIR > 1) {
+    if (PAIR > LANE_TERMS) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
             k += PAIR;
@@ -242,8 +266,25 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
     } else {
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
-            for (int k = 0; k < n; k++, w += PANEL)
-                pointwise_half_terms(P, F, 1, low++, high++, step, w, in->panel_step, acc, last);
+            int k = 0;
+            for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
+                pointwise_lanes(P, H, low, step, w, in->panel_step, last[0], H);
+                w += LANE_TERMS * PANEL;
+                low += LANE_TERMS;
+                high += LANE_TERMS;
+            }
+            for (; k + PAIR <= n; k += PAIR) {
+                pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
+                w += PAIR * PANEL;
+                low += PAIR;
+                high += PAIR;
+            }
+            if (n % PAIR) {
+                pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
+                w += PAIR * PANEL;
+                low++;
+                high++;
+            }
             low += in->segment_step - n;
             high += in->segment_step - n;
         }
@@ -297,10 +338,14 @@ static ALWAYS_INLINE void pointwise_panels(const int N, const int HALF,
         switch (cut->size + longer) {
             POINTWISE_CASE(1)
             POINTWISE_CASE(2)
-#if TILE_PIXELS >= 6
+#if TILE_PIXELS >= 4
             POINTWISE_CASE(3)
             POINTWISE_CASE(4)
+#endif
+#if TILE_PIXELS >= 5
             POINTWISE_CASE(5)
+#endif
+#if TILE_PIXELS >= 6
             POINTWISE_CASE(6)
 #endif
 #if TILE_PIXELS >= 14
