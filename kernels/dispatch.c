@@ -1,6 +1,12 @@
 /* Which instruction sets were built, for which precisions, and which of them this machine has. */
 #include <stddef.h>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 #include "isa.h"
 
 /* The precisions that are computed in float32. */
@@ -49,6 +55,29 @@ static int supported_avx512vnni(void) {
 static int supported_avx512bf16(void) {
     return supported_avx512vnni() && __builtin_cpu_supports("avx512bf16");
 }
+#elif defined(__aarch64__)
+DECLARE_FLOAT_STEPS(neon)
+extern const mnv2_steps mnv2_steps_int8_i8mm, mnv2_steps_int8_dotprod, mnv2_steps_int8_neon;
+
+static int supported_neon(void) { return 1; } /* every AArch64 has it */
+
+/* A set has no registers of its own here, so the system has nothing more to save. */
+#if defined(__linux__)
+enum { DOTPROD = 1 << 20, I8MM = 1 << 13 }; /* Linux's HWCAP_ASIMDDP and HWCAP2_I8MM */
+static int supported_dotprod(void) { return (getauxval(AT_HWCAP) & DOTPROD) != 0; }
+static int supported_i8mm(void) { return supported_dotprod() && (getauxval(AT_HWCAP2) & I8MM); }
+#elif defined(__APPLE__)
+static int has(const char *feature) {
+    int value = 0;
+    size_t bytes = sizeof value;
+    return sysctlbyname(feature, &value, &bytes, NULL, 0) == 0 && value;
+}
+static int supported_dotprod(void) { return has("hw.optional.arm.FEAT_DotProd"); }
+static int supported_i8mm(void) { return supported_dotprod() && has("hw.optional.arm.FEAT_I8MM"); }
+#else
+static int supported_dotprod(void) { return 0; }
+static int supported_i8mm(void) { return 0; }
+#endif
 #endif
 
 static const struct mnv2_isa built[] = {
@@ -61,6 +90,10 @@ static const struct mnv2_isa built[] = {
     {"avx512", supported_avx512, {FLOAT_STEPS(avx512), INT8_STEPS(avx512)}},
     {"avxvnni", supported_avxvnni, {FLOAT_STEPS(avx2), INT8_STEPS(avxvnni)}},
     {"avx2", supported_avx2, {FLOAT_STEPS(avx2), INT8_STEPS(avx2)}},
+#elif defined(__aarch64__)
+    {"i8mm", supported_i8mm, {FLOAT_STEPS(neon), INT8_STEPS(i8mm)}},
+    {"dotprod", supported_dotprod, {FLOAT_STEPS(neon), INT8_STEPS(dotprod)}},
+    {"neon", supported_neon, {FLOAT_STEPS(neon), INT8_STEPS(neon)}},
 #endif
     {"baseline", supported_baseline, {FLOAT_STEPS(baseline), INT8_STEPS(baseline)}},
 };

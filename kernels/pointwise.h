@@ -129,7 +129,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
             int k = 0;
-            for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
+            KEEP_LOOP for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
                 pointwise_lanes(P, N * V, low, step, w, N * in->panel_step, acc[0], V);
                 w += LANE_TERMS * PANEL;
                 low += LANE_TERMS;
@@ -267,7 +267,7 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
             int k = 0;
-            for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
+            KEEP_LOOP for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
                 pointwise_lanes(P, H, low, step, w, in->panel_step, last[0], H);
                 w += LANE_TERMS * PANEL;
                 low += LANE_TERMS;
