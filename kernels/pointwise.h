@@ -129,12 +129,13 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
             int k = 0;
-            KEEP_LOOP for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
+#if LANE_TERMS > 1
+            KEEP_LOOP for (; k + LANE_TERMS <= n; k += LANE_TERMS, w += LANE_TERMS * PANEL) {
                 pointwise_lanes(P, N * V, low, step, w, N * in->panel_step, acc[0], V);
-                w += LANE_TERMS * PANEL;
                 low += LANE_TERMS;
                 high += LANE_TERMS;
             }
+#endif
             for (; k + PAIR <= n; k += PAIR) {
                 pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
                 w += PAIR * PANEL;
@@ -266,25 +267,26 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
     } else {
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
+#if LANE_TERMS > 1
             int k = 0;
-            KEEP_LOOP for (; LANE_TERMS > 1 && k + LANE_TERMS <= n; k += LANE_TERMS) {
+            KEEP_LOOP for (; k + LANE_TERMS <= n; k += LANE_TERMS, w += LANE_TERMS * PANEL) {
                 pointwise_lanes(P, H, low, step, w, in->panel_step, last[0], H);
-                w += LANE_TERMS * PANEL;
                 low += LANE_TERMS;
                 high += LANE_TERMS;
             }
-            for (; k + PAIR <= n; k += PAIR) {
-                pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
-                w += PAIR * PANEL;
-                low += PAIR;
-                high += PAIR;
+            for (; k < n; k += PAIR, w += PAIR * PANEL, low += PAIR, high += PAIR) {
+                if (k + PAIR <= n)
+                    pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc,
+                                         last);
+                else
+                    pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
             }
-            if (n % PAIR) {
-                pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
-                w += PAIR * PANEL;
-                low++;
-                high++;
-            }
+            low -= k - n;
+            high -= k - n;
+#else
+            for (int k = 0; k < n; k++, w += PANEL)
+                pointwise_half_terms(P, F, 1, low++, high++, step, w, in->panel_step, acc, last);
+#endif
             low += in->segment_step - n;
             high += in->segment_step - n;
         }

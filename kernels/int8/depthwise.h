@@ -55,7 +55,7 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
             if (S == 1) weight[ky][0][1][v] = vw_from(vi_shift_left(even, 8));
             if (NEXT) UNROLL for (int odd = 0; odd < 3 - S; odd++)
                 weight[ky][1][odd][v] = vw_from(window_weights(K, 1, odd, row, v * LANES));
-            UNROLL for (int n = 0; n <= NEXT; n++)
+            if (SIGNED_INPUTS) UNROLL for (int n = 0; n <= NEXT; n++)
                 bias[v] = vi_amend(bias[v], weight[ky][n][0][v]);
         }
     }

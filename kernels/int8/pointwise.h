@@ -105,7 +105,8 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     for (int left = in->groups; left > 0; left -= in->segment) {
         const int count = least(left, in->segment);
         int k = 0;
-        for (; LANE_GROUPS > 1 && k + LANE_GROUPS <= count; k += LANE_GROUPS) {
+#if LANE_GROUPS > 1
+        for (; k + LANE_GROUPS <= count; k += LANE_GROUPS) {
             vx_lanes lanes[TILE_PIXELS];
             UNROLL for (int p = 0; p < P; p++) lanes[p] = vx_load(low + p * step);
             UNROLL for (int i = 0; i < LANE_GROUPS; i++, w += PANEL * GROUP) {
@@ -115,6 +116,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
             low += LANE_GROUPS * GROUP;
             high += LANE_GROUPS * GROUP;
         }
+#endif
         for (; k < count; k++) {
             UNROLL for (int n = 0; n < N; n++) prefetch(w + (N + n) * in->panel_step);
             ADD_GROUP(BROADCAST, w)

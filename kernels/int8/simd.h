@@ -77,8 +77,8 @@ static inline vx vx_lane(vx_lanes x, int i) {
 }
 #endif
 #ifndef OWN_WINDOWS
-typedef vx vx_of_window;
-static ALWAYS_INLINE vi vi_dot_window(vi sum, vx_of_window x, vw w) { return vi_dot(sum, x, w); }
+#define vx_of_window vx
+#define vi_dot_window vi_dot
 #endif
 #ifndef SIGNED_INPUTS
 #define SIGNED_INPUTS 0
