@@ -2,8 +2,8 @@
  * AArch64 and plain scalars elsewhere. Multiply and add round separately where the baseline has
  * no fused multiply-add, so results differ from the other paths within the stated tolerance.
  *
- * 2 pixels x 1 panel = 8 accumulators of 16 registers, 4 weights, 1 broadcast, 1 product. Weights of
- * float16 are made float32 for more pixels at once: that costs more than accumulators in memory. */
+ * 2 pixels x 1 panel = 8 accumulators of 16 registers, 4 weights, 1 broadcast, 1 product. Weights
+ * of float16 are made float32 for more pixels at once: it costs more than sums in memory do. */
 #include <string.h>
 
 #define LANES 4
