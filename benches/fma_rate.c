@@ -37,4 +37,8 @@ MEASURE(avx2, 8, __attribute__((target("avx2,fma"))))
 #undef MULTIPLY_ADD
 #define MULTIPLY_ADD(x, a, b) _mm512_fmadd_ps(x, a, b)
 MEASURE(avx512, 16, __attribute__((target("avx512f"))))
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define MULTIPLY_ADD(x, a, b) vfmaq_f32(b, x, a)
+MEASURE(neon, 4, )
 #endif

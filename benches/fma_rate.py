@@ -21,7 +21,7 @@ from measure import alternate, parser, pin, quartiles
 from mnv2_engine.executors.native import isas
 
 CHAINS = 12  # as in fma_rate.c
-LANES = {"baseline": 4, "avx2": 8, "avx512": 16}
+LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
 PIECE_SECONDS = 0.02  # long enough for the clock to settle, short enough to alternate
 
 

@@ -12,6 +12,7 @@
  *   dot_inputs(x, terms)   the same for x: `terms` of them, of which one may lack its neighbour
  *   dot(x, w, sum), half_dot
  *   vf_from_weights(w, t)  term t of the PAIR at w, for vf_fma
+ *   panel_from_weights(w, t, n, out)   the same of a panel, its first n vectors
  *   vf_from_values(p), vf_to_values(p, x), ..._part, half_from_values, half_to_values
  *                          activations, as vf_load, vf_store, half_load_rows, half_store_rows
  */
@@ -50,6 +51,15 @@ static inline half half_from_weights(const weight *w, int v, int t) {
     return half_from_pairs(w, v, t);
 }
 #endif
+
+static ALWAYS_INLINE void panel_from_weights(const weight *w, int t, const int n, vf *out) {
+#if defined(MNV2_NUMBERS_FLOAT32) && LANE_TERMS > 1
+    (void)t;
+    vf_load_panel(w, n, out);
+#else
+    UNROLL for (int v = 0; v < n; v++) out[v] = vf_from_weights(w + v * LANES * PAIR, t);
+#endif
+}
 
 #if defined(MNV2_NUMBERS_BFLOAT16)
 #include "numbers_bfloat16.h"

@@ -70,6 +70,23 @@ static ALWAYS_INLINE void pointwise_terms(const int P, const int N, const int te
     }
 }
 
+/* Adds LANE_TERMS terms to `vectors` vectors of every pixel, whose inputs are loaded at once and
+ * used lane by lane. `acc` is [P][pitch]. */
+static ALWAYS_INLINE void pointwise_lanes(const int P, const int vectors, const activation *x,
+                                          ptrdiff_t step, const weight *w, ptrdiff_t next,
+                                          vf *acc, const int pitch) {
+    vf inputs[TILE_PIXELS];
+    UNROLL for (int p = 0; p < P; p++) inputs[p] = vf_from_values(x + p * step);
+    UNROLL for (int t = 0; t < LANE_TERMS; t++) {
+        const weight *terms = w + t / PAIR * PAIR * PANEL;
+        if (t % PAIR == 0) prefetch(terms + next);
+        vf weights[VECTORS];
+        panel_from_weights(terms, t % PAIR, vectors, weights);
+        UNROLL for (int p = 0; p < P; p++) UNROLL for (int v = 0; v < vectors; v++)
+            acc[p * pitch + v] = vf_fma_lane(inputs[p], t, weights[v], acc[p * pitch + v]);
+    }
+}
+
 /* From the inputs before channel k to those from k on, where segments are panels. Without a branch:
  * at two terms a step, leaving a loop after each panel may cost a fifth. */
 static ALWAYS_INLINE ptrdiff_t next_in_panels(const pointwise_input *in, int k) {
@@ -100,7 +117,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (finish == LINEAR_TO_CHANNELS && PAIR > 1) {
+    if (finish == LINEAR_TO_CHANNELS && PAIR > LANE_TERMS) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
             k += PAIR;
@@ -111,7 +128,15 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     } else {
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
-            for (int k = 0; k + PAIR <= n; k += PAIR) {
+            int k = 0;
+#if LANE_TERMS > 1
+            KEEP_LOOP for (; k + LANE_TERMS <= n; k += LANE_TERMS, w += LANE_TERMS * PANEL) {
+                pointwise_lanes(P, N * V, low, step, w, N * in->panel_step, acc[0], V);
+                low += LANE_TERMS;
+                high += LANE_TERMS;
+            }
+#endif
+            for (; k + PAIR <= n; k += PAIR) {
                 pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
                 w += PAIR * PANEL;
                 low += PAIR;
@@ -230,7 +255,7 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
                   : half_load(bias + F * PANEL, v);
 
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (PAIR > 1) {
+    if (PAIR > LANE_TERMS) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc, last);
             k += PAIR;
@@ -242,8 +267,26 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
     } else {
         for (int left = in->depth; left > 0; left -= in->segment) {
             const int n = least(left, in->segment);
+#if LANE_TERMS > 1
+            int k = 0;
+            KEEP_LOOP for (; k + LANE_TERMS <= n; k += LANE_TERMS, w += LANE_TERMS * PANEL) {
+                pointwise_lanes(P, H, low, step, w, in->panel_step, last[0], H);
+                low += LANE_TERMS;
+                high += LANE_TERMS;
+            }
+            for (; k < n; k += PAIR, w += PAIR * PANEL, low += PAIR, high += PAIR) {
+                if (k + PAIR <= n)
+                    pointwise_half_terms(P, F, PAIR, low, high, step, w, in->panel_step, acc,
+                                         last);
+                else
+                    pointwise_half_terms(P, F, 1, low, high, step, w, in->panel_step, acc, last);
+            }
+            low -= k - n;
+            high -= k - n;
+#else
             for (int k = 0; k < n; k++, w += PANEL)
                 pointwise_half_terms(P, F, 1, low++, high++, step, w, in->panel_step, acc, last);
+#endif
             low += in->segment_step - n;
             high += in->segment_step - n;
         }

@@ -9,6 +9,8 @@
  *   TILE_PANELS            output panels of that tile (1 or 2); TILE_PIXELS * TILE_PANELS *
  *                          VECTORS accumulators must fit the register file with room for
  *                          TILE_PANELS * VECTORS weights and a broadcast activation
+ *   LANE_TERMS             LANES where a multiply-add takes one lane of an operand; else left out:
+ *                          an activation is broadcast
  *   HOLDS_3X3              1 where the registers hold the nine weights of a 3x3 depthwise kernel
  *                          beside a tile of 7 pixels
  *   vf                     a vector of LANES floats
@@ -16,6 +18,8 @@
  *   vf_load_part, vf_store_part   only the first n lanes, 0 <= n <= LANES; the others read as 0
  *   vf_set1, vf_add, vf_mul
  *   vf_fma(a, b, c)        a * b + c, rounded once where the machine can, else twice
+ *   vf_fma_lane(a, i, b, c)    the same of lane i of a, where LANE_TERMS says so
+ *   vf_load_panel(p, n, out)   n = VECTORS or VECTORS / 2 vectors from p on, likewise
  *   vf_clamp(x, least, most)   min(max(x, least), most); a NaN becomes `least`
  *   vf_from_u8(p)          LANES pixels of 8 bits as floats
  *   vf_from_f16(p)         LANES numbers of float16, denormal ones too
@@ -45,6 +49,8 @@
 #include "simd_avx512.h"
 #elif defined(MNV2_ISA_AVX2)
 #include "simd_avx2.h"
+#elif defined(MNV2_ISA_NEON)
+#include "simd_neon.h"
 #else
 #include "simd_baseline.h"
 #endif
@@ -78,7 +84,16 @@ static inline half half_fma(half a, half b, half c) { return vf_fma(a, b, c); }
 static inline half half_add(half a, half b) { return vf_add(a, b); }
 #endif
 
+#ifndef LANE_TERMS
+#define LANE_TERMS 1
+static inline vf vf_fma_lane(vf a, int i, vf b, vf c) {
+    (void)i;
+    return vf_fma(a, b, c);
+}
+#endif
+
 _Static_assert(LANES * VECTORS == PANEL, "a panel is 16 lanes");
+_Static_assert(LANE_TERMS == 1 || HALF_PIXELS == 1, "a lane is one pixel's");
 
 /* A constant that the compiler must not keep in a register across a loop: the register tiles
  * need all of them. */

@@ -2,12 +2,17 @@
  * AArch64 and plain scalars elsewhere. Multiply and add round separately where the baseline has
  * no fused multiply-add, so results differ from the other paths within the stated tolerance.
  *
- * 2 pixels x 1 panel = 8 accumulators of 16 registers, 4 weights, 1 broadcast, 1 product. */
+ * 2 pixels x 1 panel = 8 accumulators of 16 registers, 4 weights, 1 broadcast, 1 product. Weights
+ * of float16 are made float32 for more pixels at once: it costs more than sums in memory do. */
 #include <string.h>
 
 #define LANES 4
 #define VECTORS 4
+#if defined(MNV2_NUMBERS_FLOAT16_WEIGHTS)
+#define TILE_PIXELS 6
+#else
 #define TILE_PIXELS 2
+#endif
 #define TILE_PANELS 1
 #define HOLDS_3X3 0
 
@@ -50,16 +55,16 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 static inline vf vf_from_u8(const uint8_t *p) {
     return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
 }
-/* Mostly in integers, since float32 denormals count as zero inside a run: those of float16 get an
- * exponent too large by one, and then lose the leading 1 that it implies. */
+/* With an exponent too large by 112, which keeps infinity and NaN what they are. Float32 denormals
+ * count as zero inside a run, so those of float16 cannot become one on the way: as their exponent
+ * implies no leading 1 and is one too small, they lack x - 2^98, all others nothing. */
 static inline vf vf_from_f16(const uint16_t *p) {
     uint16_t halves __attribute__((vector_size(8)));
     memcpy(&halves, p, sizeof halves);
-    const vu x = __builtin_convertvector(halves, vu), exponent = x & 0x7c00;
-    const vu is_denormal = (vu)(exponent == 0), is_infinite = (vu)(exponent == 0x7c00);
-    const vu rebias = (112u << 23) + (is_infinite & 112u << 23) + (is_denormal & 1u << 23);
-    const vf magnitude = (vf)(((x & 0x7fff) << 13) + rebias) - (vf)(is_denormal & 113u << 23);
-    return (vf)((vu)magnitude | (x & 0x8000) << 16);
+    const vu bits = __builtin_convertvector(halves, vu);
+    const vf x = (vf)(((bits & 0x7fff) << 13) + (224u << 23)), above = x - 0x1p98f;
+    const vf lacking = (vf)((vi)above & (above < 0.0f));
+    return (vf)((vu)((x + lacking) * 0x1p-112f) | (bits & 0x8000) << 16);
 }
 static inline vf vf_from_pairs(const uint16_t *p, int i) {
     vu pairs;

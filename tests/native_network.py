@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from mnv2_engine.plan import Plan, make_plan
 
 SUPPORTED_ISAS = [name for name, supported in isas().items() if supported]
 BFLOAT16_ISAS = [name for name, supported in isas("bfloat16").items() if supported]
-FMA_ISAS = [name for name in SUPPORTED_ISAS if name in ("avx2", "avx512")]
+AARCH64 = platform.machine() in ("aarch64", "arm64")  # where the baseline has them, too
+FMA_ISAS = [name for name in SUPPORTED_ISAS if AARCH64 or name in ("avx2", "avx512")]
 
 
 class PackedNetwork:

@@ -254,7 +254,7 @@ def test_info_tells_what_runs(model_path):
     info = Engine.load(model_path).info
     assert info.backend == "c"
     assert info.threads == 1
-    assert info.isa in ("avx512", "avx2", "baseline")
+    assert info.isa in ("avx512", "avx2", "neon", "baseline")
     assert info.mapped
     assert info.architecture == NETWORK
     assert info.input_spec == PRESETS["imagenet"]

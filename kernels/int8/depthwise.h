@@ -55,6 +55,8 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
             if (S == 1) weight[ky][0][1][v] = vw_from(vi_shift_left(even, 8));
             if (NEXT) UNROLL for (int odd = 0; odd < 3 - S; odd++)
                 weight[ky][1][odd][v] = vw_from(window_weights(K, 1, odd, row, v * LANES));
+            if (SIGNED_INPUTS) UNROLL for (int n = 0; n <= NEXT; n++)
+                bias[v] = vi_amend(bias[v], weight[ky][n][0][v]);
         }
     }
     const scaling s = scaling_load(map->requantise + PANEL, map->fraction);
@@ -66,14 +68,14 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
             UNROLL for (int i = 0; i < 4; i++) UNROLL for (int v = 0; v < V; v++)
                 acc[i][v] = bias[v];
             UNROLL for (int ky = 0; ky < K; ky++) {
-                vx window[MOST_WINDOWS][V];
+                vx_of_window window[MOST_WINDOWS][V];
                 const uint8_t *x = map->x[ky] + at;
                 UNROLL for (int i = 0; i < WINDOWS; i++)
                     vx_window(x + i * STEP * PANEL, window[i]);
                 UNROLL for (int i = 0; i < 4; i++) UNROLL for (int n = 0; n <= NEXT; n++)
                     UNROLL for (int v = 0; v < V; v++)
-                        acc[i][v] = vi_dot(acc[i][v], window[i * S / 2 + n][v],
-                                           weight[ky][n][S == 1 ? i % 2 : 0][v]);
+                        acc[i][v] = vi_dot_window(acc[i][v], window[i * S / 2 + n][v],
+                                                  weight[ky][n][S == 1 ? i % 2 : 0][v]);
             }
             quad_store(y + q * PANEL, quad_scale(acc, &s), least(4, map->pixels - q));
         }

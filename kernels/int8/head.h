@@ -68,8 +68,10 @@ static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_context *con
         const vx a = vx_broadcast(x + k * GROUP);
         UNROLL for (int n = 0; n < N; n++)
             prefetch(w + n * panel_step + CLASSIFIER_AHEAD * PANEL * GROUP);
-        UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
-            acc[n][v] = vi_dot(acc[n][v], a, vw_load(w + n * panel_step + v * LANES * GROUP));
+        UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++) {
+            const vw weight = vw_load(w + n * panel_step + v * LANES * GROUP);
+            acc[n][v] = vi_amend(vi_dot(acc[n][v], a, weight), weight);
+        }
     }
     /* [classes/16][2][16]: scale, bias */
     const float *dequantise = (const float *)(context->weights + head->classifier_bias);

@@ -50,22 +50,34 @@ typedef struct {
     int shortcut_multiplier;
 } pointwise_output;
 
-/* Adds one group of every pixel. */
-#define ADD_GROUP(low, high, w)                                                                \
+/* Adds one group of every pixel, of which p has the operand input(p). */
+#define ADD_GROUP(input, w)                                                                    \
     {                                                                                          \
         vw weight[TILE_PANELS * V];                                                            \
         UNROLL for (int v = 0; v < N * V; v++)                                                 \
             weight[v] = vw_load((w) + v / V * in->panel_step + v % V * LANES * GROUP);         \
         UNROLL for (int p = 0; p < P; p++) {                                                   \
-            const vx a = vx_broadcast(p < 7 ? (low) + p * step : (high) + (p - 7) * step);     \
+            const vx a = input(p);                                                             \
             UNROLL for (int v = 0; v < N * V; v++) acc[v / V][p][v % V] =                      \
                 vi_dot(acc[v / V][p][v % V], a, weight[v]);                                    \
         }                                                                                      \
     }
+#define BROADCAST(p) vx_broadcast(p < 7 ? low + p * step : high + (p - 7) * step)
+#define LANE(p) vx_lane(lanes[p], i)
+
+/* What the sums of a panel have to be amended by: all the same for one after the other. */
+static ALWAYS_INLINE vi amendment(const pointwise_input *in, int panel, int v) {
+    const int8_t *w = in->w + panel * in->panel_step + v * LANES * GROUP;
+    const int32_t none[PANEL] = {0};
+    vi sum = vi_load(none);
+    for (int k = 0; k < in->groups; k++, w += PANEL * GROUP) sum = vi_amend(sum, vw_load(w));
+    return sum;
+}
 
 static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwise_finish finish,
                                          const pointwise_input *in,
-                                         const pointwise_output *out, int pixel, int panel) {
+                                         const pointwise_output *out, int pixel, int panel,
+                                         vi (*amend)[VECTORS]) {
     enum { V = VECTORS };
     const ptrdiff_t step = in->pixel_step;
     const int8_t *w = in->w + panel * in->panel_step;
@@ -85,13 +97,29 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
         }
     }
 
+    if (SIGNED_INPUTS) UNROLL for (int n = 0; n < N; n++) UNROLL for (int p = 0; p < P; p++)
+        UNROLL for (int v = 0; v < V; v++) acc[n][p][v] = vi_add(acc[n][p][v], amend[n][v]);
+
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
     const uint8_t *low = in->x + pixel * step, *high = low + 7 * step;
     for (int left = in->groups; left > 0; left -= in->segment) {
         const int count = least(left, in->segment);
-        for (int k = 0; k < count; k++) {
+        int k = 0;
+#if LANE_GROUPS > 1
+        for (; k + LANE_GROUPS <= count; k += LANE_GROUPS) {
+            vx_lanes lanes[TILE_PIXELS];
+            UNROLL for (int p = 0; p < P; p++) lanes[p] = vx_load(low + p * step);
+            UNROLL for (int i = 0; i < LANE_GROUPS; i++, w += PANEL * GROUP) {
+                UNROLL for (int n = 0; n < N; n++) prefetch(w + (N + n) * in->panel_step);
+                ADD_GROUP(LANE, w)
+            }
+            low += LANE_GROUPS * GROUP;
+            high += LANE_GROUPS * GROUP;
+        }
+#endif
+        for (; k < count; k++) {
             UNROLL for (int n = 0; n < N; n++) prefetch(w + (N + n) * in->panel_step);
-            ADD_GROUP(low, high, w)
+            ADD_GROUP(BROADCAST, w)
             w += PANEL * GROUP;
             low += GROUP;
             high += GROUP;
@@ -147,13 +175,16 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
 #define POINTWISE_CASE(P)                                              \
     case P:                                                            \
         for (int t = 0; t < tiles; t++, pixel += P)                    \
-            pointwise_tile(P, N, finish, in, out, pixel, panel);       \
+            pointwise_tile(P, N, finish, in, out, pixel, panel, amend); \
         break;
 
 /* All pixels of N panels. */
 static ALWAYS_INLINE void pointwise_panels(const int N, const pointwise_finish finish,
                                            const tiling *cut, const pointwise_input *in,
                                            const pointwise_output *out, int panel) {
+    vi amend[TILE_PANELS][VECTORS];
+    if (SIGNED_INPUTS) UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
+        amend[n][v] = amendment(in, panel + n, v);
     int pixel = 0;
     for (int longer = cut->longer > 0; longer >= 0; longer--) {
         const int tiles = longer ? cut->longer : cut->tiles - cut->longer;

@@ -27,6 +27,15 @@
  *   quad_store_rows(y, step, q, n, lanes)   pixel i to y + i * step, its first `lanes` channels
  *   quad_sum(q, n)                     the sum over its first n pixels: vi [VECTORS] in a struct
  *
+ * and, where it has them,
+ *
+ *   LANE_GROUPS            groups of a pixel that are loaded together, as vx_lanes:
+ *   vx_load(p), vx_lane(x, i)   those at p; number i of them as an operand
+ *   OWN_WINDOWS            1: vx is one group for all lanes, and what vx_window makes is another
+ *                          type, vx_of_window, for vi_dot_window(sum, x, w)
+ *   SIGNED_INPUTS          1: dot products take x - 128 for x, and sums have to be amended by
+ *   vi_amend(sum, w)       sum + 128 times the four weights
+ *
  * Nothing beyond what is named is read or stored, but for quad_scale_add, which reads 16 bytes of
  * each pixel's shortcut. */
 #ifndef MNV2_INT8_SIMD_H
@@ -44,8 +53,33 @@
 #include "simd_512.h"
 #elif defined(MNV2_ISA_AVXVNNI) || defined(MNV2_ISA_AVX2)
 #include "simd_256.h"
+#elif defined(MNV2_ISA_NEON) || defined(MNV2_ISA_DOTPROD) || defined(MNV2_ISA_I8MM)
+#include "simd_neon.h"
+#elif defined(__SSE2__)
+#include "simd_sse2.h"
 #else
 #include "simd_portable.h"
+#endif
+
+#ifndef LANE_GROUPS
+#define LANE_GROUPS 1
+typedef vx vx_lanes;
+static inline vx_lanes vx_load(const uint8_t *p) { return vx_broadcast(p); }
+static inline vx vx_lane(vx_lanes x, int i) {
+    (void)i;
+    return x;
+}
+#endif
+#ifndef OWN_WINDOWS
+#define vx_of_window vx
+#define vi_dot_window vi_dot
+#endif
+#ifndef SIGNED_INPUTS
+#define SIGNED_INPUTS 0
+static inline vi vi_amend(vi sum, vw w) {
+    (void)w;
+    return sum;
+}
 #endif
 
 _Static_assert(LANES * VECTORS == PANEL, "a panel is 16 lanes");

@@ -1,0 +1,101 @@
+"""Whether each object has only instructions of the set that it is built for.
+
+    python .ci/instruction_sets.py BUILD
+
+BUILD is CMake's build folder, for x86-64 or AArch64. The core's own files, the Python module and
+the kernels of `baseline` must run on any such CPU, and each instruction set's kernels wherever
+kernels/dispatch.c calls it supported: one wider instruction would end the process on a lesser CPU,
+and a compiler adds them by itself when a flag slips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from pathlib import Path
+
+from disassembly import Instruction, instructions, machine_of, objects
+
+# What came after SSE2 without the prefix of AVX. Not tzcnt, as which objdump reads the `rep bsf`
+# that every CPU knows.
+AFTER_SSE2 = re.compile(
+    r"addsubp[sd]|h(add|sub)p[sd]|lddqu|mov(ddup|shdup|sldup)|fisttp\w*|"  # SSE3
+    r"psign[bwd]|pabs[bwd]|palignr|pshufb|pmulhrsw|pmaddubsw|ph(add|sub)(w|d|sw)|"  # SSSE3
+    r"pmulld|pmuldq|p?blend\w*|p(min|max)(sb|sd|uw|ud)|round[ps][sd]|insertps|extractps|"  # SSE4
+    r"p(insr|extr)[bdq]|pmov[sz]x\w+|ptest|pcmp(eq|gt)q|packusdw|movntdqa|dpp[sd]|mpsadbw|"
+    r"phminposuw|pcmp[ei]str[im]|crc32\w*|popcnt\w*|lzcnt\w*|"
+    r"andn|bextr|bls(i|r|msk)|bzhi|pdep|pext|rorx|s(ar|hl|hr)x|mulx|ad[co]x|movbe\w*|"
+    r"aes\w+|sha(1|256)\w+|pclmul\w+|gf2p8\w+|x(get|set)bv"
+)
+VNNI = re.compile(r"vpdpbusds?|vpdpwssds?")
+BFLOAT16 = re.compile(r"vdpbf16ps|vcvtne\w*bf16\w*")
+# AVX-512 beyond F, BW and VL: DQ, CD, VBMI, IFMA, BITALG, VPOPCNTDQ, FP16 and others.
+OTHER_512 = re.compile(
+    r"vpmull(q)|v(and|or|xor|andn)p[sd]|vcvt\w*qq\w*|vpconflict\w+|vplzcnt\w+|vperm(b|i2b|t2b)|"
+    r"vpmultishiftqb|vpmadd52\w+|vpopcnt\w+|vpshufbitqmb|vp(compress|expand)[bw]|vpsh[lr]dv?[wdq]|"
+    r"v(range|reduce|fpclass)\w+|\w+ph|\w+sh|v(extract|insert|broadcast)[fi](64x2|32x8|32x2)"
+)
+WIDE = re.compile(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]")
+
+# AArch64: what its first version does not have.
+DOT = re.compile(r"[us]dot")
+I8MM = re.compile(r"usdot|sudot|[us]?u?smmla")
+AFTER_ARMV8 = re.compile(
+    r"bf(dot|mmla|mlal[bt]|cvtn?2?)|fml[as]l2?|sqrdml[as]h|fcadd|fcmla|fjcvtzs|"
+    r"(ld(add|clr|eor|set|[su]max|[su]min)|st(add|clr|eor|set)|swp|casp?)(a|l|al)?[bh]?|"
+    r"ldapr\w*|stlur\w*|ldapur\w*|crc32\w+|aes\w+|sha\d\w+|pmull2?|rax1|xar|bcax|eor3|"
+    r"ptrue|whilel[ot]|index|cnt[bhwd]|rdvl|(auti|paci)[ab](1716)?"
+)
+SVE_OR_HALVES = re.compile(r"\bz\d+\.|\bp\d+[./]")
+HALF_ARITHMETIC = re.compile(r"f(add|sub|mul|mla|mls|max|min|maxnm|minnm|div|neg|abs)")
+
+
+def beyond_x86(isa: str, instruction: Instruction) -> bool:
+    name, operands = instruction.name, instruction.operands
+    if VNNI.fullmatch(name) and isa in ("avxvnni", "avx512vnni"):
+        return isa == "avxvnni" and bool(WIDE.search(operands))
+    if VNNI.fullmatch(name):
+        return True
+    if BFLOAT16.fullmatch(name):
+        return isa != "avx512bf16"
+    if isa == "baseline":
+        is_vector = bool(re.search(r"%[yz]mm|%k[0-7]\b", operands))
+        return is_vector or name.startswith("v") or bool(AFTER_SSE2.fullmatch(name))
+    if isa in ("avx2", "avxvnni"):
+        return bool(WIDE.search(operands))
+    is_512 = bool(WIDE.search(operands))
+    return is_512 and bool(OTHER_512.fullmatch(name))
+
+
+def beyond_aarch64(isa: str, instruction: Instruction) -> bool:
+    name, operands = instruction.name, instruction.operands
+    if DOT.fullmatch(name):
+        return isa not in ("dotprod", "i8mm")
+    if I8MM.fullmatch(name):
+        return isa != "i8mm"
+    if HALF_ARITHMETIC.fullmatch(name) and re.search(r"\bv\d+\.[48]h|\bh\d+\b", operands):
+        return True
+    return bool(AFTER_ARMV8.fullmatch(name) or SVE_OR_HALVES.search(operands))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Whether objects keep to their instruction sets.")
+    parser.add_argument("build", type=Path)
+    wrong = 0
+    for kernels in objects(parser.parse_args().build):
+        isa = kernels.isa or "baseline"
+        beyond = beyond_x86 if machine_of(kernels.path) == "x86_64" else beyond_aarch64
+        code = instructions(kernels.path)
+        found = [each for each in code if beyond(isa, each)]
+        wrong += bool(found)
+        print(f"{kernels.name}: {len(code)} instructions, {len(found)} beyond {isa}")
+        for name, count in Counter(each.name for each in found).most_common(8):
+            first = next(each for each in found if each.name == name)
+            print(f"    {count} x {name}, the first at {first}")
+    if wrong:
+        raise SystemExit(f"{wrong} objects have instructions that their CPUs may lack")
+
+
+if __name__ == "__main__":
+    main()
