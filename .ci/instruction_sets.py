@@ -18,7 +18,7 @@ from pathlib import Path
 from disassembly import Instruction, instructions, machine_of, objects
 
 # What came after SSE2 without the prefix of AVX. Not tzcnt, as which objdump reads the `rep bsf`
-# that every CPU knows.
+# that every CPU knows, nor xgetbv, which kernels/cpu_x86.h asks for before it uses it.
 AFTER_SSE2 = re.compile(
     r"addsubp[sd]|h(add|sub)p[sd]|lddqu|mov(ddup|shdup|sldup)|fisttp\w*|"  # SSE3
     r"psign[bwd]|pabs[bwd]|palignr|pshufb|pmulhrsw|pmaddubsw|ph(add|sub)(w|d|sw)|"  # SSSE3
@@ -26,7 +26,7 @@ AFTER_SSE2 = re.compile(
     r"p(insr|extr)[bdq]|pmov[sz]x\w+|ptest|pcmp(eq|gt)q|packusdw|movntdqa|dpp[sd]|mpsadbw|"
     r"phminposuw|pcmp[ei]str[im]|crc32\w*|popcnt\w*|lzcnt\w*|"
     r"andn|bextr|bls(i|r|msk)|bzhi|pdep|pext|rorx|s(ar|hl|hr)x|mulx|ad[co]x|movbe\w*|"
-    r"aes\w+|sha(1|256)\w+|pclmul\w+|gf2p8\w+|x(get|set)bv"
+    r"aes\w+|sha(1|256)\w+|pclmul\w+|gf2p8\w+"
 )
 VNNI = re.compile(r"vpdpbusds?|vpdpwssds?")
 BFLOAT16 = re.compile(r"vdpbf16ps|vcvtne\w*bf16\w*")
