@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from peers import imported
 
 from mnv2_engine import Engine
 from mnv2_engine.convert import convert
 from mnv2_engine.convert.tflite_graph import find_network
 from mnv2_engine.convert.tflite_schema import EIGHT_BITS, read_graph
 from mnv2_engine.input_spec import InputSpec
+from mnv2_engine.peers import PEERS
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,6 @@ SLOW_RESOLVERS = {"reference": "BUILTIN_REF"}  # half a second an image
 class Logits(NamedTuple):
     """The tensor of a TFLite file that holds the logits: real = scale * (q - zero_point)."""
 
-    tensor: int
     scale: float
     zero_point: int
     low: float  # the least and the greatest that it holds
@@ -53,36 +52,12 @@ def logits_of(content: bytes, what: str) -> Logits:
         raise SystemExit(f"{what}: its logits are {tensor.type}, not 8-bit integers")
     scale, zero_point = (float(term[0]) for term in tensor.quantisation[:2])
     low, high = (scale * (end - zero_point) for end in EIGHT_BITS[tensor.type])
-    return Logits(number, scale, int(zero_point), low, high)
+    return Logits(scale, int(zero_point), low, high)
 
 
-def ending_at(content: bytes, tensor: int) -> bytes:
-    """The file with another output: of a softmax in 8 bits, little of the logits is left."""
-    import tflite
-
-    altered = bytearray(content)
-    tflite.Model.GetRootAs(altered, 0).Subgraphs(0).OutputsAsNumpy()[:] = tensor
-    return bytes(altered)
-
-
-def litert(content: bytes, logits: Logits, resolver: str) -> Callable[[Array], Array]:
-    module = imported("litert")
-    interpreter = module.Interpreter(
-        model_content=ending_at(content, logits.tensor),
-        num_threads=1,
-        experimental_op_resolver_type=module.OpResolverType[resolver],
-    )
-    interpreter.allocate_tensors()
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    offset = -128 if source["dtype"] == np.int8 else 0
-
-    def run(pixels: Array) -> Array:
-        interpreter.set_tensor(source["index"], (pixels + offset).astype(source["dtype"])[None])
-        interpreter.invoke()
-        stored = interpreter.get_tensor(target["index"]).reshape(-1).astype(np.float64)
-        return logits.scale * (stored - logits.zero_point)
-
-    return run
+def litert(path: str, resolver: str) -> Callable[[Array], Array]:
+    session = PEERS["litert"].load(path, resolver=resolver)
+    return lambda pixels: session.run(pixels).astype(np.float64)
 
 
 def crops(folder: str, spec: InputSpec, size: tuple[int, int], given: Any) -> Iterator[Array]:
@@ -133,7 +108,7 @@ def main() -> None:
             for note in made.notes:
                 print(f"{weights}: {note}")
     resolvers = RESOLVERS | (SLOW_RESOLVERS if given.reference else {})
-    runs |= {name: litert(content, logits, resolver) for name, resolver in resolvers.items()}
+    runs |= {name: litert(given.model, resolver) for name, resolver in resolvers.items()}
     images = crops(given.folder, made.input_spec, made.architecture.resolution, given)
     answers = [[run(image).reshape(-1) for run in runs.values()] for image in images]
     clipped = np.clip(np.array(answers), logits.low, logits.high)

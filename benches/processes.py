@@ -29,11 +29,13 @@ from typing import Any, NamedTuple
 
 from measure import alternate, parser, pin, quartiles
 from models import add_model, model_file, peer_file
-from peers import SUFFIXES, peer_and_file
 
+import mnv2_engine
 from mnv2_engine.modelfile import open_model
+from mnv2_engine.peers import peer_and_file
 
 BENCHES = Path(__file__).resolve().parent
+PACKAGE = str(Path(mnv2_engine.__file__).resolve().parent)
 ROLLUP = Path("/proc/self/smaps_rollup")
 PREDICTIONS = 10
 NUMPY = "import numpy"
@@ -68,12 +70,19 @@ ARRAY = ours(NUMPY, "numpy.zeros(({height}, {width}, 3), numpy.uint8)")
 PEER = Case(
     "",
     NUMPY,
-    "import sys; sys.path.insert(0, {benches!r}); import peers; peers.imported({peer!r})",
+    # The package without its engine, which a peer shall not pay for.
+    """
+import sys, types
+package = sys.modules["mnv2_engine"] = types.ModuleType("mnv2_engine")
+package.__path__ = [{package!r}]
+from mnv2_engine import peers
+peers.PEERS[{peer!r}].imported()
+""",
     """
 def image():
     pixels = numpy.zeros((1, {height}, {width}, 3), numpy.uint8)
     return (pixels - numpy.float32({mean})) / numpy.float32({std})
-run = peers.PEERS[{peer!r}]({file!r}, image())  # kept by those alone that need it
+run = peers.bound({peer!r}, {file!r}, image())
 """,
 )
 
@@ -166,10 +175,10 @@ def _cases(options: Any, folder: str) -> list[Case]:
         size = {"height": height, "width": width}
         cases = [case.filled(file=path, **size) for case in (RAW, ARRAY)]
         for text in options.against:
-            name, file = peer_and_file(text)
-            file = os.path.abspath(peer_file(model, file, SUFFIXES[name], folder))
-            given = {"peer": name, "file": file, "benches": str(BENCHES), **size}
-            cases.append(PEER._replace(name=name).filled(mean=mean, std=std, **given))
+            peer, file = peer_and_file(text)
+            file = os.path.abspath(peer_file(model, file, peer.suffixes[0], folder))
+            given = {"peer": peer.name, "file": file, "package": PACKAGE, **size}
+            cases.append(PEER._replace(name=peer.name).filled(mean=mean, std=std, **given))
         print(f"{model.architecture.name}, {model.dtype} weights, 1 thread")
     return cases
 

@@ -29,7 +29,9 @@ from PIL import Image, ImageEnhance
 
 from mnv2_engine import Engine
 from mnv2_engine.image_files import find_images
+from mnv2_engine.input_spec import InputSpec
 from mnv2_engine.modelfile import ModelFile, open_model
+from mnv2_engine.peers import PEERS
 from mnv2_engine.preprocess import load_image, pixels_for
 from mnv2_engine.quantization import DEFAULT_RANGE_METHOD, RANGE_METHODS
 from mnv2_engine.quantize import quantize
@@ -67,32 +69,12 @@ def frames(photos: list[Image.Image], model: ModelFile, views: int, seed: int) -
     return np.stack(made)
 
 
-def litert(path: str) -> Callable[[np.ndarray], np.ndarray]:
+def litert(path: str, spec: InputSpec) -> Callable[[np.ndarray], np.ndarray]:
     """LiteRT on a quantised .tflite file: pixels to the logits that its softmax is given."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    # Without keeping all tensors, the one before the softmax may be overwritten.
-    interpreter = Interpreter(path, num_threads=1, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    tensors = {each["index"]: each for each in interpreter.get_tensor_details()}
-    ends = [op for op in interpreter._get_ops_details() if op["op_name"] == "SOFTMAX"]
-    found = tensors[ends[0]["inputs"][0]] if ends else interpreter.get_output_details()[0]
-    scale, zero = given["quantization"]
-    limits = np.iinfo(given["dtype"])
+    session = PEERS["litert"].load(path)
 
     def logits(pixels: np.ndarray) -> np.ndarray:
-        answers = []
-        for image in pixels:
-            levels = np.rint((image / np.float32(127.5) - 1) / np.float32(scale) + zero)
-            levels = np.clip(levels, limits.min, limits.max).astype(given["dtype"])
-            interpreter.set_tensor(given["index"], levels[None])
-            interpreter.invoke()
-            step, offset = found["quantization"]
-            answers.append(
-                (interpreter.get_tensor(found["index"])[0].astype(float) - offset) * step
-            )
-        return np.stack(answers)
+        return np.stack([session.run(session.input.suited(x, *spec[:2])) for x in pixels])
 
     return logits
 
@@ -106,7 +88,7 @@ def measure(
         calibration = frames(photos[chosen::2], opened, args.calibration_views, 1)
         unseen = frames(photos[1 - chosen :: 2], opened, args.views, 2)
     with Engine.load(model) as engine:
-        truth = engine.logits(unseen)
+        truth, spec = engine.logits(unseen), engine.info.input_spec
     print(
         f"calibrated on the {part} photographs, {len(calibration)} images; "
         f"measured on the others, {len(unseen)} images"
@@ -132,7 +114,7 @@ def measure(
         name, _, path = peer.partition(":")
         if name != "litert" or not path:
             raise SystemExit(f"--against {peer}: expected litert:FILE.tflite")
-        show("litert", litert(path)(unseen))
+        show("litert", litert(path, spec)(unseen))
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,13 +40,13 @@ from contestants import Make, contestants
 from fma_rate import LANES, FmaRate, compiled
 from measure import alternate, parser, pin, quartiles, ratio, ratios
 from models import add_model, model_file, normalised, peer_file, rewritten
-from peers import PEERS, SUFFIXES, Run, peer_and_file
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import multiply_adds
 from mnv2_engine.executors.native import ISA_VARIABLE
 from mnv2_engine.modelfile import ModelFile, open_model
 from mnv2_engine.packing import DTYPES, FLOAT_DTYPES
+from mnv2_engine.peers import bound, peer_and_file
 
 
 class Entry(NamedTuple):
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
     same_weights: bool = True  # as the first; else its outputs say nothing
 
 
-def ours(path: str, pixels: Any, threads: int, precision: str | None = None) -> Run:
+def ours(path: str, pixels: Any, threads: int, precision: str | None = None) -> Callable[[], Any]:
     engine = Engine.load(path, threads=threads, precision=precision)
     return lambda: engine.logits(pixels)
 
@@ -120,10 +121,10 @@ def _entries(options: Any, source: ModelFile, model: ModelFile, folder: str) -> 
             label = f"{other_file(file, model)} file"
             entry = Entry(label, ours, (file, pixels, threads), threads, same_weights=False)
         else:
-            name, file = peer_and_file(text)
-            path = peer_file(model, file, SUFFIXES[name], folder)
+            peer, file = peer_and_file(text)
+            path = peer_file(model, file, peer.suffixes[0], folder)
             same = model.dtype != "int8"
-            entry = Entry(name, PEERS[name], (path, image, threads), threads, same)
+            entry = Entry(peer.name, bound, (peer.name, path, image, threads), threads, same)
         entries.append(entry)
     return entries
 

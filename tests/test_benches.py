@@ -125,17 +125,6 @@ def test_outputs_in_8_bits_are_not_compared():
     assert difference(entry, mine, mine[:, 1:]) == "not compared: float32 of shape (1, 4)"
 
 
-def test_a_peer_in_8_bits_is_given_what_its_input_says():
-    from peers import levels
-
-    image = np.array([-1, 0, 0.5, 1, 2], np.float32)
-    assert levels(image, np.float32, (0.0, 0)) is image
-    found = levels(image, np.int8, (1 / 128, -1))
-    assert found.dtype == np.int8
-    assert found.tolist() == [-128, -1, 63, 127, 127]
-    assert levels(image, np.uint8, (1 / 128, 127)).tolist() == [0, 127, 191, 255, 255]
-
-
 def test_fresh_processes_run_int8_files(shared, tmp_path):
     from processes import ROLLUP, _cases, memory
 

@@ -1,0 +1,88 @@
+"""LiteRT, formerly TensorFlow Lite, with XNNPACK: its default for float32 and for 8 bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .session import Input, Session, chosen_output, layout, threaded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Operators behind the softmax that change no order among the classes.
+_PASSED_OVER = ("QUANTIZE", "DEQUANTIZE", "RESHAPE")
+
+
+class LiteRT(Session):
+    """A .tflite file. `resolver`, a name of LiteRT's OpResolverType, chooses the kernels."""
+
+    def __init__(
+        self,
+        module: Any,
+        path: str,
+        threads: int,
+        resolution: tuple[int, int] | None,
+        as_is: bool,
+        resolver: str = "AUTO",
+    ) -> None:
+        content, self.notes = (None, ()) if as_is else _ending_in_logits(path)
+        source = {"model_path": path} if content is None else {"model_content": content}
+        self._interpreter = module.Interpreter(
+            **source,
+            num_threads=threads,
+            experimental_op_resolver_type=module.OpResolverType[resolver],
+        )
+        self._interpreter.allocate_tensors()
+        source, target = self._interpreter.get_input_details()[0], self._target()
+        planar, size = layout(source["shape"].tolist(), resolution, path)
+        self.input = Input(np.dtype(source["dtype"]), planar, size, _quantization(source))
+        self.classes = int(np.prod(target["shape"]))
+        self._source, self._output = source["index"], target["index"]
+        self._quantization = _quantization(target)
+        self.notes += (f"{resolver} kernels, {threaded(threads)}",)
+
+    def bind(self, image: NDArray[Any]) -> None:
+        self._interpreter.set_tensor(self._source, self.input.prepared(image))
+
+    def invoke(self) -> Any:
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+    def real(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        if self._quantization is None:
+            return super().real(output)
+        scale, zero_point = self._quantization
+        return ((output.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+    def _target(self) -> Any:
+        details = self._interpreter.get_output_details()
+        return details[chosen_output([each["name"] for each in details])]
+
+
+def _quantization(details: Any) -> tuple[float, int] | None:
+    scale, zero_point = details["quantization"]
+    return (float(scale), int(zero_point)) if scale else None
+
+
+def _ending_in_logits(path: str) -> tuple[bytes | None, tuple[str, ...]]:
+    """The file with the input of its last softmax for an output, and a note; or None where it
+    ends in no softmax. In 8 bits, little of the logits is left behind one."""
+    from ..convert.tflite_schema import read_graph
+
+    content = Path(path).read_bytes()
+    graph = read_graph(content, path)
+    producers = {tensor: each for each in graph.operators for tensor in each.outputs}
+    tensor = graph.outputs[0]
+    while tensor in producers and producers[tensor].kind in _PASSED_OVER:
+        tensor = producers[tensor].inputs[0]
+    if tensor not in producers or producers[tensor].kind != "SOFTMAX":
+        return None, ()
+    import tflite
+
+    altered = bytearray(content)
+    logits = producers[tensor].inputs[0]
+    tflite.Model.GetRootAs(altered, 0).Subgraphs(0).OutputsAsNumpy()[0] = logits
+    return bytes(altered), ("without its softmax",)
