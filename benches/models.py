@@ -1,30 +1,23 @@
-"""Networks for the benches: seeded ones by name, and any model file as TFLite and as ONNX.
+"""Networks for the benches: seeded ones by name, with any weights, and as files for peers.
 
-    pip install ".[bench]"
-    python benches/models.py MODEL OUT.npz|OUT.tflite|OUT.onnx
+    python benches/models.py NAME OUT.npz
 
-MODEL is a model file, or the name of a published network, such as `mobilenet_v2_1.4_224` or
-`efficientnet_lite0_224`, which gets seeded weights: speed does not depend on them. For the same
-reason, where a bench is asked for `--weights int8`, it quantises on images of noise.
+NAME is that of a published network, such as `mobilenet_v2_1.4_224` or `efficientnet_lite0_224`,
+which gets seeded weights: speed does not depend on them. For the same reason, where a bench is
+asked for `--weights int8`, it quantises on images of noise.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnv2_engine.architecture import (
-    Architecture,
-    Layer,
-    efficientnet_lite,
-    layers,
-    mobilenet_v2,
-)
+from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.export import export
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import ModelFile, open_model, write_model
 from mnv2_engine.packing import DTYPES
@@ -32,7 +25,6 @@ from mnv2_engine.quantize import quantize
 
 Array = np.ndarray[Any, Any]
 
-OPSET = 13
 CALIBRATION_IMAGES = 2
 
 
@@ -113,116 +105,33 @@ def normalised(model: ModelFile, pixels: Array) -> Array:
     return ((pixels.astype(np.float32) - mean) / std).astype(np.float32)
 
 
-def export(model: ModelFile, path: str) -> None:
-    """Writes the network with the same weights, float32, batch 1, to a .tflite or an .onnx."""
-    if path.endswith(".tflite"):
-        Path(path).write_bytes(_tflite(model))
-    elif path.endswith(".onnx"):
-        Path(path).write_bytes(_onnx(model))
-    else:
-        raise SystemExit(f"{path}: expected a name in .npz, .tflite or .onnx")
+def fed(model: ModelFile, pixels: Array, file: str) -> Array:
+    """What a peer's `file` takes for uint8 `pixels`, or, of "", the exported model: of int8
+    networks the pixels."""
+    return pixels if model.dtype == "int8" and not file else normalised(model, pixels)
 
 
 def peer_file(model: ModelFile, given: str, suffix: str, folder: str) -> str:
     """The file `given` for a peer; or, of "", the model exported to `folder`, once."""
-    if not given and model.dtype == "int8":
-        raise SystemExit(
-            "int8 networks are not exported: give the peer a file of its own, PEER:FILE"
-        )
     path = given or str(Path(folder) / f"exported{suffix}")
     if not Path(path).exists():
         if given:
             raise SystemExit(f"{given}: no such file")
-        export(model, path)
+        export(model.path, path)
     return path
-
-
-def _tflite(model: ModelFile) -> bytes:
-    """By the tests' writer: RELU6 fused, SAME where it pads as the network does, else PAD."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    try:
-        import tflite_files
-    except ImportError as error:
-        raise _missing("tflite", error) from error
-
-    symmetric = model.architecture.padding == "symmetric"
-    form = tflite_files.Form(explicit_pads=symmetric)
-    return bytes(tflite_files.model(model.architecture, model.weights(), form).content)
-
-
-def _onnx(model: ModelFile) -> bytes:
-    try:
-        from onnx import TensorProto, checker, helper, numpy_helper
-    except ImportError as error:
-        raise _missing("onnx", error) from error
-
-    network, weights = model.architecture, model.weights()
-    by_name = {layer.name: layer for layer in layers(network)}
-    weights.update({"zero": np.array(0, np.float32), "six": np.array(6, np.float32)})
-    nodes = []
-
-    def node(kind: str, inputs: list[str], output: str, **fields: Any) -> str:
-        nodes.append(helper.make_node(kind, inputs, [output], output, **fields))
-        return output
-
-    def convolution(layer: Layer, at: str) -> str:
-        (top, bottom), (left, right) = layer.pad_rows, layer.pad_columns
-        at = node(
-            "Conv",
-            [at, f"{layer.name}.weight", f"{layer.name}.bias"],
-            layer.name,
-            kernel_shape=[layer.kernel] * 2,
-            strides=[layer.stride] * 2,
-            pads=[top, left, bottom, right],
-            group=layer.in_channels if layer.kind == "depthwise" else 1,
-        )
-        return node("Clip", [at, "zero", "six"], f"{at}.relu6") if layer.relu6 else at
-
-    at = convolution(by_name["stem"], "input")
-    for i, block in enumerate(network.blocks):
-        before = at
-        for part in ("expand", "depthwise", "project"):
-            if f"block{i}.{part}" in by_name:
-                at = convolution(by_name[f"block{i}.{part}"], at)
-        if block.residual:
-            at = node("Add", [before, at], f"block{i}")
-    at = node("GlobalAveragePool", [convolution(by_name["head"], at)], "pool")
-    at = node("Flatten", [at], "features")
-    node("Gemm", [at, "classifier.weight", "classifier.bias"], "logits", transB=1)
-
-    kind = TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        network.name,
-        [helper.make_tensor_value_info("input", kind, [1, 3, *network.resolution])],
-        [helper.make_tensor_value_info("logits", kind, [1, network.classes])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    checker.check_model(made)
-    return bytes(made.SerializeToString())
-
-
-def _missing(package: str, error: ImportError) -> SystemExit:
-    return SystemExit(f'{error}; install it with: pip install {package}, or ".[bench]"')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("model")
-    parser.add_argument("out")
+    parser.add_argument("name")
+    parser.add_argument("out", metavar="OUT.npz")
     options = parser.parse_args()
-    if options.out.endswith(".npz"):
-        network = named_network(options.model)
-        if network is None:
-            raise SystemExit(f"{options.model}: only a named network is written as .npz")
-        write_seeded(network, options.out)
-        return
-    folder = str(Path(options.out).resolve().parent)
-    with open_model(model_file(options.model, folder)) as model:
-        export(model, options.out)
+    network = named_network(options.name)
+    if network is None:
+        raise SystemExit(f"{options.name}: no network's name, such as mobilenet_v2_1.4_224")
+    write_seeded(network, options.out)
 
 
 if __name__ == "__main__":

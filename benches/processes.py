@@ -5,7 +5,7 @@
     python benches/processes.py MODEL --weights int8 --against openvino:INT8.xml
 
 MODEL is a model file or the name of a network with seeded weights (see models.py). A peer without
-a file of its own gets the model exported, which an int8 network is not.
+a file of its own gets the model exported.
 
 The engine predicts raw pixels in a process without numpy, and an array in one that has imported
 it, as peers need it. Times are from start to exit, less those of a bare Python that was started
@@ -66,6 +66,7 @@ run = lambda: engine.predict(pixels)
 
 
 RAW = ours("", 'memoryview(bytes({height} * {width} * 3)).cast("B", ({height}, {width}, 3))')
+NORMALISED = "(pixels - numpy.float32({mean})) / numpy.float32({std})"
 ARRAY = ours(NUMPY, "numpy.zeros(({height}, {width}, 3), numpy.uint8)")
 PEER = Case(
     "",
@@ -81,7 +82,7 @@ peers.PEERS[{peer!r}].imported()
     """
 def image():
     pixels = numpy.zeros((1, {height}, {width}, 3), numpy.uint8)
-    return (pixels - numpy.float32({mean})) / numpy.float32({std})
+    return {image}
 run = peers.bound({peer!r}, {file!r}, image())
 """,
 )
@@ -176,9 +177,11 @@ def _cases(options: Any, folder: str) -> list[Case]:
         cases = [case.filled(file=path, **size) for case in (RAW, ARRAY)]
         for text in options.against:
             peer, file = peer_and_file(text)
+            takes_pixels = model.dtype == "int8" and not file
+            image = "pixels" if takes_pixels else NORMALISED.format(mean=mean, std=std)
             file = os.path.abspath(peer_file(model, file, peer.suffixes[0], folder))
             given = {"peer": peer.name, "file": file, "package": PACKAGE, **size}
-            cases.append(PEER._replace(name=peer.name).filled(mean=mean, std=std, **given))
+            cases.append(PEER._replace(name=peer.name).filled(image=image, **given))
         print(f"{model.architecture.name}, {model.dtype} weights, 1 thread")
     return cases
 

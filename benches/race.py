@@ -11,13 +11,14 @@
 
 MODEL is a model file or the name of a network with seeded weights (see models.py). Peers are
 litert, onnxruntime, openvino in float32 and openvino-bf16, with a file of theirs or without: then
-the model is exported to one. `self` is this engine with one thread; `self:DTYPE` is it with as many
+the model is exported. `self` is this engine with one thread; `self:DTYPE` is it with as many
 threads and the same weights as DTYPE, in the precision that is theirs by default; `self:FILE` is it
 with another model file.
 
-An int8 MODEL races for speed alone: peers bring int8 files, quantised by other means, of other
-weights perhaps, and their outputs are not compared. `self:float32` is what --weights int8 was made
-of, and compared with it; beside an int8 model file it is the same network with seeded weights.
+An int8 MODEL is exported as int8. Against int8 files that peers bring, quantised by other means, of
+other weights perhaps, it races for speed alone, and their outputs are not compared. `self:float32`
+is what --weights int8 was made of, and compared with it; beside an int8 model file it is the same
+network with seeded weights.
 
 Everyone runs in a process of its own, on as many CPUs as it has threads, and is stopped while
 others run. The engine is given uint8 pixels, peers the same image normalised. Prints medians with
@@ -39,7 +40,7 @@ import numpy as np
 from contestants import Make, contestants
 from fma_rate import LANES, FmaRate, compiled
 from measure import alternate, parser, pin, quartiles, ratio, ratios
-from models import add_model, model_file, normalised, peer_file, rewritten
+from models import add_model, fed, model_file, peer_file, rewritten
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import multiply_adds
@@ -103,7 +104,6 @@ def _entries(options: Any, source: ModelFile, model: ModelFile, folder: str) -> 
     """This engine and its peers. `model` is `source` with the weights that were asked for."""
     height, width = model.architecture.resolution
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
-    image = normalised(model, pixels)
     threads = options.threads
     mine = (model.path, pixels, threads, options.precision)
     entries = [Entry("mnv2_engine", ours, mine, threads)]
@@ -123,8 +123,9 @@ def _entries(options: Any, source: ModelFile, model: ModelFile, folder: str) -> 
         else:
             peer, file = peer_and_file(text)
             path = peer_file(model, file, peer.suffixes[0], folder)
-            same = model.dtype != "int8"
-            entry = Entry(peer.name, bound, (peer.name, path, image, threads), threads, same)
+            same = model.dtype != "int8" or not file
+            given = (peer.name, path, fed(model, pixels, file), threads)
+            entry = Entry(peer.name, bound, given, threads, same)
         entries.append(entry)
     return entries
 

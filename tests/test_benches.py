@@ -102,7 +102,7 @@ def test_an_int8_file_races_for_speed_alone(small_model, tmp_path):
 @pytest.mark.parametrize(
     ("peer", "message"),
     [
-        ("litert", "int8 networks are not exported"),
+        ("litert:absent.tflite", "absent.tflite: no such file"),
         ("self:absent.npz", "neither a file nor one of float32"),
         ("self:OTHER", "mobilenet_v2_0.1_48, not mobilenet_v2_0.1_32"),
     ],

@@ -1,4 +1,4 @@
-"""The command `mnv2`: demo, convert, quantize, classify, info, plan.
+"""The command `mnv2`: demo, convert, quantize, export, classify, info, plan.
 
 Answers go to standard output, everything else to standard error. Each command imports what it
 needs when it runs, so that `mnv2 --help` is instant.
@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import MnvError
-from . import classify, quantize
+from . import classify, export, quantize
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown
 
@@ -121,6 +121,7 @@ COMMANDS = {
     "demo": _demo,
     "convert": _convert,
     "quantize": quantize.run,
+    "export": export.run,
     "classify": classify.run,
     "info": _info,
     "plan": _plan,

@@ -39,7 +39,15 @@ def parser(version: str) -> argparse.ArgumentParser:
     commands = made.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for add in (_add_demo, _add_convert, _add_quantize, _add_classify, _add_info, _add_plan):
+    for add in (
+        _add_demo,
+        _add_convert,
+        _add_quantize,
+        _add_export,
+        _add_classify,
+        _add_info,
+        _add_plan,
+    ):
         add(commands)
     return made
 
@@ -141,6 +149,34 @@ def _add_quantize(commands: Any) -> None:
     )
     _add_json(quantize, "one JSON object")
     quantize.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
+
+
+def _add_export(commands: Any) -> None:
+    export = _add(
+        commands,
+        "export",
+        "write a model file as ONNX or TensorFlow Lite",
+        "OUT's ending says which; the weights are the same. int8 model files stay int8 and take\n"
+        "uint8 pixels; all others become float32 and take normalised pixels. Prints the shapes of\n"
+        "the input and the logits, and how pixels are normalised, which the file says too, beside\n"
+        "labels and provenance. Needs the extra `onnx` or `tflite`. OUT appears whole or not at\n"
+        "all.",
+        "examples:\n"
+        "  mnv2 export mnv2.npz mnv2.onnx\n"
+        "  mnv2 export mnv2_int8.npz mnv2_int8.tflite\n"
+        "  mnv2 export mnv2.npz mnv2.onnx --dynamic-batch\n",
+    )
+    export.add_argument("model", metavar="MODEL.npz", help="the model file to export")
+    export.add_argument(
+        "out", metavar="OUT", help="the file to write, its name ending in .onnx or .tflite"
+    )
+    export.add_argument(
+        "--dynamic-batch",
+        action="store_true",
+        help="let the first axis, the number of images, be anything (default: 1)",
+    )
+    _add_json(export, "one JSON object")
+    export.add_argument("--force", action="store_true", help="replace OUT if it exists")
 
 
 def _add_classify(commands: Any) -> None:

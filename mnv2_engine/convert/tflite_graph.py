@@ -120,7 +120,9 @@ class _Walk:
         self._pool()
         while self._step("RESHAPE", "SQUEEZE"):
             pass
-        layers["classifier"] = self._classifier()
+        features = self.at
+        self._step("DEQUANTIZE")  # before a classifier with float32 sums
+        layers["classifier"] = self._classifier()._replace(data=features)
         self._end()
         return FoundNetwork(resolution, layers, tuple(shortcuts))
 

@@ -106,7 +106,7 @@ def take_integers(graph: Graph, found: FoundNetwork) -> Integers:
         )
     weight = _weight(graph, classifier)
     taken.append(weight)
-    bias = _bias(graph, classifier, features.scale * weight.stated)
+    bias = _classifier_bias(graph, classifier, features.scale * weight.stated)
     try:
         pool = fold_pool(source.scale, prod(found.layers["head"].in_size), features.scale)
     except UnsupportedError as error:
@@ -195,6 +195,14 @@ def _weight(graph: Graph, layer: FoundLayer) -> _Weight:
     return _Weight(integers, scale * stretch, scale, error.reshape(-1))
 
 
+def _classifier_bias(graph: Graph, layer: FoundLayer, unit: Float64) -> Float64:
+    """The bias of the classifier, which is float32 where its sums are."""
+    if layer.bias is None or graph.tensors[layer.bias].type != "FLOAT32":
+        return _bias(graph, layer, unit)
+    bias: Float64 = graph.values(layer.bias)
+    return _checked_bias(graph, layer, bias)
+
+
 def _bias(graph: Graph, layer: FoundLayer, unit: Float64) -> Float64:
     """The bias of a layer in real numbers; its own integers count in units of the layer's sums."""
     if layer.affine:
@@ -208,12 +216,7 @@ def _bias(graph: Graph, layer: FoundLayer, unit: Float64) -> Float64:
     tensor = graph.tensors[layer.bias]
     if tensor.type != "INT32":
         raise _not_quantised(graph, layer.bias, layer.where)
-    integers = graph.stored(layer.bias)
-    if integers.shape != (channels,):
-        raise CheckpointError(
-            f"{graph.what}: {layer.where}: its bias has shape {integers.shape}: expected "
-            f"({channels},)"
-        )
+    integers = _checked_bias(graph, layer, graph.stored(layer.bias))
     stated = tensor.quantisation
     if stated is not None and (
         stated.scales.size not in (1, channels)
@@ -225,6 +228,16 @@ def _bias(graph: Graph, layer: FoundLayer, unit: Float64) -> Float64:
             "its weight's; the file is damaged"
         )
     return integers * unit
+
+
+def _checked_bias(graph: Graph, layer: FoundLayer, bias: NDArray[Any]) -> NDArray[Any]:
+    """`bias`, if it has the right shape."""
+    if bias.shape != layer.shape[:1]:
+        raise CheckpointError(
+            f"{graph.what}: {layer.where}: its bias has shape {bias.shape}: expected "
+            f"({layer.shape[0]},)"
+        )
+    return bias
 
 
 def _notes(taken: list[_Weight], silenced: dict[str, int]) -> tuple[str, ...]:

@@ -1,0 +1,17 @@
+"""`mnv2 export`: a model file as ONNX or TensorFlow Lite, and how that is fed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from .output import as_json, may_write, say
+
+
+def run(args: Namespace) -> int:
+    """Write the file, and print what its input and output are."""
+    from ..export import export
+
+    may_write(args.out, args.force, args.model, "the model file itself", "OUT")
+    made = export(args.model, args.out, dynamic_batch=args.dynamic_batch)
+    say(as_json(made) if args.json else str(made))
+    return 0

@@ -1,0 +1,106 @@
+"""The way out: a model file becomes a file of another runtime's, with the same weights."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..modelfile import ModelFile, open_model
+
+SUFFIXES = (".onnx", ".tflite")  # each has a module that writes it, onnx_network, tflite_network
+DYNAMIC = "N"  # the name of a batch of any size
+
+
+class Exported(NamedTuple):
+    """What was written, and how it is fed."""
+
+    path: str
+    name: str  # of the network
+    format: str  # "ONNX, opset 13" or "TensorFlow Lite"
+    weights: str  # "float32" or "int8"
+    input: tuple[int | str, ...]  # shape of the tensor `input`; the batch may be "N"
+    input_dtype: str  # "float32", or of int8 networks "uint8"
+    output: tuple[int | str, ...]  # shape of the tensor `logits`, which is float32
+    feed: str  # how a pixel becomes an element of `input`
+    file_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.name}, {self.format}, {self.weights}, {self.file_bytes:,} bytes\n"
+            f"  input   {self.input_dtype} {_shape(self.input)}: {self.feed}\n"
+            f"  logits  float32 {_shape(self.output)}"
+        )
+
+
+def export(
+    model: str | os.PathLike[str], out: str | os.PathLike[str], *, dynamic_batch: bool = False
+) -> Exported:
+    """Write the model file `model` as `out`, whose name ends in .onnx or .tflite.
+
+    The batch is 1, or of any size if `dynamic_batch`. float16 and bfloat16 weights become float32;
+    int8 networks stay int8 (docs/export.md). Equal arguments make equal bytes, given equal versions
+    of what writes them. An older file of that name is replaced, whole or not at all.
+
+    Raises InputError for another ending, MissingExtraError without the package `onnx` or `tflite`,
+    ModelFileError for a damaged model file, UnsupportedError for integers that the format cannot
+    hold, and MnvError if the file cannot be written.
+    """
+    from ..whole_file import write_whole
+
+    path = _out_path(out)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"{path}: ends in {suffix!r}: expected a name that ends in {' or '.join(SUFFIXES)}, "
+            "which says what is written"
+        )
+    with open_model(model) as opened:
+        if os.path.exists(path) and os.path.samefile(opened.path, path):
+            raise InputError(f"{path}: is the model file itself; choose another name")
+        opened.verify()
+        batch: int | str = DYNAMIC if dynamic_batch else 1
+        writer = import_module(f"{__package__}.{suffix[1:]}_network")
+        content: bytes = writer.encode(opened, batch)
+        is_int8 = opened.dtype == "int8"
+        made = Exported(
+            path,
+            opened.architecture.name,
+            writer.FORMAT,
+            "int8" if is_int8 else "float32",
+            writer.input_shape(opened.architecture, batch),
+            "uint8" if is_int8 else "float32",
+            (batch, opened.architecture.classes),
+            feeding(opened),
+            len(content),
+        )
+    write_whole(path, f"a model in {suffix[1:]}", len(content), lambda file: file.write(content))
+    return made
+
+
+def feeding(model: ModelFile) -> str:
+    """How a pixel of 0 to 255 becomes an element of the exported network's input."""
+    if model.dtype == "int8":
+        return "RGB pixels, 0 to 255, as they are"
+    mean, std = (_three(values) for values in model.input_spec[:2])
+    return f"RGB, (pixel - {mean}) / {std}, of pixels from 0 to 255"
+
+
+def _out_path(out: str | os.PathLike[str]) -> str:
+    try:
+        return os.fsdecode(out)
+    except TypeError:
+        raise InputError(
+            f"output path: got {type(out).__name__}, expected a str or an os.PathLike"
+        ) from None
+
+
+def _three(values: tuple[float, ...]) -> str:
+    """A number for each channel, or one for all."""
+    texts = [f"{value:.9g}" for value in values]
+    return texts[0] if len(set(texts)) == 1 else f"({', '.join(texts)})"
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,92 @@
+"""An ONNX file being made, node by node."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..architecture import IMAGE_CHANNELS, Layer
+from ..errors import missing_extra
+from .description import description
+from .exporting import feeding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..modelfile import ModelFile
+
+# 13 is the first in which DequantizeLinear takes a scale for each channel. Runtimes from 2020 on
+# read it, and nothing newer is needed.
+OPSET = 13
+IR_VERSION = 8
+
+
+class OnnxGraph:
+    """Nodes and constants, by the names of what they make.
+
+    Raises MissingExtraError without the package `onnx`.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._onnx = import_module("onnx")
+            self._numpy_helper = import_module("onnx.numpy_helper")
+        except ImportError:
+            raise missing_extra("onnx", "onnx", "writing an .onnx file") from None
+        self._nodes: list[Any] = []
+        self._constants: dict[str, Any] = {}
+
+    def node(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
+        """Add a node, and return the name of its first output."""
+        self._nodes.append(
+            self._onnx.helper.make_node(kind, inputs, outputs, outputs[0], **attributes)
+        )
+        return outputs[0]
+
+    def constant(self, name: str, values: NDArray[Any] | np.generic) -> str:
+        """Add a constant, unless there is one of that name, and return the name."""
+        import numpy as np
+
+        if name not in self._constants:
+            # A scalar has to stay one, with the shape ().
+            self._constants[name] = self._numpy_helper.from_array(np.asarray(values), name)
+        return name
+
+    def convolution(self, layer: Layer, inputs: list[str], name: str, padded: bool = True) -> str:
+        """Add a Conv of `layer`; its pads are left out if they are not `padded` by it."""
+        (top, bottom), (left, right) = layer.pad_rows, layer.pad_columns
+        return self.node(
+            "Conv",
+            inputs,
+            name,
+            kernel_shape=[layer.kernel] * 2,
+            strides=[layer.stride] * 2,
+            pads=[top, left, bottom, right] if padded else [0] * 4,
+            group=layer.in_channels if layer.kind == "depthwise" else 1,
+        )
+
+    def file(self, model: ModelFile, batch: int | str, input_dtype: str) -> bytes:
+        """The graph from `input` to `logits`, checked by onnx, with what the model file says."""
+        helper, network = self._onnx.helper, model.architecture
+        kinds = {"float32": self._onnx.TensorProto.FLOAT, "uint8": self._onnx.TensorProto.UINT8}
+        shape = [batch, IMAGE_CHANNELS, *network.resolution]
+        graph = helper.make_graph(
+            self._nodes,
+            network.name,
+            [helper.make_tensor_value_info("input", kinds[input_dtype], shape)],
+            [helper.make_tensor_value_info("logits", kinds["float32"], [batch, network.classes])],
+            list(self._constants.values()),
+            doc_string=f"input: {feeding(model)}",
+        )
+        made = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="mnv2_engine",
+            producer_version=__version__,
+        )
+        helper.set_model_props(made, description(model))
+        self._onnx.checker.check_model(made)
+        return bytes(made.SerializeToString(deterministic=True))

@@ -1,0 +1,53 @@
+"""A network as ONNX: NCHW, float32, or int8 in QuantizeLinear and DequantizeLinear (qdq.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..architecture import IMAGE_CHANNELS
+from .onnx_graph import OPSET, OnnxGraph
+from .qdq import encode_int8
+from .trunk import trunk
+
+if TYPE_CHECKING:
+    from ..architecture import Architecture, Layer
+    from ..modelfile import ModelFile
+
+FORMAT = f"ONNX, opset {OPSET}"
+
+
+def encode(model: ModelFile, batch: int | str) -> bytes:
+    """The bytes of an .onnx file for `batch` images, a number or the name of any number."""
+    return (encode_int8 if model.dtype == "int8" else _encode_float32)(model, batch)
+
+
+def input_shape(network: Architecture, batch: int | str) -> tuple[int | str, ...]:
+    """NCHW."""
+    return (batch, IMAGE_CHANNELS, *network.resolution)
+
+
+def _encode_float32(model: ModelFile, batch: int | str) -> bytes:
+    graph = OnnxGraph()
+    for name, array in model.weights().items():
+        graph.constant(name, array)
+    graph.constant("zero", np.float32(0))
+    graph.constant("six", np.float32(6))
+
+    def parameters(name: str) -> list[str]:
+        return [f"{name}.weight", f"{name}.bias"]
+
+    def convolution(layer: Layer, at: str) -> str:
+        sums = f"{layer.name}.sums" if layer.relu6 else layer.name
+        at = graph.convolution(layer, [at, *parameters(layer.name)], sums)
+        return graph.node("Clip", [at, "zero", "six"], layer.name) if layer.relu6 else at
+
+    def shortcut(layer: Layer, before: str, at: str) -> str:
+        return graph.node("Add", [before, at], f"{layer.name}.joined")
+
+    at = trunk(model.architecture, "input", convolution, shortcut)
+    at = graph.node("GlobalAveragePool", [at], "pool")
+    at = graph.node("Flatten", [at], "features")
+    graph.node("Gemm", [at, *parameters("classifier")], "logits", transB=1)
+    return graph.file(model, batch, "float32")

@@ -1,0 +1,134 @@
+"""The layers of an int8 network as TensorFlow Lite's operators.
+
+Activations are those of docs/int8.md less 128, since TFLite's are signed; the graph takes uint8
+pixels. The range of the logits is not known, so they stay float32: the classifier is TFLite's
+hybrid one, of float32 features and int8 weights, which runtimes compute in integers of 8 bits that
+they find for the features of each image anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ..architecture import IMAGE_CHANNELS, Layer
+from ..executors.integer import unpadded
+from .tflite_graph import Scales
+from .tflite_layers import NO_ACTIVATION, FloatLayers, ordered, padded_extents
+from .unfolding import unfold
+
+if TYPE_CHECKING:
+    from ..modelfile import ModelFile
+    from ..quantize.folding import Activation
+    from .tflite_graph import TfliteGraph
+
+_SIGNED = 128  # uint8 less int8
+_CHANNELS = 3  # the axis of an NHWC tensor
+
+
+class IntegerLayers(FloatLayers):
+    """Adds operators to a graph. Tensors are given and returned by number."""
+
+    # TensorFlow's first versions with int8, with a scale for each channel where weights have them.
+    versions: ClassVar[dict[str, int]] = {
+        "ADD": 2,
+        "CONCATENATION": 2,
+        "CONV_2D": 3,
+        "DEQUANTIZE": 2,
+        "DEPTHWISE_CONV_2D": 3,
+        "FULLY_CONNECTED": 12,
+        "MEAN": 2,
+        "PAD": 2,
+        "PADV2": 2,
+        "QUANTIZE": 2,
+        "SPLIT": 2,
+    }
+
+    hybrid = True
+
+    def __init__(self, graph: TfliteGraph, model: ModelFile, batch: int | str) -> None:
+        super().__init__(graph, model, batch)
+        self.integers = unfold(model)
+        self.activations: dict[int, Activation] = {}  # by the tensor's number
+
+    def image(self) -> tuple[int, int]:
+        said = self.integers.image
+        shape = self.shape(self.network.resolution)
+        entry = self.graph.tensor("input", shape, "uint8", _scales(said, 0))
+        image = self._activation("image", shape, said)
+        self.operator("QUANTIZE", [entry], [image])
+        return entry, image
+
+    def convolution(self, layer: Layer, at: int) -> int:
+        if layer.name == "stem" and self.integers.frame is not None:
+            at, layer = self._framed(layer, at, self.integers.frame), unpadded(layer)
+        return super().convolution(layer, at)
+
+    def classifier(self, features: int) -> int:
+        stored, scales = self.integers.classifier, Scales(self.integers.classifier_scale, 0)
+        real = self.graph.tensor("features.real", (self.batch, stored.shape[1]), "float32")
+        self.operator("DEQUANTIZE", [features], [real])
+        weight = self.graph.tensor("classifier.weight", stored.shape, "int8", scales, stored)
+        return self.dense(real, weight)
+
+    def computed(self, name: str, extents: tuple[int, ...]) -> int:
+        return self._activation(name, (self.batch, *extents), self._said(name))
+
+    def padded(self, layer: Layer, source: int) -> int:
+        shape = (self.batch, *padded_extents(layer))
+        return self._activation(f"{layer.name}.padded", shape, self.activations[source])
+
+    def parameters(self, layer: Layer, source: int) -> list[int]:
+        made = self.integers.layers[layer.name]
+        weight = ordered(layer, made.weight)
+        axis = _CHANNELS if layer.kind == "depthwise" else 0
+        unit = np.float32(self.activations[source].scale) * made.scale
+        name = f"{layer.name}.weight"
+        return [
+            self.graph.tensor(name, weight.shape, "int8", Scales(made.scale, 0, axis), weight),
+            self.graph.tensor(
+                f"{layer.name}.bias", made.bias.shape, "int32", Scales(unit, 0), made.bias
+            ),
+        ]
+
+    def _said(self, name: str) -> Activation:
+        """The quantisation of a layer's output, the sum of a shortcut, or the features."""
+        if name == "features":
+            return self.integers.features
+        layer = name.removesuffix(".joined")
+        target = self.integers.layers[layer].target
+        return target if layer == name else self.integers.joined.get(layer, target)
+
+    def _activation(self, name: str, shape: tuple[int | str, ...], said: Activation) -> int:
+        number = self.graph.tensor(name, shape, "int8", _scales(said, _SIGNED))
+        self.activations[number] = said
+        return number
+
+    def _framed(self, stem: Layer, at: int, frame: tuple[int, int, int]) -> int:
+        """The image with the stem's padding around it, which differs between its channels."""
+        said = self.activations[at]
+        plane, framed_plane = (*stem.in_size, 1), (*padded_extents(stem)[:2], 1)
+        axis = self.constant("image.axis", np.array(_CHANNELS, np.int32))
+        sizes = self.pads(stem)
+        planes = [
+            self._activation(f"image.{i}", (self.batch, *plane), said)
+            for i in range(IMAGE_CHANNELS)
+        ]
+        self.operator("SPLIT", [axis, at], planes, "SplitOptions", NumSplits=IMAGE_CHANNELS)
+        framed = []
+        for i, level in enumerate(frame):
+            stored = np.array([level - _SIGNED], np.int8)
+            scales = _scales(said, _SIGNED)
+            pixel = self.graph.tensor(f"image.{i}.level", (1,), "int8", scales, stored)
+            out = self._activation(f"image.{i}.framed", (self.batch, *framed_plane), said)
+            self.operator("PADV2", [planes[i], sizes, pixel], [out], "PadV2Options")
+            framed.append(out)
+        out = self.padded(stem, at)
+        joined = {"Axis": _CHANNELS, "FusedActivationFunction": NO_ACTIVATION}
+        self.operator("CONCATENATION", framed, [out], "ConcatenationOptions", **joined)
+        return out
+
+
+def _scales(said: Activation, offset: int) -> Scales:
+    return Scales(np.array([said.scale], np.float32), said.zero_point - offset)

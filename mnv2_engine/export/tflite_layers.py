@@ -1,0 +1,155 @@
+"""The layers of a float32 network as TensorFlow Lite's operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..architecture import IMAGE_CHANNELS, Layer, padding_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..modelfile import ModelFile
+    from .tflite_graph import TfliteGraph
+
+# Values of the schema's enumerations Padding and ActivationFunctionType.
+_SAME, _VALID = 0, 1
+NO_ACTIVATION, _RELU6 = 0, 3
+
+_CONVOLUTIONS = {
+    "conv": ("CONV_2D", "Conv2DOptions", {}),
+    "pointwise": ("CONV_2D", "Conv2DOptions", {}),
+    "depthwise": ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", {"DepthMultiplier": 1}),
+}
+
+
+class FloatLayers:
+    """Adds operators to a graph. Tensors are given and returned by number."""
+
+    versions: ClassVar[dict[str, int]] = {}  # of operators; 1 unless said otherwise
+    hybrid = False  # whether the classifier quantises its features
+
+    def __init__(self, graph: TfliteGraph, model: ModelFile, batch: int | str) -> None:
+        self.graph, self.batch = graph, batch
+        self.network = model.architecture
+        self.weights = model.weights()
+
+    def image(self) -> tuple[int, int]:
+        """The graph's input, and the stem's."""
+        entry = self.graph.tensor("input", self.shape(self.network.resolution), "float32")
+        return entry, entry
+
+    def convolution(self, layer: Layer, at: int) -> int:
+        """A convolution with its ReLU6; a PAD before it where SAME pads otherwise."""
+        pads = (layer.pad_rows, layer.pad_columns)
+        same = tuple(
+            padding_of(extent, layer.kernel, layer.stride, "same")[1:] for extent in layer.in_size
+        )
+        if pads != same and any(map(any, pads)):
+            at = self.pad(layer, at)
+        out = self.computed(layer.name, (*layer.out_size, layer.out_channels))
+        kind, options, more = _CONVOLUTIONS[layer.kind]
+        self.operator(
+            kind,
+            [at, *self.parameters(layer, at)],
+            [out],
+            options,
+            Padding=_SAME if pads == same else _VALID,
+            StrideH=layer.stride,
+            StrideW=layer.stride,
+            DilationHFactor=1,
+            DilationWFactor=1,
+            FusedActivationFunction=_RELU6 if layer.relu6 else NO_ACTIVATION,
+            **more,
+        )
+        return out
+
+    def shortcut(self, layer: Layer, before: int, at: int) -> int:
+        """The sum of a block's input and what its project `layer` gives."""
+        out = self.computed(f"{layer.name}.joined", (*layer.out_size, layer.out_channels))
+        added = {"FusedActivationFunction": NO_ACTIVATION}
+        self.operator("ADD", [before, at], [out], "AddOptions", **added)
+        return out
+
+    def pool(self, at: int) -> int:
+        """The features (batch, channels)."""
+        axes = self.constant("pool.axes", np.array([1, 2], np.int32))
+        out = self.computed("features", (self.network.head_channels,))
+        self.operator("MEAN", [at, axes], [out], "ReducerOptions", KeepDims=False)
+        return out
+
+    def classifier(self, features: int) -> int:
+        """The logits (batch, classes)."""
+        weight = self.constant("classifier.weight", self.weights["classifier.weight"])
+        return self.dense(features, weight)
+
+    def dense(self, features: int, weight: int) -> int:
+        """The same, of float32 features and the constant `weight`."""
+        bias = self.constant("classifier.bias", self.weights["classifier.bias"])
+        out = self.graph.tensor("logits", (self.batch, self.network.classes), "float32")
+        self.operator(
+            "FULLY_CONNECTED",
+            [features, weight, bias],
+            [out],
+            "FullyConnectedOptions",
+            FusedActivationFunction=NO_ACTIVATION,
+            AsymmetricQuantizeInputs=self.hybrid,
+        )
+        return out
+
+    # What networks of other numbers do in another way
+
+    def computed(self, name: str, extents: tuple[int, ...]) -> int:
+        """A tensor that is computed, the batch before its `extents`."""
+        return self.graph.tensor(name, (self.batch, *extents), "float32")
+
+    def parameters(self, layer: Layer, source: int) -> list[int]:
+        """Weight and bias of a convolution from the tensor `source`."""
+        weight = ordered(layer, self.weights[f"{layer.name}.weight"])
+        bias = self.weights[f"{layer.name}.bias"]
+        names = (f"{layer.name}.weight", f"{layer.name}.bias")
+        return [self.constant(name, each) for name, each in zip(names, (weight, bias), strict=True)]
+
+    def padded(self, layer: Layer, source: int) -> int:
+        """A tensor for `source`, the input of `layer`, with its padding around it."""
+        return self.computed(f"{layer.name}.padded", padded_extents(layer))
+
+    # Parts
+
+    def shape(self, size: tuple[int, int], channels: int = IMAGE_CHANNELS) -> tuple[int | str, ...]:
+        return (self.batch, *size, channels)
+
+    def constant(self, name: str, values: NDArray[Any]) -> int:
+        """A constant without a quantisation."""
+        return self.graph.tensor(name, values.shape, values.dtype.name, values=values)
+
+    def operator(
+        self, kind: str, inputs: list[int], outputs: list[int], options: str = "", **fields: Any
+    ) -> None:
+        version = self.versions.get(kind, 1)
+        self.graph.operator(kind, version, inputs, outputs, options, **fields)
+
+    def pad(self, layer: Layer, at: int) -> int:
+        """Zeros around the input of `layer`."""
+        out = self.padded(layer, at)
+        self.operator("PAD", [at, self.pads(layer)], [out], "PadOptions")
+        return out
+
+    def pads(self, layer: Layer) -> int:
+        """The paddings of an NHWC tensor, as a constant (4, 2)."""
+        pads = np.array([(0, 0), layer.pad_rows, layer.pad_columns, (0, 0)], np.int32)
+        return self.constant(f"{layer.name}.pads", pads)
+
+
+def ordered(layer: Layer, weight: NDArray[Any]) -> NDArray[Any]:
+    """An OIHW weight in TFLite's order: OHWI, or (1, H, W, channels) of a depthwise layer."""
+    axes = (1, 2, 3, 0) if layer.kind == "depthwise" else (0, 2, 3, 1)
+    return np.ascontiguousarray(weight.transpose(axes))
+
+
+def padded_extents(layer: Layer) -> tuple[int, int, int]:
+    """Height, width and channels of a layer's input with its padding."""
+    height, width = layer.in_size
+    return height + sum(layer.pad_rows), width + sum(layer.pad_columns), layer.in_channels

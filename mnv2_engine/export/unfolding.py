@@ -1,0 +1,150 @@
+"""From the integers of docs/int8.md back to scales, zero points and biases: folding undone.
+
+Only ratios of scales matter to a run, so they are taken from what it multiplies by, not from the
+scales that the model file states: a weight's scale from its channel's multiplier, that of a thin
+tensor behind a shortcut from the shortcut's. All scales are float32 numbers.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..architecture import Layer, layers
+from ..errors import UnsupportedError
+from ..executors.integer import pad_pixel
+from ..quantization import (
+    MULTIPLIER_BITS,
+    SHORTCUT_BITS,
+    LayerQuantization,
+    effective_factor,
+)
+from ..quantize.folding import Activation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ..input_spec import InputSpec
+    from ..modelfile import ModelFile
+
+    Float64 = NDArray[np.float64]
+
+_INT32 = np.iinfo(np.int32)
+
+
+class IntegerLayer(NamedTuple):
+    """A convolution: sums of weight * (input - the input's zero point), and the bias."""
+
+    weight: NDArray[np.int8]  # canonical
+    scale: NDArray[np.float32]  # of the weights, (out,)
+    bias: NDArray[np.int32]  # (out,), in units of scale times the input's scale
+    target: Activation  # the output's, before a shortcut
+
+
+class IntegerNetwork(NamedTuple):
+    """An int8 network in terms that other runtimes share. Zero points are those of uint8."""
+
+    image: Activation  # of uint8 pixels
+    frame: tuple[int, int, int] | None  # pixels around the image, unless they are its zero point
+    layers: dict[str, IntegerLayer]  # "stem" to "head"
+    joined: dict[str, Activation]  # the sum of a shortcut, by its project layer
+    features: Activation
+    classifier: NDArray[np.int8]  # (classes, channels)
+    classifier_scale: NDArray[np.float32]  # of those weights, (classes,)
+    classifier_bias: NDArray[np.float32]  # (classes,), of the logits
+
+
+def unfold(model: ModelFile) -> IntegerNetwork:
+    """The int8 network of a model file.
+
+    Raises UnsupportedError for constants beyond 32 bits, which nothing in this package makes.
+    """
+    assert model.quantization is not None
+    network, weights, said = model.architecture, model.weights(), model.quantization
+    image, frame = _image(model.input_spec)
+    *convolutions, _ = layers(network)
+    found: dict[str, IntegerLayer] = {}
+    joined: dict[str, Activation] = {}
+    thin = source = image
+    for layer in convolutions:
+        stated = said.layers[layer.name]
+        target = _float32(stated.scale, stated.zero_point)
+        shortcut = None
+        if stated.shortcut:
+            shortcut = (stated.shortcut * 2.0 ** -(SHORTCUT_BITS + stated.fraction), thin)
+            target = _float32(thin.scale / shortcut[0], stated.zero_point)
+            joined[layer.name] = target
+        found[layer.name] = _layer(layer, weights, stated, source, target, shortcut)
+        source = target
+        if not layer.relu6 or layer.name == "stem":
+            thin = target
+    area = prod(layers(network)[-2].out_size)
+    factor = effective_factor(said.pool.multiplier, said.pool.shift, said.pool.fraction)
+    features = _float32(source.scale / (area * factor) if factor else said.pool.scale, 0)
+    return IntegerNetwork(
+        image,
+        frame,
+        found,
+        joined,
+        features,
+        weights["classifier.weight"],
+        (weights["classifier.scale"] / features.scale).astype(np.float32),
+        weights["classifier.bias"],
+    )
+
+
+def _float32(scale: float, zero_point: int) -> Activation:
+    return Activation(float(np.float32(scale)), zero_point)
+
+
+def _image(spec: InputSpec) -> tuple[Activation, tuple[int, int, int] | None]:
+    """What a pixel stands for, and what is around the image.
+
+    The normalisation is in the stem's weights and bias, so any scale would do; one deviation for
+    all channels gives that which importers expect. The pixel that stands for zero can be a zero
+    point where it is the same for all channels.
+    """
+    scale = 1 / spec.std[0] if len(set(spec.std)) == 1 else 1.0
+    red, green, blue = (int(level) for level in pad_pixel(spec))
+    if red == green == blue:
+        return _float32(scale, red), None
+    return _float32(scale, 0), (red, green, blue)
+
+
+def _layer(
+    layer: Layer,
+    weights: Mapping[str, NDArray[Any]],
+    said: LayerQuantization,
+    source: Activation,
+    target: Activation,
+    shortcut: tuple[float, Activation] | None,
+) -> IntegerLayer:
+    """`target` is that of the output, `shortcut` what multiplies the tensor added to it."""
+    weight, bias, multiplier, shift = (
+        weights[f"{layer.name}.{part}"] for part in ("weight", "bias", "multiplier", "shift")
+    )
+    # A channel multiplied by 0 gives the same without weights and bias.
+    silent = multiplier == 0
+    weight = np.where(silent.reshape(-1, *[1] * (weight.ndim - 1)), 0, weight).astype(np.int8)
+    bias = np.where(silent, 0, bias)
+    multiplier, shift = np.where(silent, 1 << 14, multiplier), np.where(silent, 0, shift)
+
+    factor: Float64 = multiplier * 2.0 ** -(shift + MULTIPLIER_BITS + said.fraction)
+    # What fold_layer added, in units of the output and of the sums.
+    offset = target.zero_point + 0.5 - 0.5 ** (said.fraction + 1)
+    if shortcut is not None:
+        offset -= shortcut[0] * shortcut[1].zero_point
+    halves = np.where(shift > 0, 2.0 ** (shift - 1.0), 0.0)
+    wide = weight.reshape(len(bias), -1).astype(np.int64)
+    own = np.rint(bias - halves - offset / factor + source.zero_point * wide.sum(1))
+    if not (np.abs(own) <= _INT32.max).all():
+        raise UnsupportedError(
+            f"{layer.name}: the bias of channel {int(np.abs(own).argmax())} is beyond 32 bits "
+            "without its zero points; make the int8 model file again with: mnv2 quantize"
+        )
+    scale = (factor * target.scale / source.scale).astype(np.float32)
+    return IntegerLayer(weight, scale, own.astype(np.int32), target)
