@@ -100,6 +100,7 @@ PEERS = {
             "openvino:OpenVino",
             (("precision", "bf16"),),
         ),
+        Peer("ncnn", "ncnn", "ncnn", (".param",), "ncnn:Ncnn"),
     )
 }
 
