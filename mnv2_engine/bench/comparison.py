@@ -12,7 +12,7 @@ from ..errors import InputError, MnvError
 from ..modelfile import ModelFile, open_model
 from ..peers import PEERS
 from .contest import Contestant, contestants
-from .entrants import CONTROL, OURS, Absent, Entrant, Options, entrants, package_bytes
+from .entrants import CONTROL, DEFAULTS, OURS, Absent, Entrant, Options, entrants, package_bytes
 from .fresh import NOTHING, NUMPY, ColdStart, Memory, bare_memory, cases, cold_starts, memory
 from .machine import machine
 from .networks import model_file
@@ -21,6 +21,7 @@ from .samples import LEAST_PAIRS, Quietness, compared, noise, pairwise, quartile
 from .turns import alternate, busy_with_others, pin
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 # Of the largest logit: how far float32's different orders of adding bring equal networks apart,
@@ -34,7 +35,7 @@ class Contest(NamedTuple):
 
     entrants: list[Entrant]
     settings: list[list[str]]
-    logits: list[NDArray[object]]
+    logits: list[NDArray[np.float32]]
     samples: list[list[float]]  # of everyone, round by round, in milliseconds
     disturbed: float  # share of turns
     busy: float
@@ -44,7 +45,7 @@ class Contest(NamedTuple):
 def bench(
     model: str | os.PathLike[str],
     against: Sequence[str] | None = None,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     *,
     weights: str | None = None,
     rounds: int = ROUNDS,
@@ -174,7 +175,9 @@ def held(
         )
 
 
-def another_network(entrant: Entrant, ours: NDArray[object], theirs: NDArray[object]) -> str:
+def another_network(
+    entrant: Entrant, ours: NDArray[np.float32], theirs: NDArray[np.float32]
+) -> str:
     """Why a peer with our weights does not compute our network, or nothing."""
     if not entrant.same_weights:
         return ""
@@ -189,7 +192,7 @@ def another_network(entrant: Entrant, ours: NDArray[object], theirs: NDArray[obj
     return ""
 
 
-def difference(ours: NDArray[object], theirs: NDArray[object]) -> Difference:
+def difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Difference:
     """Between two rows of logits."""
     import numpy as np
 
@@ -214,9 +217,7 @@ def _processes(part: Sequence[Entrant]) -> tuple[Starts, Memories]:
     return starts, memories
 
 
-def _row(
-    contest: Contest, i: int, quietness: Quietness, memories: Memories, starts: Starts
-) -> Row:
+def _row(contest: Contest, i: int, quietness: Quietness, memories: Memories, starts: Starts) -> Row:
     from .. import __version__
 
     entrant, samples = contest.entrants[i], contest.samples

@@ -42,7 +42,7 @@ class Contestant:
         self.name = entrant.name
         self.turns = self.disturbed = 0
         self._inner = LEAST_INNER
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self._process = subprocess.Popen(
             **started(
                 SERVE,

@@ -29,6 +29,9 @@ class Options(NamedTuple):
     backend: str = "auto"
 
 
+DEFAULTS = Options()
+
+
 class Entrant(NamedTuple):
     """An engine with the file that it runs."""
 

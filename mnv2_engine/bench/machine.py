@@ -89,8 +89,10 @@ def _virtualisation(flags: set[str]) -> str:
     vendor = _text("/sys/hypervisor/type") or _text("/sys/class/dmi/id/sys_vendor")
     if "hypervisor" not in flags and not vendor:
         return UNKNOWN if not flags else "none visible"
-    return f"a virtual machine{f' ({vendor})' if vendor else ''}" if "hypervisor" in flags else (
-        f"none visible ({vendor})"
+    return (
+        f"a virtual machine{f' ({vendor})' if vendor else ''}"
+        if "hypervisor" in flags
+        else (f"none visible ({vendor})")
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .entrants import OURS, Absent
 from .fresh import ColdStart, Memory
 from .machine import Machine
-from .samples import Quartiles, Quietness, Ratio
+from .samples import EQUAL, SOUND, Quartiles, Quietness, Ratio
 
 NUMPY_NOTES = {True: "with numpy", False: "without numpy"}
 
@@ -69,8 +69,10 @@ class Result(NamedTuple):
     @property
     def complete(self) -> bool:
         """Whether everyone who was asked for took part, and every ratio is what it seems."""
-        sound = all(row.ratio is None or row.ratio.verdict in ("sound", "equal") for row in self.rows)
-        return sound and not self.quietness.complaints and not any(a.asked_for for a in self.absent)
+        ratios = [row.ratio for row in self.rows if row.ratio]
+        sound = all(ratio.verdict in (SOUND, EQUAL) for ratio in ratios)
+        missing = any(each.asked_for for each in self.absent)
+        return sound and not self.quietness.complaints and not missing
 
     def __str__(self) -> str:
         parts = [
@@ -159,5 +161,3 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         for row in whole
     )
     return "\n".join(line.rstrip() for line in lines)
-
-

@@ -12,6 +12,7 @@ in. The noise is the largest of three, as shares of the ratio:
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from typing import NamedTuple
 REPEATABLE = 0.05
 # A quiet machine keeps the middle half of the ratios, and most of the turns, this close.
 SPREAD = 0.10
+HOPELESS = 0.15  # noise in which no number means anything, however far from 1
 DISTURBED = 0.25  # of the turns: those in which a contestant lost its CPU to someone else
 BUSY = 0.10  # of a CPU's time, taken by others
 LEAST_PAIRS = 6  # fewer give the median no interval
@@ -58,9 +60,9 @@ class Ratio(NamedTuple):
 
     def __str__(self) -> str:
         if self.verdict == EQUAL:
-            return f"no difference beyond the noise of {self.noise:.1%}"
+            return f"no difference beyond the noise, {self.noise:.1%}"
         if self.verdict == REFUSED:
-            return f"not stated: the noise of {self.noise:.1%} exceeds it"
+            return f"not stated, in a noise of {self.noise:.0%}"
         words = f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
         if self.verdict == ROUGH:
             words += f", give or take {max(self.noise, self.spread / 2):.0%}: not quiet"
@@ -70,7 +72,7 @@ class Ratio(NamedTuple):
 SOUND = "sound"
 ROUGH = "rough"  # larger than the noise, but another run may well find it a few percent elsewhere
 EQUAL = "equal"  # within the noise, which is small
-REFUSED = "refused"  # within the noise, which is not
+REFUSED = "refused"  # within the noise, which is not small, or in too much of it
 
 Samples = Sequence[float]
 
@@ -98,7 +100,7 @@ def drift(samples: Samples) -> float:
     """How far, as a share, the median of any third of the samples is from that of all."""
     whole, count = statistics.median(samples), len(samples)
     bounds = [count * i // THIRDS for i in range(THIRDS + 1)]
-    thirds = [samples[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    thirds = [samples[a:b] for a, b in itertools.pairwise(bounds)]
     return max(_apart(statistics.median(third), whole) for third in thirds if third)
 
 
@@ -113,16 +115,14 @@ def noise(ratios: Samples, control: Samples = ()) -> float:
     return max(found)
 
 
-def compared(
-    ours: Samples, theirs: Samples, control: Samples = (), is_quiet: bool = True
-) -> Ratio:
+def compared(ours: Samples, theirs: Samples, control: Samples = (), is_quiet: bool = True) -> Ratio:
     """The ratio of two contestants' samples, of at least LEAST_PAIRS pairs, and its verdict, on a
     machine that other signs found quiet or not."""
     ratios = pairwise(ours, theirs)
     median, spread = statistics.median(ratios), quartiles(ratios).spread
     within = noise(ratios, control)
     quiet = is_quiet and within <= REPEATABLE and spread <= SPREAD
-    if _apart(median, 1) > within:
+    if _apart(median, 1) > within and within <= HOPELESS:
         verdict = SOUND if quiet else ROUGH
     else:
         verdict = EQUAL if quiet else REFUSED

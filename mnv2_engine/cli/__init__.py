@@ -1,4 +1,5 @@
-"""The command `mnv2`: demo, convert, quantize, export, classify, info, plan.
+"""The command `mnv2`: demo, convert, quantize, export, classify, info, plan,
+bench.
 
 Answers go to standard output, everything else to standard error. Each command imports what it
 needs when it runs, so that `mnv2 --help` is instant.
@@ -15,7 +16,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import MnvError
-from . import classify, export, quantize
+from . import bench, classify, export, quantize
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown
 
@@ -125,4 +126,5 @@ COMMANDS = {
     "classify": classify.run,
     "info": _info,
     "plan": _plan,
+    "bench": bench.run,
 }
