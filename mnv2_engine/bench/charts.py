@@ -33,7 +33,6 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292
 .page { fill: #ffffff; }
 .grid { stroke: #d8dee4; }
 .mark { stroke: #ffffff; stroke-width: 1; }
-.hollow { stroke-width: 2; fill: #ffffff; }
 .tie { stroke-width: 1.5; opacity: 0.4; }
 .whisker { stroke-width: 1.5; }
 .done { fill: #0a5cc0; stroke: #ffffff; stroke-width: 0.75; }
@@ -58,7 +57,7 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292
 class Point(NamedTuple):
     """An engine with a network."""
 
-    engine: str  # points of the same engine have a colour, and are tied
+    engine: str  # points of the same engine have a colour, and filled or hollow are tied
     label: str
     mib: float
     ms: Quartiles
@@ -95,10 +94,15 @@ def latency_memory(title: str, caption: str, points: Sequence[Point]) -> str:
     engines = list(dict.fromkeys(point.engine for point in points))
     places = [(x_of(point.mib), y_of(point.ms.median)) for point in points]
     taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in places]
-    for i, engine in enumerate(engines):
-        ends = [places[j] for j, point in enumerate(points) if point.engine == engine]
+    kinds = dict.fromkeys((point.engine, point.hollow) for point in points)
+    for kind in kinds:
+        ends = [
+            place
+            for point, place in zip(points, places, strict=True)
+            if (point.engine, point.hollow) == kind
+        ]
         for (x1, y1), (x2, y2) in pairwise(ends):
-            parts.append(line(f"tie s{i % SERIES}", x1, y1, x2, y2))
+            parts.append(line(f"tie s{engines.index(kind[0]) % SERIES}", x1, y1, x2, y2))
     for point, (x, y) in zip(points, places, strict=True):
         series = f"s{engines.index(point.engine) % SERIES}"
         low, high = y_of(point.ms.low), y_of(point.ms.high)
@@ -113,8 +117,7 @@ def latency_memory(title: str, caption: str, points: Sequence[Point]) -> str:
 
 def _mark(point: Point, series: str, x: float, y: float, words: str) -> str:
     class_ = f"mark {series}"
-    # Hollow: the page's colour lies inside, whatever the scheme.
-    inner = MARK - 2.5
+    inner = MARK - 2.5  # of a hollow mark, which has the page's colour in any scheme
     if point.shape == "circle":
         made = element("circle", titled(words), class_=class_, cx=x, cy=y, r=MARK)
         hole = element("circle", class_="page", cx=x, cy=y, r=inner)

@@ -1,218 +1,114 @@
-"""A contestant: an engine in a process of its own that runs when it is told to.
-
-Processes of their own, since the thread pools of several engines in one process disturb each
-other: they go on spinning when a run has ended. For the same reason a contestant is stopped
-(SIGSTOP) for as long as another one runs.
-
-A contestant and its process exchange lines of JSON: first what to load, then for every turn how
-often to run, answered by the time that it took and whether the process lost its CPU meanwhile.
-"""
+"""The contest: who can run the network, and then everyone in turn."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import MnvError
-from .python import started
+from .contestant import Contestant, contestants
+from .entrants import CONTROL, OURS, Entrant
+from .turns import alternate, busy_with_others
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .entrants import Entrant
-
-SERVE = "from mnv2_engine.bench.contest import serve; serve()"
-# A turn: long enough for the clock to tell, short enough that all see the same machine.
-TURN_MS, LEAST_INNER = 15.0, 3
-LAST_LINES = 5  # of what a failed process said
+# Of the largest logit: how far float32's different orders of adding bring equal networks apart,
+# with room; a wrong padding or normalisation is a hundred times further.
+TOLERANCE = 1e-3
 
 
-class Contestant:
-    """An entrant that has loaded its file and run once. Call it for a turn."""
+class Difference(NamedTuple):
+    """How far an engine's logits are from ours, for one image of noise."""
 
-    def __init__(self, entrant: Entrant) -> None:
-        self.name = entrant.name
-        self.turns = self.disturbed = 0
-        self._inner = LEAST_INNER
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
-        self._process = subprocess.Popen(
-            **started(
-                SERVE,
-                environment=entrant.environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                text=True,
-                encoding="utf-8",
-            )
+    largest: float  # of all classes
+    of: float  # the largest of our logits, in absolute value
+
+    def __str__(self) -> str:
+        return f"differ by {self.largest:.1e}; largest {self.of:.1f}"
+
+
+class Contest(NamedTuple):
+    """What the contestants that took part measured in turn."""
+
+    entrants: list[Entrant]
+    settings: list[list[str]]
+    logits: list[NDArray[np.float32]]
+    samples: list[list[float]]  # of everyone, round by round, in milliseconds
+    disturbed: float  # share of turns
+    busy: float
+    seconds: float
+
+
+def held(
+    everyone: Sequence[Entrant],
+    rounds: int,
+    seconds: float,
+    advance: Callable[[int, int], object] | None = None,
+) -> tuple[Contest, dict[str, str]]:
+    """The contest; and the reasons of the peers that cannot run, or compute something else."""
+    unable: dict[str, str] = {}
+    busy = busy_with_others()
+    with contestants() as start:
+        running: list[tuple[Entrant, Contestant]] = []
+        for entrant in everyone:
+            try:
+                running.append((entrant, start(entrant)))
+            except MnvError as error:
+                if entrant.name in (OURS, CONTROL):
+                    raise
+                unable[entrant.name] = str(error)
+                continue
+            reason = another_network(entrant, running[0][1].logits, running[-1][1].logits)
+            if reason:
+                unable[entrant.name] = reason
+                running.pop()[1].end()
+        for _, contestant in running:
+            contestant.settle()
+        begun = time.monotonic()
+        samples = alternate(
+            [contestant for _, contestant in running],
+            rounds,
+            enough_seconds=seconds,
+            advance=None if advance is None else lambda done: advance(done, rounds),
         )
-        try:
-            ready = self._ask(entrant.task)
-        except BaseException:
-            self.end()
-            raise
-        self.settings: list[str] = ready["settings"]
-        self._logits: list[float] = ready["logits"]
-
-    @property
-    def logits(self) -> NDArray[np.float32]:
-        """Of the first run, (classes,)."""
-        import numpy as np
-
-        return np.array(self._logits, np.float32)
-
-    def __call__(self) -> float:
-        """Milliseconds of a run, the mean of `inner`, after one that is not counted: it finds the
-        caches as others left them."""
-        self._signal("SIGCONT")
-        answer = self._ask(self._inner)
-        self.turns += 1
-        self.disturbed += answer["switches"] > 0
-        return float(answer["ms"])
-
-    def settle(self) -> None:
-        """Find how many runs make a turn: TURN_MS, or LEAST_INNER where that takes longer."""
-        ms = min(self() for _ in range(2))
-        self._inner = max(LEAST_INNER, round(TURN_MS / max(ms, 1e-3)))
-        self.turns = self.disturbed = 0
-
-    def end(self) -> None:
-        """Its process, too. Ending twice is fine."""
-        self._process.kill()  # not SIGTERM, which a stopped process does not take
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._said):
-            with suppress(OSError):
-                assert stream is not None
-                stream.close()
-
-    def _ask(self, question: object) -> Any:
-        ask, answers = self._process.stdin, self._process.stdout
-        assert ask is not None
-        assert answers is not None
-        line = ""
-        with suppress(BrokenPipeError):
-            print(json.dumps(question), file=ask, flush=True)
-            line = answers.readline()
-        if not line:
-            raise MnvError(f"{self.name}: its process ended by itself{self._last_words()}")
-        self._signal("SIGSTOP")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise MnvError(f"{self.name}: {answer['error']}")
-        return answer
-
-    def _signal(self, name: str) -> None:
-        if hasattr(signal, name):  # Windows has neither
-            os.kill(self._process.pid, getattr(signal, name))
-
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()[-LAST_LINES:]
-        return f", exit code {code}" + "".join(f"\n  {line}" for line in lines)
+        taken = time.monotonic() - begun
+        turns = sum(contestant.turns for _, contestant in running)
+        disturbed = sum(contestant.disturbed for _, contestant in running)
+        contest = Contest(
+            [entrant for entrant, _ in running],
+            [contestant.settings for _, contestant in running],
+            [contestant.logits for _, contestant in running],
+            samples,
+            disturbed / turns,
+            max(busy, busy_with_others()),
+            taken,
+        )
+    return contest, unable
 
 
-@contextmanager
-def contestants() -> Iterator[Callable[[Entrant], Contestant]]:
-    """Gives a function that starts an entrant's process; ends them all."""
-    running: list[Contestant] = []
-
-    def start(entrant: Entrant) -> Contestant:
-        running.append(Contestant(entrant))
-        return running[-1]
-
-    with _ended_by_signals():
-        try:
-            yield start
-        finally:
-            for contestant in running:
-                contestant.end()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Lets SIGTERM raise SystemExit, so that `timeout` leaves no stopped processes behind."""
-
-    def leave(number: int, _: object) -> None:
-        sys.exit(128 + number)
-
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # in a thread that is not the main one
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def another_network(
+    entrant: Entrant, ours: NDArray[np.float32], theirs: NDArray[np.float32]
+) -> str:
+    """Why a peer with our weights does not compute our network, or nothing."""
+    if not entrant.same_weights:
+        return ""
+    if ours.shape != theirs.shape:
+        return f"it gives {theirs.size} logits, not {ours.size}: not the same network"
+    found = difference(ours, theirs)
+    if entrant.in_float32 and not found.largest <= TOLERANCE * found.of:
+        return (
+            f"its logits {found}: beyond {TOLERANCE:g} of the largest it does not compute the same "
+            "network, and its speed says nothing; please report it"
+        )
+    return ""
 
 
-# --- in the contestant's process ----------------------------------------------------------
-
-
-def serve() -> None:
-    """What a contestant's process does until its questions end."""
-    from .turns import milliseconds
-
-    # Whatever a peer prints must not be taken for an answer.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def answer(**said: object) -> None:
-        print(json.dumps(said), file=answers, flush=True)
-
-    questions = iter(sys.stdin.readline, "")
-    try:
-        run, real, settings = loaded(json.loads(next(questions)))
-        answer(logits=real(run()).tolist(), settings=settings)
-    except MnvError as error:
-        answer(error=str(error))
-        return
-    for question in questions:
-        inner = json.loads(question)
-        run()
-        before = _switches()
-        ms = milliseconds(run, inner)
-        answer(ms=ms, switches=_switches() - before)
-
-
-def loaded(task: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], Any], list[str]]:
-    """(a call that runs the image, its output's logits (classes,), settings) of a task, which has
-    `peer`, "" for this engine; `path`, `threads`, `size` (H, W), `mean` and `std`; and `engine`,
-    keyword arguments of Engine.load. The image has seeded pixels, the same for everyone."""
+def difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Difference:
+    """Between two rows of logits."""
     import numpy as np
 
-    from .turns import pin
-
-    threads, size = task["threads"], tuple(task["size"])
-    pin(threads)
-    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    if not task["peer"]:
-        from ..engine import Engine
-
-        engine = Engine.load(task["path"], threads=threads, **task["engine"])
-        info = engine.info
-        settings = [info.backend, *([info.isa] if info.isa else []), info.precision]
-        return lambda: engine.logits(pixels), lambda output: output.reshape(-1), settings
-    from ..peers import PEERS
-
-    session = PEERS[task["peer"]].load(task["path"], threads, size, as_is=True)
-    session.bind(session.input.suited(pixels, task["mean"], task["std"]))
-    return session.invoke, lambda output: session.real(output).reshape(-1), list(session.notes)
-
-
-def _switches() -> int:
-    """How often the system took the CPU from this process so far."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    return Difference(float(np.abs(a - b).max()), float(np.abs(a).max()))

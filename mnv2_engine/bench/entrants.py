@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, MnvError
+from ..packing import DTYPES, FLOAT_DTYPES
 from ..peers import PEERS, peer_and_file
 from .exported import peer_file
+from .networks import rewritten
 
 if TYPE_CHECKING:
     from ..modelfile import ModelFile
@@ -71,12 +73,18 @@ class Absent(NamedTuple):
 
 
 def entrants(
-    model: ModelFile, against: Sequence[str] | None, options: Options
+    model: ModelFile,
+    source: ModelFile,
+    against: Sequence[str] | None,
+    options: Options,
+    folder: str,
 ) -> tuple[list[Entrant], list[Absent]]:
     """This engine, the control and the peers; and who is missing.
 
-    `against` has PEER, PEER:FILE, or self:FILE.npz for this engine with another model file; None
-    is every peer that we know. Raises InputError for another name.
+    `against` has PEER, PEER:FILE, and of this engine `self`, it on one thread, `self:DTYPE`, it
+    with the same weights as DTYPE, and self:FILE.npz, it with another model file; None is every
+    peer that we know. `source` is what `model` was rewritten from, and `folder` is for files that
+    are rewritten. Raises InputError for another name.
     """
     ours = own(model, options)
     found, absent = [ours, ours._replace(name=CONTROL)], []
@@ -84,7 +92,7 @@ def entrants(
     for text in default_peers(options) if against is None else against:
         name, _, file = text.partition(":")
         if name == SELF:
-            found.append(other_file(ours, file))
+            found.append(otherwise(ours, model, source, file, folder))
             continue
         peer, file = peer_and_file(text)
         try:
@@ -119,22 +127,30 @@ def own(model: ModelFile, options: Options) -> Entrant:
     )
 
 
-def other_file(ours: Entrant, file: str) -> Entrant:
-    """This engine with another model file of the same resolution, in its own precision."""
+def otherwise(ours: Entrant, model: ModelFile, source: ModelFile, how: str, folder: str) -> Entrant:
+    """This engine on one thread, with weights of another dtype, or with another model file; in the
+    precision that is theirs by default."""
     from ..modelfile import open_model
 
-    if not file:
-        raise InputError(f"{SELF}: this engine runs against itself anyway; give {SELF}:FILE.npz")
-    with open_model(file) as other:
+    if not how:
+        if ours.threads == 1:
+            raise InputError(f"{SELF}: the control is that already; give threads, or {SELF}:DTYPE")
+        return ours._replace(name=f"{OURS}, 1 thread", threads=1)
+    ours = ours._replace(in_float32=False, engine={**ours.engine, "precision": None})
+    if how in DTYPES:
+        # From int8 there is no way back to the weights that it was made of.
+        origin = source if model.dtype == "int8" != how else model
+        same = origin.dtype in (how, *FLOAT_DTYPES)
+        path = rewritten(origin, how, folder)
+        return ours._replace(name=f"{OURS}, {how}", path=os.path.abspath(path), same_weights=same)
+    if not os.path.exists(how):
+        raise InputError(f"{SELF}:{how}: neither a file nor one of {', '.join(DTYPES)}")
+    with open_model(how) as other:
         size, dtype = other.architecture.resolution, other.dtype
     if size != ours.size:
-        raise InputError(f"{file}: takes images of {size}, not {ours.size}; give one that does")
-    return ours._replace(
-        name=f"{OURS}, {dtype} file",
-        path=os.path.abspath(file),
-        same_weights=False,
-        engine={**ours.engine, "precision": None},
-    )
+        raise InputError(f"{how}: takes images of {size}, not {ours.size}; give one that does")
+    name = f"{OURS}, {dtype} file"
+    return ours._replace(name=name, path=os.path.abspath(how), same_weights=False)
 
 
 def rival(ours: Entrant, model: ModelFile, peer: Peer, path: str, same_weights: bool) -> Entrant:

@@ -30,7 +30,7 @@ class Machine(NamedTuple):
     virtualisation: str
     system: str
     python: str
-    load: str  # runnable processes on average, of the last minute
+    load: str  # runnable processes on average, of the minute before
 
 
 def machine() -> Machine:

@@ -255,7 +255,7 @@ def _machine(machine: Machine) -> list[str]:
         ("virtualisation", machine.virtualisation),
         ("system", machine.system),
         ("Python", machine.python),
-        ("load before the end", machine.load),
+        ("load when it began", machine.load),
     ]
     return ["| machine | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)]
 
@@ -286,9 +286,9 @@ def _missing(parts: Sequence[Part]) -> list[str]:
 
 def _section(part: Part) -> list[str]:
     result = part.result
-    lines = [f"## {result.title[0].upper()}{result.title[1:]}", ""]
+    lines = [f"## {result.title}", ""]
     took = f"{result.rounds} rounds in {result.seconds:.0f} s"
-    lines += [f"{took}. {quietness_text(result.quietness)}.".replace("; the", ": the"), ""]
+    lines += [f"{took}. {quietness_text(result.quietness)}.", ""]
     lines += _table(TIME_HEAD, [time_cells(row) for row in result.rows])
     if any(row.memory for row in result.rows):
         lines += _table(MEMORY_HEAD, memory_cells(result))

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .contest import Difference
 from .entrants import OURS, Absent
 from .fresh import ColdStart, Memory
 from .machine import Machine
 from .samples import EQUAL, SOUND, Quartiles, Quietness, Ratio
 
 NUMPY_NOTES = {True: "with numpy", False: "without numpy"}
-
-
-class Difference(NamedTuple):
-    """How far an engine's logits are from ours, for one image of noise."""
-
-    largest: float  # of all classes
-    of: float  # the largest of our logits, in absolute value
-
-    def __str__(self) -> str:
-        return f"differ by {self.largest:.1e}; largest {self.of:.1f}"
 
 
 class Row(NamedTuple):
