@@ -64,7 +64,7 @@ def result(dtype="float32", **fields):
         "threads": 1,
         "rounds": 60,
         "seconds": 12.3,
-        "quietness": Quietness(1.001, 0.008, 0.01, 0.0),
+        "quietness": Quietness(1.001, 0.008, 0.001, 0.0, 0.0),
         "rows": (
             ours._replace(memory=(alone, *ours.memory)),
             row("litert", 6.0, 74.0, SOUND),
@@ -143,7 +143,7 @@ def test_who_is_missing_and_what_it_ran_on_is_said():
     assert "- ncnn in mobilenet_v2_1.0_224, float32 weights, 1 thread: ncnn is not inst" in content
     assert r"| CPU | A\|B 9000 |" in content
     assert "the machine was quiet" in content
-    loud = part(quietness=Quietness(1.2, 0.3, 0.5, 1.0))
+    loud = part(quietness=Quietness(1.2, 0.3, 0.5, 0.0, 1.0))
     assert "NOT QUIET: this engine against itself" in page([loud], COMMAND)
     assert "not quiet" in latency_of([loud])
 
@@ -165,7 +165,7 @@ def test_a_complete_result_is_sound_and_missing_no_one_asked_for():
     assert result(rows=rows[:2]).complete
     asked = (Absent("ncnn", "", True),)
     assert not result(rows=rows[:2], absent=asked).complete
-    assert not result(rows=rows[:2], quietness=Quietness(1, 0.3, 0, 0)).complete
+    assert not result(rows=rows[:2], quietness=Quietness(1, 0.3, 0, 0, 0)).complete
 
 
 def test_a_result_as_text():

@@ -154,8 +154,9 @@ def test_noise_is_the_largest_of_its_signs():
 
 
 def test_a_quiet_machine_has_no_complaints():
-    quiet = Quietness(control=1.0, noise=0.01, disturbed=0.02, busy=0.01)
+    quiet = Quietness(control=1.0, noise=0.01, waited=0.002, stolen=0.001, busy=0.01)
     assert quiet.complaints == []
     assert "within 6.0% only" in quiet._replace(noise=0.06).complaints[0]
-    assert "interrupted 30% of the turns" in quiet._replace(disturbed=0.3).complaints[0]
+    assert "had the CPU for 30% of the time" in quiet._replace(waited=0.3).complaints[0]
+    assert "other machines had a CPU for 9%" in quiet._replace(stolen=0.09).complaints[0]
     assert "took 50% of a CPU" in quiet._replace(busy=0.5).complaints[0]

@@ -18,9 +18,9 @@ from .machine import Machine, machine
 from .networks import model_file
 from .results import Result, Row
 from .samples import LEAST_PAIRS, Quietness, compared, noise, pairwise, quartiles
-from .turns import pin
+from .turns import pinned
 
-ROUNDS, SECONDS = 60, 60.0
+ROUNDS, SECONDS = 100, 60.0
 
 
 def bench(
@@ -49,21 +49,15 @@ def bench(
     if rounds < LEAST_PAIRS:
         raise InputError(f"{rounds} rounds: expected at least {LEAST_PAIRS}")
     found = machine()  # before this process keeps to some of its CPUs
-    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    pin(options.threads)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            origin = model_file(os.fspath(model), folder)
-            path = model_file(origin, folder, weights)
-            with open_model(origin) as source, open_model(path) as opened:
-                everyone, absent = entrants(opened, source, against, options, folder)
-                contest, unable = held(everyone, rounds, seconds, advance)
-                asked = against is not None
-                absent += [Absent(name, reason, asked) for name, reason in unable.items()]
-                return _result(opened, options, contest, absent, found, processes)
-    finally:
-        if before is not None:
-            os.sched_setaffinity(0, before)
+    with pinned(options.threads), tempfile.TemporaryDirectory() as folder:
+        origin = model_file(os.fspath(model), folder)
+        path = model_file(origin, folder, weights)
+        with open_model(origin) as source, open_model(path) as opened:
+            everyone, absent = entrants(opened, source, against, options, folder)
+            contest, unable = held(everyone, rounds, seconds, advance)
+            asked = against is not None
+            absent += [Absent(name, reason, asked) for name, reason in unable.items()]
+            return _result(opened, options, contest, absent, found, processes)
 
 
 def _result(
@@ -83,7 +77,8 @@ def _result(
     quietness = Quietness(
         control=quartiles(pairwise(ours, control)).median,
         noise=noise([], pairwise(ours, control)),
-        disturbed=contest.disturbed,
+        waited=contest.waited,
+        stolen=contest.stolen,
         busy=contest.busy,
     )
     part = [entrant for entrant in contest.entrants if entrant.name != CONTROL]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import MnvError
 from .contestant import Contestant, contestants
 from .entrants import CONTROL, OURS, Entrant
-from .turns import alternate, busy_with_others
+from .turns import alternate, busy_with_others, stolen_since, ticks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,8 @@ class Contest(NamedTuple):
     settings: list[list[str]]
     logits: list[NDArray[np.float32]]
     samples: list[list[float]]  # of everyone, round by round, in milliseconds
-    disturbed: float  # share of turns
+    waited: float  # share of the turns' time: see Quietness
+    stolen: float
     busy: float
     seconds: float
 
@@ -67,7 +68,7 @@ def held(
                 running.pop()[1].end()
         for _, contestant in running:
             contestant.settle()
-        begun = time.monotonic()
+        begun, before = time.monotonic(), ticks()
         samples = alternate(
             [contestant for _, contestant in running],
             rounds,
@@ -75,14 +76,15 @@ def held(
             advance=None if advance is None else lambda done: advance(done, rounds),
         )
         taken = time.monotonic() - begun
-        turns = sum(contestant.turns for _, contestant in running)
-        disturbed = sum(contestant.disturbed for _, contestant in running)
+        whole = sum(contestant.ms * entrant.threads for entrant, contestant in running)
+        waited = sum(contestant.waited_ms for _, contestant in running)
         contest = Contest(
             [entrant for entrant, _ in running],
             [contestant.settings for _, contestant in running],
             [contestant.logits for _, contestant in running],
             samples,
-            disturbed / turns,
+            waited / whole,
+            stolen_since(before),
             max(busy, busy_with_others()),
             taken,
         )

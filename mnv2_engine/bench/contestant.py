@@ -5,7 +5,7 @@ other: they go on spinning when a run has ended. For the same reason a contestan
 (SIGSTOP) for as long as another one runs.
 
 A contestant and its process exchange lines of JSON: first what to load, then for every turn how
-often to run, answered by the time that it took and whether the process lost its CPU meanwhile.
+often to run, answered by the time that it took and how long it waited for a CPU meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Contestant:
 
     def __init__(self, entrant: Entrant) -> None:
         self.name = entrant.name
-        self.turns = self.disturbed = 0
+        self.ms = self.waited_ms = 0.0  # of all turns; and for a CPU that someone else had
         self._inner = LEAST_INNER
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self._process = subprocess.Popen(
@@ -74,15 +74,15 @@ class Contestant:
         caches as others left them."""
         self._signal("SIGCONT")
         answer = self._ask(self._inner)
-        self.turns += 1
-        self.disturbed += answer["switches"] > 0
+        self.ms += answer["ms"] * self._inner
+        self.waited_ms += answer["waited"]
         return float(answer["ms"])
 
     def settle(self) -> None:
         """Find how many runs make a turn: TURN_MS, or LEAST_INNER where that takes longer."""
         ms = min(self() for _ in range(2))
         self._inner = max(LEAST_INNER, round(TURN_MS / max(ms, 1e-3)))
-        self.turns = self.disturbed = 0
+        self.ms = self.waited_ms = 0.0
 
     def end(self) -> None:
         """Its process, too. Ending twice is fine."""
@@ -179,9 +179,9 @@ def serve() -> None:
     for question in questions:
         inner = json.loads(question)
         run()
-        before = _switches()
+        before = _waited_ms()
         ms = milliseconds(run, inner)
-        answer(ms=ms, switches=_switches() - before)
+        answer(ms=ms, waited=_waited_ms() - before)
 
 
 def loaded(task: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], Any], list[str]]:
@@ -209,10 +209,12 @@ def loaded(task: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], Any
     return session.invoke, lambda output: session.real(output).reshape(-1), list(session.notes)
 
 
-def _switches() -> int:
-    """How often the system took the CPU from this process so far."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+def _waited_ms() -> float:
+    """How long the threads of this process were ready to run while others had the CPU; 0 where
+    the system does not tell."""
+    waited = 0
+    with suppress(OSError):
+        for task in os.listdir("/proc/self/task"):
+            with suppress(OSError), open(f"/proc/self/task/{task}/schedstat", "rb") as file:
+                waited += int(file.read().split()[1])  # nanoseconds
+    return waited / 1e6

@@ -40,7 +40,7 @@ class Part(NamedTuple):
     """A model's share of the report."""
 
     result: Result
-    steps: StepTimes | None  # None: this engine did not run in C
+    steps: StepTimes | None  # None: it did not run in C
     plan: str  # memory over the course of a prediction, SVG
     ablations: str  # a table in Markdown, or why there is none
 
@@ -83,7 +83,7 @@ def _part(model: ModelFile, result: Result, options: Options) -> Part:
 
     plan = make_plan(model.architecture, options.threads, result.precision, model.dtype)
     steps = None
-    if not result.backend.startswith("numpy"):
+    if result.backend.split(",")[0] == "c":
         steps = step_times(model, result.precision, isa=options.isa)
     return Part(result, steps, draw(plan), _ablations(model, options))
 
@@ -306,7 +306,7 @@ def _section(part: Part) -> list[str]:
 def _steps(part: Part) -> list[str]:
     steps = part.steps
     if steps is None:
-        return ["Not measured: the NumPy backend has no steps."]
+        return ["Not measured: only the C core runs a part of a plan."]
     if not steps.is_sound:
         return ["Not stated: the steps do not add up to the whole; the machine was not quiet."]
     if not steps.rate:

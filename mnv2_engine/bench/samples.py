@@ -20,11 +20,12 @@ from typing import NamedTuple
 
 # Beyond it the machine is not quiet: another run might find a ratio that differs by as much.
 REPEATABLE = 0.05
-# A quiet machine keeps the middle half of the ratios, and most of the turns, this close.
+# A quiet machine keeps the middle half of the ratios this close.
 SPREAD = 0.10
 HOPELESS = 0.15  # noise in which no number means anything, however far from 1
-DISTURBED = 0.25  # of the turns: those in which a contestant lost its CPU to someone else
-BUSY = 0.10  # of a CPU's time, taken by others
+WAITED = 0.02  # of the turns' time, waited for a CPU that someone else had
+STOLEN = 0.02  # of a CPU's time, given to other machines
+BUSY = 0.10  # of a CPU's time, taken by others before and after
 LEAST_PAIRS = 6  # fewer give the median no interval
 THIRDS = 3
 NORMAL_95 = 1.96  # standard deviations of a normal distribution that hold 95 % of it
@@ -134,7 +135,8 @@ class Quietness(NamedTuple):
 
     control: float  # this engine's time over its own, in another process
     noise: float  # of that ratio
-    disturbed: float  # share of the turns in which a contestant lost its CPU
+    waited: float  # share of the turns' time in which someone else had the contestant's CPU
+    stolen: float  # largest share of a CPU's time that the hypervisor gave to other machines
     busy: float  # largest share of a CPU of theirs that others took, before and after
 
     @property
@@ -143,8 +145,10 @@ class Quietness(NamedTuple):
         found = []
         if self.noise > REPEATABLE:
             found.append(f"this engine against itself is found within {self.noise:.1%} only")
-        if self.disturbed > DISTURBED:
-            found.append(f"other processes interrupted {self.disturbed:.0%} of the turns")
+        if self.waited > WAITED:
+            found.append(f"other processes had the CPU for {self.waited:.0%} of the time")
+        if self.stolen > STOLEN:
+            found.append(f"other machines had a CPU for {self.stolen:.0%} of the time")
         if self.busy > BUSY:
             found.append(f"others took {self.busy:.0%} of a CPU that this ran on")
         return found

@@ -14,7 +14,7 @@ from ..errors import MnvError
 from ..plan_figures import multiply_adds
 from .fma_rate import fma_rate
 from .samples import Quartiles, quartiles
-from .turns import alternate, milliseconds, pin
+from .turns import alternate, milliseconds, pinned
 
 if TYPE_CHECKING:
     from ..modelfile import ModelFile
@@ -64,7 +64,6 @@ def step_times(
     from ..executors.native import NativeExecutor
     from ..plan import make_plan
 
-    pin()
     plan = make_plan(model.architecture, 1, precision, model.dtype)
     executor = NativeExecutor(model, plan, isa)
     shape = (*model.architecture.resolution, 3)
@@ -86,7 +85,8 @@ def step_times(
         contestants.append(fma_rate(executor.isa, precision))
     except MnvError as error:
         note = str(error)
-    found = alternate(contestants, rounds)
+    with pinned():
+        found = alternate(contestants, rounds)
     rates = None if note else found.pop()
     return gathered(plan, executor.isa, found, rates, note)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from ..errors import InputError
 
@@ -25,6 +26,18 @@ def pin(threads: int = 1) -> tuple[int, ...]:
     chosen = cpus[-threads:]  # interrupts tend to be served by the first
     os.sched_setaffinity(0, chosen)
     return tuple(chosen)
+
+
+@contextmanager
+def pinned(threads: int = 1) -> Iterator[None]:
+    """`pin`, for a while."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    pin(threads)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)
 
 
 def milliseconds(run: Callable[[], object], inner: int = 1) -> float:
@@ -66,23 +79,40 @@ def alternate(
     return found
 
 
+class Ticks(NamedTuple):
+    """Times of a CPU since the system began, in its own unit."""
+
+    whole: int
+    idle: int  # waiting for a disk, too
+    stolen: int  # by the hypervisor, for other machines
+
+
+def ticks() -> dict[str, Ticks]:
+    """Of each CPU of this process, by its name; of none where the system does not tell."""
+    with suppress(OSError), open("/proc/stat", encoding="ascii") as file:
+        rows = [line.split() for line in file if line.startswith("cpu")]
+        mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        counts = {row[0]: [int(count) for count in row[1:9]] for row in rows if row[0] in mine}
+        return {name: Ticks(sum(row), row[3] + row[4], row[7]) for name, row in counts.items()}
+    return {}
+
+
 def busy_with_others(seconds: float = 0.3) -> float:
     """The largest share of a CPU of this process that is in use while it sleeps; 0 where that
     cannot be seen. A neighbour who never pauses slows every turn alike, which no ratio shows."""
+    before = ticks()
+    time.sleep(seconds)
+    shares = [
+        1 - (after.idle - before[name].idle) / max(1, after.whole - before[name].whole)
+        for name, after in ticks().items()
+    ]
+    return max(shares, default=0.0)
 
-    def ticks() -> list[tuple[int, int]]:
-        with open("/proc/stat", encoding="ascii") as file:
-            rows = [line.split() for line in file if line.startswith("cpu")]
-        mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        counts = [[int(count) for count in row[1:9]] for row in rows if row[0] in mine]
-        return [(sum(row), row[3] + row[4]) for row in counts]  # idle, and waiting for a disk
 
-    with suppress(OSError):
-        before = ticks()
-        time.sleep(seconds)
-        shares = [
-            1 - (idle - was_idle) / max(1, whole - was_whole)
-            for (was_whole, was_idle), (whole, idle) in zip(before, ticks(), strict=True)
-        ]
-        return max(shares, default=0.0)
-    return 0.0
+def stolen_since(before: dict[str, Ticks]) -> float:
+    """The largest share of a CPU's time since then that the hypervisor gave to other machines."""
+    shares = [
+        (after.stolen - before[name].stolen) / max(1, after.whole - before[name].whole)
+        for name, after in ticks().items()
+    ]
+    return max(shares, default=0.0)

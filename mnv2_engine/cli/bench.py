@@ -18,10 +18,11 @@ def run(args: Namespace) -> int:
     from ..bench import bench
     from ..bench.comparison import ROUNDS, SECONDS
     from ..bench.entrants import Options
+    from ..cpus import thread_count
 
     if args.report is None and (args.model is None or args.models):
         raise InputError("give one MODEL to bench, or --report DIR with any number of --models")
-    options = Options(args.threads, args.precision, args.isa, args.backend)
+    options = Options(thread_count(args.threads), args.precision, args.isa, args.backend)
     common: dict[str, Any] = {
         "rounds": args.pairs or ROUNDS,
         "seconds": args.seconds or SECONDS,

@@ -45,7 +45,7 @@ def add_bench(commands: Any) -> None:
         help="of this engine, as Engine.load takes it (default: %(default)s)",
     )
     bench.add_argument(
-        "--pairs", metavar="N", type=options._positive, help="rounds, at most (default: 60)"
+        "--pairs", metavar="N", type=options._positive, help="rounds, at most (default: 100)"
     )
     bench.add_argument(
         "--seconds", metavar="S", type=options._positive, help="end the rounds after (default: 60)"
