@@ -8,6 +8,7 @@ from .architecture import MAX_CLASSES
 from .errors import InputError, MnvError
 
 IMAGENET_FILE = os.path.join(os.path.dirname(__file__), "data", "imagenet_classes.txt")
+SYNSETS_FILE = os.path.join(os.path.dirname(__file__), "data", "imagenet_synsets.txt")
 IMAGENET_CLASSES = 1000
 
 BACKGROUND = "background"  # class 0 of TensorFlow's 1001
@@ -29,6 +30,12 @@ def imagenet(classes: int = IMAGENET_CLASSES) -> tuple[str, ...]:
         )
     names = read_labels(IMAGENET_FILE)
     return names if classes == IMAGENET_CLASSES else (BACKGROUND, *names)
+
+
+def imagenet_synsets() -> tuple[str, ...]:
+    """The WordNet 3.0 ids of ImageNet-1k's classes, such as n01440764, in the order of `imagenet`,
+    which is ascending."""
+    return read_labels(SYNSETS_FILE)
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:

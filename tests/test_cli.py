@@ -594,7 +594,9 @@ def test_version(run):
     assert run("--version") == (0, f"mnv2 {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["demo", "convert", "classify", "info", "plan"])
+@pytest.mark.parametrize(
+    "command", ["demo", "convert", "quantize", "evaluate", "classify", "info", "plan"]
+)
 def test_help(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0

@@ -1,5 +1,4 @@
-"""The command `mnv2`: demo, convert, quantize, export, classify, info, plan,
-bench.
+"""The command `mnv2`: demo, convert, quantize, export, evaluate, classify, info, plan, bench.
 
 Answers go to standard output, everything else to standard error. Each command imports what it
 needs when it runs, so that `mnv2 --help` is instant.
@@ -16,7 +15,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import MnvError
-from . import bench, classify, export, quantize
+from . import bench, classify, evaluate, export, quantize
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown
 
@@ -123,6 +122,7 @@ COMMANDS = {
     "convert": _convert,
     "quantize": quantize.run,
     "export": export.run,
+    "evaluate": evaluate.run,
     "classify": classify.run,
     "info": _info,
     "plan": _plan,

@@ -46,6 +46,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_convert,
         _add_quantize,
         _add_export,
+        _add_evaluate,
         _add_classify,
         _add_info,
         _add_plan,
@@ -180,6 +181,61 @@ def _add_export(commands: Any) -> None:
     )
     _add_json(export, "one JSON object")
     export.add_argument("--force", action="store_true", help="replace OUT if it exists")
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = _add(
+        commands,
+        "evaluate",
+        "measure a model on a folder of images",
+        "Accuracy where the true classes are known, with intervals of 95 %, and agreement with\n"
+        "another model: the same first classes, and how far the logits lie apart. Classes are\n"
+        "labels of the model, WordNet ids where its labels are ImageNet's or carry them, or\n"
+        "indices. Images that cannot be read are reported and skipped.",
+        "examples:\n"
+        "  mnv2 evaluate mnv2.npz imagenet/val/\n"
+        "  mnv2 evaluate mnv2_int8.npz photos/ --against mnv2.npz --out results.jsonl\n"
+        "  mnv2 evaluate mnv2.npz photos/ --classes truth.csv --against litert:mnv2.tflite\n\n"
+        "With --out, a line of JSON is written for each image as soon as it is done; the same\n"
+        "command run again goes on where it stopped (docs/evaluate.md).\n",
+    )
+    evaluate.add_argument("model", metavar="MODEL.npz", help="the model file to measure")
+    evaluate.add_argument("folder", metavar="FOLDER", help="searched for images, subfolders too")
+    evaluate.add_argument(
+        "--against",
+        metavar="OTHER",
+        help="another model file, or PEER:FILE with the peer litert, onnxruntime, openvino or "
+        "openvino-bf16 (the extra bench) and a file of its own",
+    )
+    evaluate.add_argument(
+        "--classes",
+        metavar="folder|prefix|FILE.csv|none",
+        default="auto",
+        help="where an image's class is said: its sub-folder, the beginning of its file's name, or "
+        "a CSV of images and classes (default: found out, and told)",
+    )
+    evaluate.add_argument(
+        "--index-offset",
+        metavar="N",
+        type=int,
+        help="added to classes that are indices: 1 where they count ImageNet's 1000 and the model "
+        "has a background before them",
+    )
+    evaluate.add_argument(
+        "--limit", metavar="N", type=_positive, help="take at most so many images, evenly spread"
+    )
+    evaluate.add_argument(
+        "--out", metavar="FILE.jsonl", help="write each image's results there, or go on with it"
+    )
+    evaluate.add_argument("--force", action="store_true", help="begin FILE.jsonl anew")
+    evaluate.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail where an image cannot be read or a class is not the model's",
+    )
+    _add_threads(evaluate, "that share the work of each image, of a peer too")
+    _add_precision(evaluate)
+    _add_json(evaluate, "one JSON object")
 
 
 def _add_classify(commands: Any) -> None:

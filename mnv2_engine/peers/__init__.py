@@ -62,8 +62,8 @@ class Peer(NamedTuple):
         `resolution`, (height, width) in pixels, is for files that leave it open. A softmax that
         ends the network is left out, so that there are logits, unless the file is to run
         `as_is`, for its speed. Raises MissingExtraError without the peer, InputError for a file
-        that cannot be read or is no network of one image, UnsupportedError for one that ends in
-        nothing that can be compared.
+        that cannot be read, CheckpointError for a damaged one, UnsupportedError for one whose
+        input is no RGB image.
         """
         module = self.imported()
         if not os.path.isfile(path):
