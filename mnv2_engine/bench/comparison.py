@@ -6,13 +6,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from .. import __version__
 from ..architecture import multiply_adds
 from ..errors import InputError
 from ..modelfile import ModelFile, open_model
-from ..peers import PEERS
 from .contest import Contest, difference, held
-from .entrants import CONTROL, DEFAULTS, Absent, Entrant, Options, entrants, package_bytes
+from .entrants import CONTROL, DEFAULTS, Absent, Entrant, Options, entrants, package_bytes, version
 from .fresh import NOTHING, NUMPY, ColdStart, Memory, bare_memory, cases, cold_starts, memory
 from .machine import Machine, machine
 from .networks import model_file
@@ -135,7 +133,7 @@ def _row(contest: Contest, i: int, quietness: Quietness, memories: Memories, sta
         found = difference(contest.logits[0], contest.logits[i]) if comparable else None
     return Row(
         name=entrant.name,
-        version=PEERS[entrant.peer].version() if entrant.peer else __version__,
+        version=version(entrant),
         settings=tuple(contest.settings[i]),
         same_weights=entrant.same_weights,
         ms=quartiles(samples[i]),

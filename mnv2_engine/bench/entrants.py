@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import __version__
 from ..errors import InputError, MnvError
 from ..packing import DTYPES, FLOAT_DTYPES
 from ..peers import PEERS, peer_and_file
@@ -96,7 +99,8 @@ def entrants(
             continue
         peer, file = peer_and_file(text)
         try:
-            peer.imported()
+            if find_spec(peer.module.partition(".")[0]) is None:
+                peer.imported()  # which says how to get it
             path = file or peer_file(model, peer)
         except MnvError as error:
             absent.append(Absent(name, str(error), asked))
@@ -164,6 +168,13 @@ def rival(ours: Entrant, model: ModelFile, peer: Peer, path: str, same_weights: 
         engine={},
         environment={},
     )
+
+
+def version(entrant: Entrant) -> str:
+    """Of its package."""
+    with suppress(MnvError):  # on the path without having been installed
+        return PEERS[entrant.peer].version() if entrant.peer else __version__
+    return "unknown"
 
 
 def package_bytes(entrant: Entrant) -> int:

@@ -18,7 +18,8 @@ def add_bench(commands: Any) -> None:
         "and size. A ratio is printed only where it is larger than the noise of the machine.\n"
         "MODEL is a model file, or a network's name, such as mobilenet_v2_1.0_224, for one with\n"
         "seeded weights: speed does not depend on them. Peers need the extra `bench`; a file of a\n"
-        "peer's own, PEER:FILE, is raced for speed alone, as is self:FILE.npz, another model.",
+        "peer's own, PEER:FILE, is raced for speed alone. Of this engine, `self` is it on one\n"
+        "thread, self:DTYPE it with other weights, self:FILE.npz it with another model file.",
         "examples:\n"
         "  mnv2 bench mnv2.npz\n"
         "  mnv2 bench mnv2_int8.npz --against litert,onnxruntime --threads 2\n"
