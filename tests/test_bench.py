@@ -155,6 +155,17 @@ def test_bfloat16_is_raced_against_bfloat16():
     assert "openvino-bf16" not in entrants.default_peers(Options())
 
 
+@pytest.mark.parametrize(
+    ("precision", "peer", "expected"),
+    [(None, "litert", True), ("bfloat16", "litert", False), (None, "openvino-bf16", False)],
+)
+def test_only_float32_has_to_give_the_same_logits(precision, peer, expected, small_model):
+    with open_model(small_model()) as model:
+        ours = own(model, Options(precision=precision))
+    assert ours.in_float32 == (precision is None)
+    assert entrants.rival(ours, PEERS[peer], "file", True).in_float32 == expected
+
+
 def test_a_model_is_exported_once(small_model, cache, tmp_path):
     pytest.importorskip("onnx")
     with open_model(small_model()) as model:

@@ -91,7 +91,7 @@ def _result(
         network=model.architecture.name,
         dtype=model.dtype,
         precision=precision,
-        backend=", ".join(contest.settings[0][:2]),
+        backend=", ".join(contest.settings[0][:-1]),  # the last is the precision
         threads=options.threads,
         rounds=len(ours),
         seconds=contest.seconds,

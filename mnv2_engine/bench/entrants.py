@@ -48,7 +48,7 @@ class Entrant(NamedTuple):
     mean: tuple[float, ...]  # pixels are given as (pixel - mean) / std
     std: tuple[float, ...]
     same_weights: bool  # as the model: a file of its own may have others
-    in_float32: bool  # computes in float32, and has to give the logits that everyone does
+    in_float32: bool  # as the model is, and so has to give the same logits
     engine: dict[str, Any]  # keyword arguments of Engine.load
     environment: dict[str, str]
 
@@ -105,7 +105,7 @@ def entrants(
         except MnvError as error:
             absent.append(Absent(name, str(error), asked))
             continue
-        found.append(rival(ours, model, peer, path, same_weights=not file))
+        found.append(rival(ours, peer, path, same_weights=not file))
     return found, absent
 
 
@@ -157,14 +157,14 @@ def otherwise(ours: Entrant, model: ModelFile, source: ModelFile, how: str, fold
     return ours._replace(name=name, path=os.path.abspath(how), same_weights=False)
 
 
-def rival(ours: Entrant, model: ModelFile, peer: Peer, path: str, same_weights: bool) -> Entrant:
+def rival(ours: Entrant, peer: Peer, path: str, same_weights: bool) -> Entrant:
     """A peer with its file."""
     return ours._replace(
         name=peer.name,
         peer=peer.name,
         path=os.path.abspath(path),
         same_weights=same_weights,
-        in_float32=model.dtype != "int8" and peer.name != BFLOAT16_PEER,
+        in_float32=ours.in_float32 and peer.name != BFLOAT16_PEER,
         engine={},
         environment={},
     )

@@ -10,11 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from .. import __version__
 from ..demo import HOME_VARIABLE, cache_folder
 from ..errors import MissingExtraError, MnvError, UnsupportedError
+from ..whole_file import write_whole
 
 if TYPE_CHECKING:
     from ..modelfile import ModelFile
@@ -84,21 +87,33 @@ def _converted(onnx: str, path: str) -> None:
             f"run: pip install {PNNX} (which brings PyTorch), or put the one of ncnn's releases "
             "on the PATH"
         )
-    made = os.path.splitext(path)[0]
+    try:
+        graph, weights = _run_pnnx(tool, onnx)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or error).strip()
+        raise MnvError(f"{PNNX} could not convert the network: {said[-300:]}") from error
+    beside = os.path.splitext(path)[0] + ".bin"
+    for name, data in ((beside, weights), (path, graph)):  # whoever finds one finds the other
+        write_whole(name, "a file for ncnn", len(data), partial(_write, data))
+
+
+def _run_pnnx(tool: str, onnx: str) -> tuple[bytes, bytes]:
+    """The .param and the .bin of an .onnx file, float32."""
     with tempfile.TemporaryDirectory() as folder:
-        source = os.path.join(folder, "model.onnx")
-        shutil.copyfile(onnx, source)  # it writes half a dozen files beside its source
-        done = subprocess.run(
-            [tool, source, "fp16=0"],
+        shutil.copy(onnx, os.path.join(folder, "model.onnx"))  # it writes six files beside it
+        subprocess.run(
+            [tool, "model.onnx", "fp16=0"],
             cwd=folder,
             capture_output=True,
             text=True,
             timeout=PNNX_SECONDS,
-            check=False,
+            check=True,
         )
-        weights, graph = (os.path.join(folder, f"model.ncnn.{end}") for end in ("bin", "param"))
-        if done.returncode or not os.path.isfile(graph) or not os.path.isfile(weights):
-            raise MnvError(f"{PNNX} could not convert the network: {done.stderr.strip()[-300:]}")
-        shutil.copyfile(weights, made + ".bin")
-        shutil.copyfile(graph, path + ".tmp")
-        os.replace(path + ".tmp", path)  # last: whoever finds it finds the weights
+        graph, weights = (
+            Path(folder, f"model.ncnn.{end}").read_bytes() for end in ("param", "bin")
+        )
+        return graph, weights
+
+
+def _write(data: bytes, file: BinaryIO) -> None:
+    file.write(data)

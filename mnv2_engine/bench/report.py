@@ -27,6 +27,7 @@ from .results import (
     time_cells,
 )
 from .steps import StepTimes, step_times
+from .turns import pinned
 
 if TYPE_CHECKING:
     from ..modelfile import ModelFile
@@ -95,9 +96,10 @@ def _ablations(model: ModelFile, options: Options) -> str:
     except ImportError:
         return "Not measured: this version has no plans to compare with."
     try:
-        rows = module.ablations(
-            model, options.threads, options.precision, options.isa, rounds=ABLATION_ROUNDS
-        )
+        with pinned(options.threads):
+            rows = module.ablations(
+                model, options.threads, options.precision, options.isa, rounds=ABLATION_ROUNDS
+            )
     except MnvError as error:
         return f"Not measured: {error}"
     return str(module.table(rows))
