@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -17,7 +19,7 @@ from int8_network import random_int8
 from mnv2_engine import cli
 from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.bench import bench, comparison, contest, entrants, exported, fresh
-from mnv2_engine.bench.contestant import Contestant
+from mnv2_engine.bench.contestant import Contestant, contestants
 from mnv2_engine.bench.entrants import CONTROL, OURS, Options, own
 from mnv2_engine.bench.machine import UNKNOWN, machine, versions
 from mnv2_engine.bench.networks import model_file, named_network, rewritten, seeded_weights
@@ -226,6 +228,18 @@ def test_a_contestant_answers_with_its_logits_and_times(small_model):
     finally:
         contestant.end()
     contestant.end()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no signals here")
+def test_no_stopped_process_is_left_behind(small_model):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left, contestants() as start:
+        contestant = start(rival(small_model()))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)  # the signal comes first
+    assert left.value.code == 128 + signal.SIGTERM
+    assert contestant._process.poll() is not None
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_stops_a_contestant_is_told(small_model):

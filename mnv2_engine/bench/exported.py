@@ -1,6 +1,7 @@
 """The files that peers run: the model, exported to what each of them reads.
 
-They stay in the cache folder under the model file's digest, so that the next run finds them.
+They stay in the cache folder under a digest of the model file and of what exports it, so that the
+next run finds them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from .. import __version__
 from ..demo import HOME_VARIABLE, cache_folder
 from ..errors import MissingExtraError, MnvError, UnsupportedError
 from ..whole_file import write_whole
@@ -42,7 +42,7 @@ def peer_file(model: ModelFile, peer: Peer) -> str:
             "by itself, to other weights; give such a file, and see it raced for speed alone"
         )
     folder = os.path.join(cache_folder(), FOLDER)
-    name = f"{model.architecture.name}_{_digest(model.path)}_{__version__}"
+    name = f"{model.architecture.name}_{_digest(model.path)}"
     path = os.path.join(folder, name + suffix)
     if not os.path.isfile(path):
         try:
@@ -70,10 +70,13 @@ def _exported(model: ModelFile, path: str) -> str:
 def _digest(path: str) -> str:
     import hashlib
 
+    from .. import export
+
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    for name in (path, *sorted(map(str, Path(export.__path__[0]).glob("*.py")))):
+        with open(name, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
     return digest.hexdigest()[:DIGEST_LENGTH]
 
 
