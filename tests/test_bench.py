@@ -232,13 +232,17 @@ def test_a_contestant_answers_with_its_logits_and_times(small_model):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no signals here")
 def test_no_stopped_process_is_left_behind(small_model):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as left, contestants() as start:
-        contestant = start(rival(small_model()))
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)  # the signal comes first
-    assert left.value.code == 128 + signal.SIGTERM
-    assert contestant._process.poll() is not None
+    before, running = signal.getsignal(signal.SIGTERM), []
+
+    def ended() -> None:
+        with contestants() as start:
+            running.append(start(rival(small_model())))
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)  # the signal comes first
+
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        ended()
+    assert running[0]._process.poll() is not None
     assert signal.getsignal(signal.SIGTERM) is before
 
 
