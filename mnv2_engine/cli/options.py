@@ -34,6 +34,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         "  mnv2 demo\n"
         "  mnv2 convert mobilenet_v2_1.0_224_quant.tflite mnv2.npz --labels imagenet\n"
         "  mnv2 quantize mnv2.npz mnv2_int8.npz --calibrate photos/\n"
+        "  mnv2 export mnv2.npz mnv2.onnx\n"
         "  mnv2 classify photo.jpg --model mnv2.npz\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..modelfile import ModelFile, open_model
+from ..modelfile import open_model
+from .description import feeding
 
 SUFFIXES = (".onnx", ".tflite")  # each has a module that writes it, onnx_network, tflite_network
 DYNAMIC = "N"  # the name of a batch of any size
@@ -63,28 +64,20 @@ def export(
         batch: int | str = DYNAMIC if dynamic_batch else 1
         writer = import_module(f"{__package__}.{suffix[1:]}_network")
         content: bytes = writer.encode(opened, batch)
-        is_int8 = opened.dtype == "int8"
+        weights, pixels = ("int8", "uint8") if opened.dtype == "int8" else ("float32", "float32")
         made = Exported(
             path,
             opened.architecture.name,
             writer.FORMAT,
-            "int8" if is_int8 else "float32",
+            weights,
             writer.input_shape(opened.architecture, batch),
-            "uint8" if is_int8 else "float32",
+            pixels,
             (batch, opened.architecture.classes),
             feeding(opened),
             len(content),
         )
     write_whole(path, f"a model in {suffix[1:]}", len(content), lambda file: file.write(content))
     return made
-
-
-def feeding(model: ModelFile) -> str:
-    """How a pixel of 0 to 255 becomes an element of the exported network's input."""
-    if model.dtype == "int8":
-        return "RGB pixels, 0 to 255, as they are"
-    mean, std = (_three(values) for values in model.input_spec[:2])
-    return f"RGB, (pixel - {mean}) / {std}, of pixels from 0 to 255"
 
 
 def _out_path(out: str | os.PathLike[str]) -> str:
@@ -94,12 +87,6 @@ def _out_path(out: str | os.PathLike[str]) -> str:
         raise InputError(
             f"output path: got {type(out).__name__}, expected a str or an os.PathLike"
         ) from None
-
-
-def _three(values: tuple[float, ...]) -> str:
-    """A number for each channel, or one for all."""
-    texts = [f"{value:.9g}" for value in values]
-    return texts[0] if len(set(texts)) == 1 else f"({', '.join(texts)})"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

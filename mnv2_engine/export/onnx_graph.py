@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..architecture import IMAGE_CHANNELS, Layer
 from ..errors import missing_extra
-from .description import description
-from .exporting import feeding
+from .description import description, feeding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS, Layer
+from ..architecture import IMAGE_CHANNELS, Layer, layers
 from ..quantize.folding import Activation
 from .onnx_graph import OnnxGraph
 from .trunk import trunk
@@ -60,7 +60,7 @@ class _Writer:
 
     def _framed(self, model: ModelFile, frame: tuple[int, int, int]) -> str:
         """The image with the stem's padding around it, which differs between its channels."""
-        graph, stem = self.graph, _stem(model)
+        graph, stem = self.graph, layers(model.architecture)[0]
         (top, bottom), (left, right) = stem.pad_rows, stem.pad_columns
         pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
         planes = [f"input.{i}" for i in range(IMAGE_CHANNELS)]
@@ -119,9 +119,3 @@ class _Writer:
             self.graph.constant(f"{name}.zero_point", zero_point),
         ]
         return self.graph.node("DequantizeLinear", inputs, name, axis=axis)
-
-
-def _stem(model: ModelFile) -> Layer:
-    from ..architecture import layers
-
-    return layers(model.architecture)[0]

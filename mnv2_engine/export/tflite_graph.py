@@ -1,7 +1,6 @@
 """A TensorFlow Lite file being made, tensor by tensor and operator by operator.
 
-The schema comes from the package `tflite`. Versions of operators are the least in TensorFlow's
-tables that know the types they are used with.
+The schema comes from the package `tflite`.
 """
 
 from __future__ import annotations
@@ -90,7 +89,8 @@ class TfliteGraph:
         options: str = "",
         **fields: Any,
     ) -> None:
-        """Add an operator; `options` is the schema's name of the table with `fields`."""
+        """Add an operator of that version; `options` is the schema's name of the table with
+        `fields`. Runtimes refuse a version that they do not know."""
         stated: dict[str, Any] = {}
         if options:
             stated["BuiltinOptions"] = self._table(options, **fields)

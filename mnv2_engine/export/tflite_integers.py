@@ -30,7 +30,8 @@ _CHANNELS = 3  # the axis of an NHWC tensor
 class IntegerLayers(FloatLayers):
     """Adds operators to a graph. Tensors are given and returned by number."""
 
-    # TensorFlow's first versions with int8, with a scale for each channel where weights have them.
+    # The first with int8 in TensorFlow's op_version.cc; FULLY_CONNECTED's is that of float32
+    # features and int8 weights with a scale for each channel.
     versions: ClassVar[dict[str, int]] = {
         "ADD": 2,
         "CONCATENATION": 2,
@@ -41,10 +42,8 @@ class IntegerLayers(FloatLayers):
         "MEAN": 2,
         "PAD": 2,
         "PADV2": 2,
-        "QUANTIZE": 2,
         "SPLIT": 2,
     }
-
     hybrid = True
 
     def __init__(self, graph: TfliteGraph, model: ModelFile, batch: int | str) -> None:

@@ -38,7 +38,7 @@ def metadata(model: ModelFile, texts: dict[str, str]) -> bytes:
         logits[6] = made.tables([file])
     output = made.table(logits)
     subgraph = made.table({2: made.tables([entry]), 3: made.tables([output])})
-    said = f"Exported by {texts['exporter']}; {texts['provenance']}"
+    said = f"Exported by {texts['exporter']}; {texts.get('provenance', 'no provenance')}"
     root = {0: made.text(texts["name"]), 1: made.text(said), 3: made.tables([subgraph])}
     return made.finished({**root, 7: made.text(_PARSER)})
 

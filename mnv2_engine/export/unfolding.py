@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
 
 _INT32 = np.iinfo(np.int32)
+_SCALES = np.finfo(np.float32)
 
 
 class IntegerLayer(NamedTuple):
@@ -61,7 +62,8 @@ class IntegerNetwork(NamedTuple):
 def unfold(model: ModelFile) -> IntegerNetwork:
     """The int8 network of a model file.
 
-    Raises UnsupportedError for constants beyond 32 bits, which nothing in this package makes.
+    Raises UnsupportedError for constants beyond 32 bits and scales beyond float32, which nothing
+    in this package makes.
     """
     assert model.quantization is not None
     network, weights, said = model.architecture, model.weights(), model.quantization
@@ -72,11 +74,11 @@ def unfold(model: ModelFile) -> IntegerNetwork:
     thin = source = image
     for layer in convolutions:
         stated = said.layers[layer.name]
-        target = _float32(stated.scale, stated.zero_point)
+        target = _activation(stated.scale, stated.zero_point)
         shortcut = None
         if stated.shortcut:
             shortcut = (stated.shortcut * 2.0 ** -(SHORTCUT_BITS + stated.fraction), thin)
-            target = _float32(thin.scale / shortcut[0], stated.zero_point)
+            target = _activation(thin.scale / shortcut[0], stated.zero_point)
             joined[layer.name] = target
         found[layer.name] = _layer(layer, weights, stated, source, target, shortcut)
         source = target
@@ -84,21 +86,34 @@ def unfold(model: ModelFile) -> IntegerNetwork:
             thin = target
     area = prod(layers(network)[-2].out_size)
     factor = effective_factor(said.pool.multiplier, said.pool.shift, said.pool.fraction)
-    features = _float32(source.scale / (area * factor) if factor else said.pool.scale, 0)
+    features = _activation(source.scale / (area * factor) if factor else said.pool.scale, 0)
+    scale = weights["classifier.scale"].astype(np.float64)
+    silent = np.abs(scale) < _SCALES.tiny  # a run takes denormals for zero
     return IntegerNetwork(
         image,
         frame,
         found,
         joined,
         features,
-        weights["classifier.weight"],
-        (weights["classifier.scale"] / features.scale).astype(np.float32),
+        np.where(silent[:, None], 0, weights["classifier.weight"]).astype(np.int8),
+        _float32(np.where(silent, features.scale, scale) / features.scale),
         weights["classifier.bias"],
     )
 
 
-def _float32(scale: float, zero_point: int) -> Activation:
-    return Activation(float(np.float32(scale)), zero_point)
+def _activation(scale: float, zero_point: int) -> Activation:
+    return Activation(float(_float32(np.array(scale))), zero_point)
+
+
+def _float32(scales: Float64) -> NDArray[np.float32]:
+    """`scales`, rounded. Raises UnsupportedError for what float32 does not hold, zero included."""
+    for scale in (float(scales.min()), float(scales.max())):
+        if not float(_SCALES.tiny) <= scale <= float(_SCALES.max):
+            raise UnsupportedError(
+                f"a tensor has the scale {scale:g}, which float32 does not hold; make the int8 "
+                "model file again with: mnv2 quantize"
+            )
+    return scales.astype(np.float32)
 
 
 def _image(spec: InputSpec) -> tuple[Activation, tuple[int, int, int] | None]:
@@ -111,8 +126,8 @@ def _image(spec: InputSpec) -> tuple[Activation, tuple[int, int, int] | None]:
     scale = 1 / spec.std[0] if len(set(spec.std)) == 1 else 1.0
     red, green, blue = (int(level) for level in pad_pixel(spec))
     if red == green == blue:
-        return _float32(scale, red), None
-    return _float32(scale, 0), (red, green, blue)
+        return _activation(scale, red), None
+    return _activation(scale, 0), (red, green, blue)
 
 
 def _layer(
@@ -146,5 +161,5 @@ def _layer(
             f"{layer.name}: the bias of channel {int(np.abs(own).argmax())} is beyond 32 bits "
             "without its zero points; make the int8 model file again with: mnv2 quantize"
         )
-    scale = (factor * target.scale / source.scale).astype(np.float32)
+    scale = _float32(factor * target.scale / source.scale)
     return IntegerLayer(weight, scale, own.astype(np.int32), target)
