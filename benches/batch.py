@@ -3,7 +3,7 @@
     pip install ".[bench]"
     python benches/batch.py MODEL [--threads N]
 
-MODEL is a model file or the name of a network with seeded weights (see models.py). Both ways run
+MODEL is a model file or the name of a network with seeded weights. Both ways run
 the same images, so both find them equally far from the core.
 """
 
@@ -12,10 +12,12 @@ from __future__ import annotations
 import tempfile
 
 import numpy as np
-from measure import alternate, milliseconds, parser, pin, quartiles, ratio, ratios
-from models import add_model, model_file
+from measure import add_model, alternate, parser, quartiles, ratio
 
 from mnv2_engine import Engine
+from mnv2_engine.bench.networks import model_file
+from mnv2_engine.bench.samples import pairwise
+from mnv2_engine.bench.turns import milliseconds, pin
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
     print(f"{network.name}, {threads}, {engine.info.isa}, images a second: median (quartiles)")
     print(f"batch of {count:<7}{quartiles(together, 1)}")
     print(f"batch of 1      {quartiles(apart, 1)}")
-    print(f"ratio           {ratio(ratios(together, apart))}")
+    print(f"ratio           {ratio(pairwise(together, apart))}")
 
 
 if __name__ == "__main__":

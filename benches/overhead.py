@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from measure import alternate, milliseconds, parser, pin, quartiles
-from models import add_model, model_file
+from measure import add_model, alternate, parser, quartiles
 
 from mnv2_engine import Engine
+from mnv2_engine.bench.networks import model_file
+from mnv2_engine.bench.turns import milliseconds, pin
 
 SMALLEST = "mobilenet_v2_0.1_32"
 

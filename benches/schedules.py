@@ -3,7 +3,7 @@
     pip install ".[bench]"
     python benches/schedules.py MODEL
 
-MODEL is a model file or the name of a network with seeded weights (see models.py). Each plan is
+MODEL is a model file or the name of a network with seeded weights. Each plan is
 made by the planner with some of its constants set to other values: more room for longer strips,
 strips of other lengths, shorter and longer cascades, larger tiles. Plans that are the same are run
 once. All run in one process, in turn, and have to give the same bits.
@@ -20,10 +20,12 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from measure import alternate, milliseconds, parser, pin, quartiles, ratio, ratios
-from models import add_model, model_file
+from measure import add_model, alternate, parser, quartiles, ratio
 
 from mnv2_engine.architecture import Architecture
+from mnv2_engine.bench.networks import model_file
+from mnv2_engine.bench.samples import pairwise
+from mnv2_engine.bench.turns import milliseconds, pin
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.modelfile import open_model
 from mnv2_engine.plan import Plan, make_plan
@@ -128,12 +130,12 @@ def main() -> None:
     print(f"{'':<24}{'arena, KiB':>10}{'ms':>10}{'default against it':>46}")
     default = found[0]
     for (name, plan), times in zip(made_plans.items(), found, strict=True):
-        against = "" if name == DEFAULT else ratio(ratios(default, times))
+        against = "" if name == DEFAULT else ratio(pairwise(default, times))
         print(f"{name:<24}{plan.arena_bytes / 1024:>10.1f} {quartiles(times)} {against}")
     name, times = min(
         zip(made_plans, found, strict=True), key=lambda pair: statistics.median(pair[1])
     )
-    print(f"default against the fastest, {name}: {ratio(ratios(default, times))}")
+    print(f"default against the fastest, {name}: {ratio(pairwise(default, times))}")
     different = [
         name for name, row in zip(made_plans, logits, strict=True) if (row != logits[0]).any()
     ]

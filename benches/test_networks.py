@@ -5,7 +5,7 @@
 
 Weights are seeded, float32 and int8, so nothing needs to be downloaded; speed does not depend on
 them. `GMAC/s` in the extra columns of the saved results is multiply-adds over the median time. For
-a comparison with another engine see race.py: absolute times of shared machines are no result.
+a comparison with another engine see `mnv2 bench`: absolute times of shared machines are no result.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import model_file
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
+from mnv2_engine.bench.networks import model_file
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
 
 NETWORKS = [

@@ -174,7 +174,7 @@ def cache_folder() -> str:
     if not os.path.isabs(cache):  # the XDG specification: a relative one is to be ignored
         cache = os.path.expanduser(os.path.join("~", ".cache"))
     if not os.path.isabs(cache):
-        raise InputError(f"no home folder to keep the demo's model in: set {HOME_VARIABLE} to one")
+        raise InputError(f"no home folder to keep models in: set {HOME_VARIABLE} to one")
     return os.path.join(cache, "mnv2_engine")
 
 

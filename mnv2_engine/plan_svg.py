@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from .plan_figures import (
@@ -25,7 +24,7 @@ from .plan_figures import (
     per_block,
 )
 from .plan_table import kib, kib_number, shape_text
-from .svg import LABEL, element, label, line, rect, text, text_width, titled
+from .svg import LABEL, document, element, label, line, rect, text, text_width, titled
 
 if TYPE_CHECKING:
     from .plan import Plan, Step
@@ -113,20 +112,13 @@ def draw(plan: Plan) -> str:
         f"{sum(adds) / 1e6:,.1f} million multiply-adds, but no narrower than is legible"
     )
     parts = [
-        titled(title),
-        element("desc", escape(sums)),
-        element("style", escape(STYLE, quote=False)),
-        rect("page", 0, 0, WIDTH, HEIGHT),
         text("title", LEFT, 26, title),
         *_needs_panel(needs, columns),
         *_arena_panel(plan.arena_bytes, columns),
         *_axis(columns),
         text("quiet", LEFT, HEIGHT - 12, caption),
     ]
-    size = f"0 0 {WIDTH} {HEIGHT}"
-    content = "\n" + "\n".join(parts) + "\n"
-    namespace = "http://www.w3.org/2000/svg"
-    return element("svg", content, xmlns=namespace, viewBox=size, role="img") + "\n"
+    return document(title, sums, STYLE, (WIDTH, HEIGHT), parts)
 
 
 def _columns(plan: Plan, adds: list[int]) -> list[Column]:

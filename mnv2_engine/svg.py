@@ -25,6 +25,23 @@ def titled(title: str) -> str:
     return element("title", escape(title))
 
 
+def document(
+    title: str, description: str, style: str, size: tuple[int, int], parts: list[str]
+) -> str:
+    """A standalone drawing of (width, height) with a style sheet, on a page of its own colour."""
+    width, height = size
+    whole = [
+        titled(title),
+        element("desc", escape(description)),
+        element("style", escape(style, quote=False)),
+        rect("page", 0, 0, width, height),
+        *parts,
+    ]
+    content = "\n" + "\n".join(whole) + "\n"
+    namespace, box = "http://www.w3.org/2000/svg", f"0 0 {width} {height}"
+    return element("svg", content, xmlns=namespace, viewBox=box, role="img") + "\n"
+
+
 def rect(
     class_: str, x: float, y: float, width: float, height: float, content: str = "", **more: object
 ) -> str:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import InputError, MnvError
-from . import classify, evaluate, export, quantize, warmup
+from . import bench, classify, evaluate, export, quantize, warmup
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown, shown_log
 
@@ -140,4 +140,5 @@ COMMANDS = {
     "info": _info,
     "plan": _plan,
     "warmup": warmup.run,
+    "bench": bench.run,
 }

@@ -26,6 +26,8 @@ exit codes:
 
 def parser(version: str) -> argparse.ArgumentParser:
     """The parser of the command line; what it parses has `command`, the command's name."""
+    from .bench_options import add_bench  # which has need of what is below
+
     made = argparse.ArgumentParser(
         prog="mnv2",
         description="MobileNetV2 and EfficientNet-Lite on the CPU, in as little memory as can be.",
@@ -51,6 +53,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_info,
         _add_plan,
         _add_warmup,
+        add_bench,
     ):
         add(commands)
     return made

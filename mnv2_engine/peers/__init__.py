@@ -11,7 +11,6 @@ process that runs a peer takes in time and memory is the peer's.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,6 +99,7 @@ PEERS = {
             "openvino:OpenVino",
             (("precision", "bf16"),),
         ),
+        Peer("ncnn", "ncnn", "ncnn", (".param",), "ncnn:Ncnn"),
     )
 }
 
@@ -110,12 +110,3 @@ def peer_and_file(text: str) -> tuple[Peer, str]:
     if name not in PEERS:
         raise InputError(f"{name!r}: expected one of the peers {', '.join(PEERS)}")
     return PEERS[name], path
-
-
-def bound(name: str, path: str, image: Any, threads: int = 1) -> Callable[[], Any]:
-    """What a race times: a call that runs `image`, which is bound once, through the file as it
-    is, and gives what that gives: logits, or their softmax, or either in 8 bits. `image` is as
-    for `Session.bind`."""
-    session = PEERS[name].load(path, threads, tuple(image.shape[-3:-1]), as_is=True)
-    session.bind(image)
-    return session.invoke

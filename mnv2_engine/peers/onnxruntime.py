@@ -24,7 +24,7 @@ _DTYPES = {
 
 
 class OnnxRuntime(Session):
-    """An .onnx file."""
+    """An .onnx file. `level`, a name of its GraphOptimizationLevel, is how far it is rewritten."""
 
     def __init__(
         self,
@@ -33,10 +33,11 @@ class OnnxRuntime(Session):
         threads: int,
         resolution: tuple[int, int] | None,
         as_is: bool,
+        level: str = "ORT_ENABLE_ALL",
     ) -> None:
         content, self.notes = (None, ()) if as_is else _ending_in_logits(path)
         options = module.SessionOptions()
-        options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.graph_optimization_level = getattr(module.GraphOptimizationLevel, level)
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_free_dimension_override_by_name("N", 1)
         self._session = module.InferenceSession(
@@ -60,7 +61,7 @@ class OnnxRuntime(Session):
         extents = target.shape[1:] if target.shape else ()
         known = bool(extents) and all(isinstance(extent, int) for extent in extents)
         self.classes = int(np.prod(extents)) if known else int(self.invoke().size)
-        self.notes += (f"all graph optimisations, {threaded(threads)}",)
+        self.notes += (f"{level}, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
         self._bound[:] = self.input.prepared(image)
