@@ -36,13 +36,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from contestants import Make, contestants
-from fma_rate import LANES, FmaRate, compiled
 from measure import alternate, parser, pin, quartiles, ratio, ratios
 from models import add_model, model_file, normalised, peer_file, rewritten
 from peers import PEERS, SUFFIXES, Run, peer_and_file
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import multiply_adds
+from mnv2_engine.bench.fma_rate import LANES, FmaRate, compiled
 from mnv2_engine.executors.native import ISA_VARIABLE
 from mnv2_engine.modelfile import ModelFile, open_model
 from mnv2_engine.packing import DTYPES, FLOAT_DTYPES

@@ -38,3 +38,5 @@ MEASURE(avx2, 8, __attribute__((target("avx2,fma"))))
 #define MULTIPLY_ADD(x, a, b) _mm512_fmadd_ps(x, a, b)
 MEASURE(avx512, 16, __attribute__((target("avx512f"))))
 #endif
+
+#include "dot_rates.h"
