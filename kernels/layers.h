@@ -28,16 +28,21 @@ static void expand_row(const mnv2_context *context, const mnv2_step *step, int p
     const mnv2_block *block = &context->plan->blocks[step->first];
     const int width = block->in_width, left = block->pad_left, right = step->columns - left - width;
     const ptrdiff_t line = (ptrdiff_t)step->columns * PANEL, panel_step = step->lines * line;
-    float *row = y + (block->pad_top + j) * line, *made = row + left * PANEL;
+    float *row = y + (block->pad_top + j) * line;
+    const activation *thin = (const activation *)(context->arena + step->input) +
+                             (ptrdiff_t)j * width * block->in_channels;
+    activation *pixels = scratch_of(context, step, part, step->pixels);
     if (step->first == 0) {
         const channel_pattern pattern = pattern_of(&context->plan->stem);
-        activation *pixels = scratch_of(context, step, part, step->pixels);
         stem_load(context, &pattern, j, 0, width, pixels);
-        stem(context, pixels, width, first / PANEL, panels_of(count), made, panel_step);
-    } else {
-        const activation *thin = (const activation *)(context->arena + step->input);
-        expand(context, block, first, count, thin + (ptrdiff_t)j * width * block->in_channels,
-               width, made, panel_step);
+    }
+    for (int c = 0; c < count; c += EXPANDED_PANELS * PANEL) {
+        const int some = least(EXPANDED_PANELS * PANEL, count - c);
+        float *made = row + left * PANEL + c / PANEL * panel_step;
+        if (step->first == 0)
+            stem(context, pixels, width, (first + c) / PANEL, panels_of(some), made, panel_step);
+        else
+            expand(context, block, first + c, some, thin, width, made, panel_step);
     }
     const size_t line_bytes = (size_t)line * sizeof *y, pixel_bytes = PANEL * sizeof *y;
     const int above = j == 0 ? block->pad_top : 0;

@@ -18,15 +18,18 @@ static void expand_row(const mnv2_context *context, const mnv2_step *step, int p
     const mnv2_block *block = &context->plan->blocks[step->first];
     const int width = block->in_width, left = block->pad_left, right = step->columns - left - width;
     const ptrdiff_t line = (ptrdiff_t)step->columns * PANEL, panel_step = step->lines * line;
-    uint8_t *row = y + (block->pad_top + j) * line, *made = row + left * PANEL;
-    if (step->first == 0) {
-        uint8_t *pixels = (uint8_t *)scratch_of(context, step, part, step->pixels);
-        stem_load(context, j, 0, width, pixels);
-        stem(context, pixels, width, panel, panels, made, panel_step);
-    } else {
-        const uint8_t *thin = (const uint8_t *)context->arena + step->input;
-        expand(context, block, panel, panels, thin + (ptrdiff_t)j * width * block->in_channels,
-               width, made, panel_step);
+    uint8_t *row = y + (block->pad_top + j) * line;
+    const uint8_t *thin = (const uint8_t *)context->arena + step->input +
+                          (ptrdiff_t)j * width * block->in_channels;
+    uint8_t *pixels = (uint8_t *)scratch_of(context, step, part, step->pixels);
+    if (step->first == 0) stem_load(context, j, 0, width, pixels);
+    for (int n = 0; n < panels; n += EXPANDED_PANELS) {
+        const int some = least(EXPANDED_PANELS, panels - n);
+        uint8_t *made = row + left * PANEL + n * panel_step;
+        if (step->first == 0)
+            stem(context, pixels, width, panel + n, some, made, panel_step);
+        else
+            expand(context, block, panel + n, some, thin, width, made, panel_step);
     }
     const int above = j == 0 ? block->pad_top : 0;
     const int below = j == block->in_height - 1 ? step->lines - block->pad_top - j - 1 : 0;
