@@ -14,10 +14,11 @@ from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_native,
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
 from test_native import any_network
 from test_plan import buffers_of, value_bytes
-from test_threads import outputs_are_equal, plan_by_layers
+from test_threads import outputs_are_equal
 
 from mnv2_engine import UnsupportedError
 from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.plan import make_plan
 from mnv2_engine.schedules import layers_schedule

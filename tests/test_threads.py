@@ -23,7 +23,7 @@ from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_
 from mnv2_engine.executors.pool import Pool
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import write_model
-from mnv2_engine.plan import Plan, assemble, every_schedule, fastest, make_plan, moves
+from mnv2_engine.plan import Plan, assemble, every_schedule, make_plan, moves
 from mnv2_engine.schedules import Schedule, layers_schedule
 from mnv2_engine.shapes import PRECISIONS, Shapes
 
@@ -107,24 +107,6 @@ def any_schedule(
             at += max(1, len(schedule.blocks))
         else:
             return assemble(shapes, chosen)
-
-
-def plan_by_layers(
-    network: Architecture,
-    splits: int,
-    threads: int = 1,
-    precision: str = "float32",
-    dtype: str | None = None,
-) -> Plan:
-    """Every block layer by layer, but for a first one that cannot."""
-    shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
-    choices = every_schedule(shapes)
-    for index, block in enumerate(network.blocks):
-        if index or not block.residual:
-            choices[index] = [layers_schedule(shapes, index, splits)]
-        else:
-            choices[index] = [s for s in choices[index] if len(s.blocks) == 1]
-    return assemble(shapes, fastest(shapes, choices, 1 << 62))
 
 
 @settings(max_examples=60)
