@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import tempfile
 
-from measure import parser, pin
-from models import add_model, model_file
+from measure import parser
 
 from mnv2_engine.bench.ablations import ablations, table
+from mnv2_engine.bench.networks import model_file
+from mnv2_engine.bench.turns import pin
 from mnv2_engine.modelfile import open_model
+from mnv2_engine.packing import DTYPES
 
 
 def main() -> None:
     made = parser(__doc__)
-    add_model(made)
+    made.add_argument("model")
+    made.add_argument("--weights", choices=DTYPES, help="run MODEL with such weights")
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--precision", help="what to compute in, as for Engine.load")
     made.add_argument("--isa", help="by name, as MNV2_ISA")

@@ -19,11 +19,14 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from measure import parser, pin, quartiles, ratio, ratios
-from models import add_model, model_file
+from measure import parser, quartiles, ratio
+from models import add_model
 
 from mnv2_engine.architecture import Architecture
+from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.plan_race import PlanRace
+from mnv2_engine.bench.samples import BUSY, pairwise
+from mnv2_engine.bench.turns import busy_with_others, pin
 from mnv2_engine.modelfile import open_model
 from mnv2_engine.plan import Plan, make_plan
 from mnv2_engine.shapes import PRECISIONS, natural_precision
@@ -109,18 +112,20 @@ def main() -> None:
     made_plans = plans(model.architecture, model.dtype)
     race = PlanRace(model, made_plans, options.isa)
     found = race.times(options.pairs, options.inner)
+    if (busy := busy_with_others()) > BUSY:
+        print(f"NOISY: others take {busy:.0%} of a CPU that this ran on, measure again")
 
     what = f"{model.architecture.name}, {model.dtype} weights, 1 thread, {race.isa}"
     print(f"{what}: median (quartiles)")
     print(f"{'':<24}{'arena, KiB':>10}{'ms':>10}{'default against it':>46}")
     default = found[0]
     for (name, plan), times in zip(made_plans.items(), found, strict=True):
-        against = "" if name == DEFAULT else ratio(ratios(default, times))
+        against = "" if name == DEFAULT else ratio(pairwise(default, times))
         print(f"{name:<24}{plan.arena_bytes / 1024:>10.1f} {quartiles(times)} {against}")
     name, times = min(
         zip(made_plans, found, strict=True), key=lambda pair: statistics.median(pair[1])
     )
-    print(f"default against the fastest, {name}: {ratio(ratios(default, times))}")
+    print(f"default against the fastest, {name}: {ratio(pairwise(default, times))}")
     print(f"the logits of all {len(made_plans)} are the same bits")
 
 

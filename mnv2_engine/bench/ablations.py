@@ -24,7 +24,7 @@ from ..schedules import (
 )
 from ..shapes import PRECISIONS, Shapes, natural_precision
 from .plan_race import PlanRace
-from .samples import Quartiles, interval, pairwise, quartiles
+from .samples import SPREAD, Quartiles, interval, pairwise, quartiles
 
 SPLITS = (2, 3, 5, 10)  # section 5.1 suggests 2 to 5
 UNLIMITED = 1 << 62  # bytes
@@ -164,16 +164,18 @@ def rows_of(made: dict[str, Plan], times: list[list[float]]) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown, with what they say on the paper's question."""
+    """The rows in Markdown, with what they say on the paper's question. A ratio whose middle half
+    spans more than SPREAD is called noisy."""
     lines = [
         "| schedule | arena, KiB | ms (quartiles) | time to the first's |",
         "|---|--:|--:|--:|",
     ]
     for row in rows:
         low, middle, high = row.ms
+        noisy = ", noisy" if row.ratio.spread > SPREAD else ""
         lines.append(
             f"| {row.name} | {row.arena_bytes / 1024:,.0f} | {middle:.3f} ({low:.3f} to {high:.3f})"
-            f" | {row.ratio.median:.3f} |"
+            f" | {row.ratio.median:.3f}{noisy} |"
         )
     return "\n".join([*lines, "", answer(rows)])
 
