@@ -134,3 +134,6 @@ def test_the_answer_follows_the_times(share, said):
     assert lines[2].split("|")[2].strip() == f"{made[UNFUSED].arena_bytes / 1024:,.0f}"
     assert lines[3].split("|")[4].strip() == f"{share:.3f}"
     assert lines[-1] == text
+    assert "noisy" not in lines[3]
+    wild = rows_of(made, [[2.0] * 30, [2 * share * each for each in [0.8, 1.0, 1.2] * 10]])
+    assert f"{share:.3f}, noisy |" in table(wild)
