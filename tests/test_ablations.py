@@ -116,24 +116,28 @@ def test_the_instruction_set_may_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("share", "said"),
     [
-        (0.5, "Fusing gains speed: the last takes 0.500 of the first's time"),
-        (1.5, "Fusing loses speed: the last takes 1.500 of the first's time"),
+        (0.5, "Fusing gains speed: the fastest fused plan"),
+        (1.5, "Fusing loses speed: the fastest fused plan"),
         (1.0, "Fusing neither loses nor gains speed beyond what this run can tell"),
     ],
 )
 def test_the_answer_follows_the_times(share, said):
     network = mobilenet_v2(1.0, 224)
-    made = {UNFUSED: plan_by_layers(network), PLANNED: make_plan(network)}
+    unfused = plan_by_layers(network)
+    made = {UNFUSED: unfused, "splits": plan_by_layers(network, 3), PLANNED: make_plan(network)}
     noise = [0.98, 0.99, 1.0, 1.01, 1.02] * 6
-    rows = rows_of(made, [[2.0] * 30, [2 * share * each for each in noise]])
+    whole = [2.0] * 30
+    rows = rows_of(made, [whole, [0.1] * 30, [2 * share * each for each in noise]])
+    assert [row.is_fused for row in rows] == [False, False, True]
     text = answer(rows)
     assert text.startswith(said)
+    assert f"takes {share:.3f} (95 % confidence" in text
     assert f"in 1/{made[UNFUSED].arena_bytes / made[PLANNED].arena_bytes:.1f} of" in text
     assert f"is {made[PLANNED].unfused_bytes / 1024:,.0f} KiB" in text
     lines = table(rows).splitlines()
     assert lines[2].split("|")[2].strip() == f"{made[UNFUSED].arena_bytes / 1024:,.0f}"
-    assert lines[3].split("|")[4].strip() == f"{share:.3f}"
+    assert lines[4].split("|")[4].strip() == f"{share:.3f}"
     assert lines[-1] == text
-    assert "noisy" not in lines[3]
-    wild = rows_of(made, [[2.0] * 30, [2 * share * each for each in [0.8, 1.0, 1.2] * 10]])
+    assert "noisy" not in lines[4]
+    wild = rows_of(made, [whole, whole, [2 * share * each for each in [0.8, 1.0, 1.2] * 10]])
     assert f"{share:.3f}, noisy |" in table(wild)

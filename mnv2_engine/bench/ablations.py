@@ -31,13 +31,14 @@ UNLIMITED = 1 << 62  # bytes
 
 UNFUSED = "layer by layer"
 FUSED_STEM = "the stem and block 0 by rows, the others layer by layer"
-PLANNED = "the planner's: all of that in the least memory"
+PLANNED = "the planner's, all of that in the least memory"
 
 
 class Row(NamedTuple):
     """A plan and its times."""
 
     name: str
+    is_fused: bool  # no block runs layer by layer, whole or in splits
     arena_bytes: int
     unfused_bytes: int  # what the least arena for layer by layer is
     ms: Quartiles
@@ -153,6 +154,7 @@ def rows_of(made: dict[str, Plan], times: list[list[float]]) -> list[Row]:
         found.append(
             Row(
                 name,
+                all(step.kind != "layers" for step in plan.steps),
                 plan.arena_bytes,
                 plan.unfused_bytes,
                 quartiles(samples),
@@ -181,18 +183,23 @@ def table(rows: list[Row]) -> str:
 
 
 def answer(rows: list[Row]) -> str:
-    """Whether the last row's plan loses or gains speed against the first's, in a few sentences."""
+    """What fusing does to speed, and what the least memory then costs, in a few sentences."""
     first, last = rows[0], rows[-1]
-    best = min(rows, key=lambda row: row.ms.median)
-    low, high = last.interval
+    fastest_fused = min((row for row in rows if row.is_fused), key=lambda row: row.ratio.median)
+    low, high = fastest_fused.interval
     if low <= 1 <= high:
-        verdict = "fusing neither loses nor gains speed beyond what this run can tell"
+        verdict = "Fusing neither loses nor gains speed beyond what this run can tell"
     else:
-        verdict = "fusing gains speed" if high < 1 else "fusing loses speed"
+        verdict = "Fusing gains speed" if high < 1 else "Fusing loses speed"
     return (
-        f"{verdict.capitalize()}: the last takes {last.ratio.median:.3f} of the first's time (95 % "
-        f"confidence {low:.3f} to {high:.3f}) in 1/{first.arena_bytes / last.arena_bytes:.1f} of "
-        "its memory. The least for layer by layer, every tensor freed after its last use, is "
-        f"{last.unfused_bytes / 1024:,.0f} KiB. The fastest is {best.name!r}; the last takes "
-        f"{last.ms.median / best.ms.median:.3f} of its time."
+        f"{verdict}: the fastest fused plan, {fastest_fused.name!r}, takes "
+        f"{_share(fastest_fused)} of the time of {first.name!r}. {last.name.capitalize()}, takes "
+        f"{_share(last)} of it, in 1/{first.arena_bytes / last.arena_bytes:.1f} of its memory. The "
+        "least for layer by layer, every tensor freed after its last use, is "
+        f"{last.unfused_bytes / 1024:,.0f} KiB."
     )
+
+
+def _share(row: Row) -> str:
+    low, high = row.interval
+    return f"{row.ratio.median:.3f} (95 % confidence {low:.3f} to {high:.3f})"
