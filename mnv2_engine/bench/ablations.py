@@ -174,10 +174,9 @@ def table(rows: list[Row]) -> str:
     ]
     for row in rows:
         low, middle, high = row.ms
-        noisy = ", noisy" if row.ratio.spread > SPREAD else ""
         lines.append(
             f"| {row.name} | {row.arena_bytes / 1024:,.0f} | {middle:.3f} ({low:.3f} to {high:.3f})"
-            f" | {row.ratio.median:.3f}{noisy} |"
+            f" | {row.ratio.median:.3f}{_noisy(row)} |"
         )
     return "\n".join([*lines, "", answer(rows)])
 
@@ -202,4 +201,8 @@ def answer(rows: list[Row]) -> str:
 
 def _share(row: Row) -> str:
     low, high = row.interval
-    return f"{row.ratio.median:.3f} (95 % confidence {low:.3f} to {high:.3f})"
+    return f"{row.ratio.median:.3f} (95 % confidence {low:.3f} to {high:.3f}{_noisy(row)})"
+
+
+def _noisy(row: Row) -> str:
+    return ", noisy" if row.ratio.spread > SPREAD else ""
