@@ -3,9 +3,9 @@
 #include <immintrin.h>
 
 #define DECLARE_DOT(i) vector x##i = {0};
-/* As far as the compiler knows, `a` changes: else all chains would be one. */
-#define DOT_STEP(i)        \
-    __asm__("" : "+x"(a)); \
+/* As far as the compiler knows, a and b change: else all chains would be one, of zeros. */
+#define DOT_STEP(i)                 \
+    __asm__("" : "+x"(a), "+x"(b)); \
     x##i = DOT(x##i);
 #define ADD_DOT(i) sum += x##i;
 #define MEASURE_DOT(name, type, element, operand, target)                                 \
