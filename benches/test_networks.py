@@ -1,63 +1,70 @@
-"""Whole networks, one thread: each instruction set, width and size, with share of work done.
+"""Whole networks through the engine, from uint8 pixels to logits: each precision and instruction
+set, one thread and two, and the backends other than the C core.
 
-    pip install ".[bench]"
-    pytest benches --benchmark-only
-
-Weights are seeded, float32 and int8, so nothing needs to be downloaded; speed does not depend on
-them. `GMAC/s` in the extra columns of the saved results is multiply-adds over the median time. For
-a comparison with another engine see `mnv2 bench`: absolute times of shared machines are no result.
+Weights are seeded, so nothing needs to be downloaded; speed does not depend on them. For a
+comparison with other engines run `mnv2 bench`: absolute times of shared machines are no result.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from ways import Way, ways
 
 from mnv2_engine import Engine
 from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
-from mnv2_engine.bench.networks import model_file
-from mnv2_engine.executors.native import ISA_VARIABLE, isas
+from mnv2_engine.bench.kernel_shapes import networks
+from mnv2_engine.errors import MnvError
+from mnv2_engine.executors.native import ISA_VARIABLE
 
-NETWORKS = [
-    mobilenet_v2(1.0, 224),
-    mobilenet_v2(1.4, 224),
-    mobilenet_v2(0.35, 96),
-    efficientnet_lite(0),
-]
-ISAS = [
-    (dtype, name)
-    for dtype in ("float32", "int8")
-    for name, supported in isas(dtype).items()
-    if supported
-]
+SOME = [mobilenet_v2(1.4, 224), mobilenet_v2(0.35, 96), efficientnet_lite(0)]
 
 
-@pytest.fixture(scope="session", params=NETWORKS, ids=lambda network: network.name)
-def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Gives the network's file of a dtype, made when it is first asked for."""
-    folder = str(tmp_path_factory.mktemp("models"))
-    return cache(lambda dtype: model_file(request.param.name, folder, dtype))
+class Case(NamedTuple):
+    network: str
+    way: Way
 
 
-@pytest.mark.parametrize(("dtype", "isa"), ISAS)
+def cases(every: bool) -> list[Case]:
+    if every:
+        return [Case(network.name, way) for network in networks() for way in ways((1, 2))]
+    common = networks()[0].name
+    best = ways((1, 2), only_best=True)
+    found = [Case(common, way) for way in ways()]
+    found += [Case(common, way) for way in best if way.threads > 1]
+    return found + [Case(other.name, way) for other in SOME for way in best if way.threads == 1]
+
+
 def test_logits(
-    benchmark: Any, models: Any, dtype: str, isa: str, monkeypatch: pytest.MonkeyPatch
+    benchmark: Any,
+    tell: Any,
+    models: Callable[[str, str], str],
+    case: Case,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(ISA_VARIABLE, isa)
-    engine = Engine.load(models(dtype))
-    network = engine.memory_plan().architecture
-    pixels = np.zeros((1, *network.resolution, 3), np.uint8)
-    benchmark(engine.logits, pixels)
-    benchmark.extra_info["arena_bytes"] = engine.memory_plan().arena_bytes
-    if benchmark.stats:  # absent under --benchmark-disable
-        median = benchmark.stats.stats.median
-        benchmark.extra_info["GMAC/s"] = round(multiply_adds(network) / median / 1e9, 1)
+    name, way = case
+    monkeypatch.setenv(ISA_VARIABLE, way.isa)
+    path = models(name, way.precision)
+    with Engine.load(path, threads=way.threads, precision=way.precision) as engine:
+        plan = engine.memory_plan()
+        pixels = np.zeros((1, *plan.architecture.resolution, 3), np.uint8)
+        benchmark.group = name
+        benchmark(engine.logits, pixels)
+        tell(way, multiply_adds(plan.architecture), plan.arena_bytes)
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_load(benchmark: Any, models: Any, dtype: str) -> None:
-    """From a path to an engine that can run: validating, mapping, planning."""
-    benchmark(Engine.load, models(dtype))
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_backend(
+    benchmark: Any, models: Callable[[str, str], str], backend: str, dtype: str
+) -> None:
+    try:
+        engine = Engine.load(models(networks()[0].name, dtype), backend=backend)
+    except MnvError as error:
+        pytest.skip(str(error))
+    pixels = np.zeros((1, *engine.memory_plan().architecture.resolution, 3), np.uint8)
+    benchmark(engine.logits, pixels)

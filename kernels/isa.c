@@ -5,6 +5,7 @@
 #include "isa.h"
 
 #include "head.h"
+#include "layers.h"
 #include "rows.h"
 #include "tiles.h"
 
@@ -15,4 +16,5 @@ const mnv2_steps MNV2_STEPS(MNV2_NUMBERS) = {
     .tiles = tiles_step,
     .head = head_step,
     .classifier = classifier_step,
+    .layers = layers_step,
 };

@@ -21,7 +21,7 @@ typedef struct {
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);
 
 typedef struct {
-    mnv2_step_function *rows, *tiles, *head, *classifier;
+    mnv2_step_function *rows, *tiles, *head, *classifier, *layers;
 } mnv2_steps;
 
 struct mnv2_isa {

@@ -79,11 +79,15 @@ typedef struct {
 } mnv2_block;
 
 typedef enum {
-    MNV2_ROWS,      /* blocks [first, first + count) stream row by row into each other */
-    MNV2_TILES,     /* one block, its hidden channels in tiles */
-    MNV2_HEAD,      /* last 1x1 convolution and global average pool */
-    MNV2_CLASSIFIER /* matrix times pooled features */
+    MNV2_ROWS,       /* blocks [first, first + count) stream row by row into each other */
+    MNV2_TILES,      /* one block, its hidden channels in tiles */
+    MNV2_HEAD,       /* last 1x1 convolution and global average pool */
+    MNV2_CLASSIFIER, /* matrix times pooled features */
+    MNV2_LAYERS      /* one block, layer by layer: what the others are measured against */
 } mnv2_kind;
+
+/* Which of a block's layers a step of MNV2_LAYERS runs: all of them, or one to be timed alone. */
+enum { MNV2_EXPAND = 1, MNV2_DEPTHWISE = 2, MNV2_PROJECT = 4 };
 
 /* One step of the schedule: reads the tensor at `input`, leaves one at `output`. Its scratch, in
  * the arena, is shared by its blocks:
@@ -96,17 +100,21 @@ typedef enum {
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
  *           sums      [out_height * out_width][out_channels] in float32, where thin values are
  *                     smaller and there are several tiles
+ *   layers  expanded  [tile/16][lines][columns][16]            with zero padding
+ *           filtered  [tile/16][out_height * out_width][16]
+ *           sums      as tiles
+ *           pixels    [3][columns][3]                          of block 0, as behind `filtered`
  *
  * In int8 the expanded strip is [2][stride][columns][16], the halo [hidden/16][stride][kernel -
  * stride][16], block 0's pixels are bytes, [3][row], a row of three groups of four beyond six bytes
  * a column; and
  *
- *   tiles       sums      [out_channels/16][out_height * out_width][16] int32
+ *   tiles       sums      [out_channels/16][out_height * out_width][16] int32; of layers, too
  *   classifier  filtered  [features/16][16], the features as 8 bits; the input is int32 sums
  *
  * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on, partial
- * sums, rings and thin rows included; only `filtered` and `sums` of tiles are common to all
- * parts. */
+ * sums, rings and thin rows included; only `filtered` and `sums` of tiles, and all but `pixels` of
+ * layers, are common to all parts. */
 typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
@@ -114,8 +122,10 @@ typedef struct {
     int64_t expanded, filtered, halo, sums;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
-    int32_t tile;           /* tiles: hidden channels of a tile that are one part's */
-    int32_t lines, columns; /* tiles: height and width of the expanded tile, padding included */
+    int32_t tile;           /* tiles: hidden channels of a tile that are one part's; layers: all */
+    int32_t lines, columns; /* tiles, layers: size of the expanded tile, padding included */
+    int32_t layers;         /* layers: those that run, MNV2_EXPAND | ... */
+    int64_t pixels;
 } mnv2_step;
 
 typedef struct {

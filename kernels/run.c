@@ -25,6 +25,9 @@ static void run_step(const run *self, const mnv2_context *context, const mnv2_st
         case MNV2_CLASSIFIER:
             if (context->logits) self->steps->classifier(context, step);
             break;
+        case MNV2_LAYERS:
+            self->steps->layers(context, step);
+            break;
     }
 }
 
@@ -52,7 +55,7 @@ static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
-        if (plan->steps[i].kind < MNV2_ROWS || plan->steps[i].kind > MNV2_CLASSIFIER)
+        if (plan->steps[i].kind < MNV2_ROWS || plan->steps[i].kind > MNV2_LAYERS)
             return MNV2_BAD_PLAN;
     return MNV2_OK;
 }

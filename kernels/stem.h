@@ -37,8 +37,8 @@ static inline vf normalise(const channel_pattern *pattern, const uint8_t *x, int
 }
 
 /* y[i] = x[i] * scale[i % 3] + shift[i % 3] for `count` values, of which x[0] is red. */
-static void normalise_row(const channel_pattern *pattern, const uint8_t *x, activation *y,
-                          int count) {
+static ALWAYS_INLINE void normalise_row(const channel_pattern *pattern, const uint8_t *x,
+                                        activation *y, int count) {
     int i = 0;
     for (; i + LANES <= count; i += LANES) vf_to_values(y + i, normalise(pattern, x + i, i));
     if (i < count && count >= LANES) {
@@ -62,8 +62,8 @@ static void store_row(const float *x, activation *y, int count) {
 static int stem_columns(int pixels) { return (pixels - 1) * STEM_STRIDE + STEM_KERNEL; }
 
 /* Loads what lies under outputs [first, first + pixels) of output row r: y is [3][columns][3]. */
-static void stem_load(const mnv2_context *context, const channel_pattern *pattern, int r,
-                      int first, int pixels, activation *y) {
+static ALWAYS_INLINE void stem_load(const mnv2_context *context, const channel_pattern *pattern,
+                                    int r, int first, int pixels, activation *y) {
     const mnv2_stem *stem = &context->plan->stem;
     const int columns = stem_columns(pixels);
     const int left = first * STEM_STRIDE - stem->pad_left; /* may be negative: padding */

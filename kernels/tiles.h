@@ -54,8 +54,9 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
 }
 
 /* Adds hidden channels [first, first + count), filtered at x, to a part's output pixels. */
-static void project_channels(const mnv2_context *context, const mnv2_step *step, int part,
-                             int first, int count, const activation *x) {
+static ALWAYS_INLINE void project_channels(const mnv2_context *context, const mnv2_step *step,
+                                           int part, int first, int count,
+                                           const activation *x) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const int out_pixels = block->out_height * block->out_width;
     const range pixels = share_of(context, part, out_pixels, 1);

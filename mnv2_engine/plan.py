@@ -46,7 +46,7 @@ class Buffer(NamedTuple):
 class Step(NamedTuple):
     """One step: reads the tensor at `input`, leaves one at `output`, uses scratch in between."""
 
-    kind: str  # "rows", "tiles", "head" (last 1×1 convolution and pool) or "classifier"
+    kind: str  # of its schedule: "rows", "tiles", "head", "classifier", or, measured, "layers"
     name: str  # "stem, block0-3", "block4", "head + pool", "classifier"
     blocks: range  # those that stream into each other, or the one; empty for the ends
     input: Buffer | None  # None: the caller's image
@@ -54,7 +54,7 @@ class Step(NamedTuple):
     in_place: bool
     scratch: tuple[Buffer, ...]  # named as in kernels/mnv2.h, those of a block after its number
     strip: int  # rows: output pixels of a strip, at most
-    tile: int  # tiles: hidden channels of a thread's part of one, at most
+    tile: int  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
     thread_bytes: int  # of one thread's own scratch
     bytes: int  # of the arena that are live during the step
     unfused_bytes: int  # what the same layers need when each writes its whole output
@@ -96,9 +96,13 @@ def make_plan(
     if any(block.kernel not in (3, 5) for block in network.blocks):
         raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
     shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
-    choices = every_schedule(shapes)
+    return plan_of(shapes, every_schedule(shapes))
+
+
+def plan_of(shapes: Shapes, choices: list[list[Schedule]]) -> Plan:
+    """The fastest of `choices` (see `every_schedule`) within the least arena and a little room."""
     least = least_arena(choices)
-    return assemble(shapes, _fastest(shapes, choices, least + _room(shapes, least)))
+    return assemble(shapes, fastest(shapes, choices, least + _room(shapes, least)))
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
@@ -168,10 +172,11 @@ def _room(shapes: Shapes, least: int) -> int:
     return int(least * (ROOM_INT8_CACHED if least <= FIRST_CACHE_BYTES else ROOM_INT8))
 
 
-def _fastest(
+def fastest(
     shapes: Shapes, choices: list[list[Schedule]], arena: int
 ) -> list[tuple[Schedule, bool]]:
-    """The schedules within `arena` that take the least time, each with the end of its output."""
+    """Of the schedules from each block on (see `every_schedule`), those that take the least time
+    within `arena` bytes, each with the end of its output."""
     Cost = tuple[int, int]  # cycles, bytes
     Path = tuple[Cost, list[tuple[Schedule, bool]]]
     reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0), [])}

@@ -37,6 +37,7 @@ _AXES = {
     ("sums", 4): ("panels", "rows", "pixels", "channels"),
     ("filtered", 2): ("panels", "channels"),
     ("thin", 3): ("rows", "pixels", "channels"),
+    ("pixels", 2): ("rows", "values"),
     ("thin", 4): ("rows", "panels", "pixels", "channels"),
 }
 

@@ -1,6 +1,6 @@
 """The ways to run a block, each with its exact bytes; `plan` chooses among them.
 
-In none of them does the expanded tensor exist (section 5.1 of the paper):
+In neither of these does the expanded tensor exist (section 5.1 of the paper):
 
 - **rows**: an input row is expanded strip by strip and scattered at once into the sums of the
   output rows that it lies under; weights stay, activations stream. Blocks stream into each other
@@ -9,6 +9,11 @@ In none of them does the expanded tensor exist (section 5.1 of the paper):
   kept, which are 32, but the expanded rows that the next output row needs, a ring.
 - **tiles**: one tile of hidden channels at a time, F(x) = Σᵢ Bᵢ(N(Aᵢ x)); activations stay,
   weights stream.
+
+What they are measured against, and no planner chooses:
+
+- **layers**: a block layer by layer, as engines without fusion run it, or, as the paper writes it,
+  in a few splits of its hidden channels, each with an expanded tensor of its own.
 
 Threads cut rows into bands of output rows, which do not run in place and make the few rows between
 two bands twice; they share the channels, then the pixels, of a tile. Each has scratch of its own.
@@ -19,6 +24,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
+from .errors import UnsupportedError
 from .packing import PANEL
 from .shapes import INT8, Shapes, elements, panels_of
 
@@ -61,7 +67,7 @@ class Schedule(NamedTuple):
     output_bytes: int
     bytes: int
     strip: int = 0  # rows: output pixels of a strip, at most
-    tile: int = 0  # tiles: hidden channels of a thread's part of one, at most
+    tile: int = 0  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
     in_place: bool = False
 
 
@@ -88,7 +94,7 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
             fine = tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden
             tile = min(tile, -(-hidden // shapes.threads))
             if fine and _is_cut(shapes, first, tile):
-                found.append(_tiles(shapes, first, tile))
+                found.append(tiles_schedule(shapes, first, tile))
     return found
 
 
@@ -109,12 +115,17 @@ def classifier_schedule(shapes: Shapes) -> Schedule:
 
 def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
     """The scratch arrays of a schedule, shared ones first; their bytes are in its sum."""
-    if schedule.kind == "rows":
-        blocks = _rows_blocks(shapes, schedule.blocks, schedule.strip)
-        return _rows_common(shapes, blocks, schedule.strip) + sum((each.own for each in blocks), ())
-    if schedule.kind == "tiles":
-        return _tiles_scratch(shapes, schedule.blocks.start, schedule.tile)
-    return _classifier_scratch(shapes) if schedule.kind == "classifier" else ()
+    first = schedule.blocks.start
+    match schedule.kind:
+        case "rows":
+            return _rows_scratch(shapes, schedule.blocks, schedule.strip)
+        case "tiles":
+            return _tiles_scratch(shapes, first, schedule.tile)
+        case "layers":
+            return _layers_scratch(shapes, first, schedule.tile)
+        case "classifier":
+            return _classifier_scratch(shapes)
+    return ()
 
 
 def _classifier_scratch(shapes: Shapes) -> Scratch:
@@ -168,15 +179,17 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
     if not is_first:
         own.append(_array(shapes, f"{index} thin", (thin_rows, in_width, block.in_channels), thin))
     elif index == 0:
-        pixels = (columns - 1) * STEM_STRIDE + STEM_KERNEL
-        # Integers are read in groups of four, past the last column.
-        past = -IMAGE_CHANNELS * STEM_KERNEL % 4 if integers else 0
-        filtered += -(-STEM_KERNEL * (pixels * IMAGE_CHANNELS + past) // (strip * PANEL))
+        filtered += -(-STEM_KERNEL * _stem_row(shapes, columns) // (strip * PANEL))
         if block.residual:
             own.append(_array(shapes, f"{index} thin", (thin_rows, panels, in_width, PANEL), thin))
     halo = panels * lines * overlap
     own_bytes = sum(array.bytes for array in own)
     return _RowsBlock(lines * columns, halo, filtered, tuple(own), own_bytes)
+
+
+def _rows_scratch(shapes: Shapes, blocks: range, strip: int) -> Scratch:
+    parts = _rows_blocks(shapes, blocks, strip)
+    return _rows_common(shapes, parts, strip) + sum((each.own for each in parts), ())
 
 
 def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratch:
@@ -245,18 +258,33 @@ def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
     return tensor <= FIRST_CACHE_BYTES or expanded.bytes * 3 < tensor
 
 
-def _tiles(shapes: Shapes, index: int, tile: int) -> Schedule:
+def tiles_schedule(shapes: Shapes, index: int, tile: int) -> Schedule:
+    """Block `index`, not the first, in tiles of `tile` hidden channels a thread."""
     source = shapes.thin_bytes(shapes.thin_input(index))
     target = shapes.thin_bytes(shapes.thin_output(index))
-    live = source + target
-    for array in _tiles_scratch(shapes, index, tile):
-        live += array.bytes * (1 if array.shared else shapes.threads)
+    live = source + target + _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile))
     return Schedule("tiles", range(index, index + 1), source, target, live, tile=tile)
 
 
+def _bytes_of_all(shapes: Shapes, scratch: Scratch) -> int:
+    return sum(array.bytes * (1 if array.shared else shapes.threads) for array in scratch)
+
+
 def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
-    depthwise, threads = shapes.depthwise[index], shapes.threads
-    panels = panels_of(tile)
+    threads, panels = shapes.threads, panels_of(tile)
+    # Threads project one tile while they filter the next.
+    turns = 2 if threads > 1 else 1
+    expanded = (min(EXPANDED_PANELS, panels), *_padded_size(shapes, index), PANEL)
+    return (
+        _filtered(shapes, index, turns * threads * panels),
+        *_sums(shapes, index, tile * threads),
+        _array(shapes, "expanded", expanded, shapes.precision.expanded),
+    )
+
+
+def _padded_size(shapes: Shapes, index: int) -> tuple[int, int]:
+    """Height and width of the expanded tensor with its zero padding."""
+    depthwise = shapes.depthwise[index]
     lines, columns = (
         max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
         for size, out, (before, _) in zip(
@@ -266,20 +294,64 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
             strict=True,
         )
     )
-    # Threads project one tile while they filter the next.
-    turns = 2 if threads > 1 else 1
-    pixels = elements(depthwise.out_size)
+    return lines, columns
+
+
+def _filtered(shapes: Shapes, index: int, panels: int) -> Array:
+    """Panels of whole maps."""
+    shape = (panels, elements(shapes.depthwise[index].out_size), PANEL)
+    return _array(shapes, "filtered", shape, shapes.precision.filtered, True)
+
+
+def _sums(shapes: Shapes, index: int, at_once: int) -> Scratch:
+    """The sums of the output, where `at_once` hidden channels are not all and the thin output is
+    too small a type to hold them."""
     precision, block = shapes.precision, shapes.network.blocks[index]
-    shared = [
-        _array(
-            shapes, "filtered", (turns * threads * panels, pixels, PANEL), precision.filtered, True
-        )
-    ]
-    if precision.thin < precision.sums and tile * threads < block.hidden:
-        # The thin output is too small a type to hold the sums of several tiles.
-        sums: tuple[int, ...] = (*depthwise.out_size, block.out_channels)
-        if precision is INT8:
-            sums = (panels_of(block.out_channels), *depthwise.out_size, PANEL)
-        shared.append(_array(shapes, "sums", sums, precision.sums, True))
-    expanded = (min(EXPANDED_PANELS, panels), lines, columns, PANEL)
-    return (*shared, _array(shapes, "expanded", expanded, precision.expanded))
+    if precision.thin == precision.sums or at_once >= block.hidden:
+        return ()
+    size = shapes.depthwise[index].out_size
+    shape: tuple[int, ...] = (*size, block.out_channels)
+    if precision is INT8:
+        shape = (panels_of(block.out_channels), *size, PANEL)
+    return (_array(shapes, "sums", shape, precision.sums, True),)
+
+
+# --- layers -------------------------------------------------------------------------------
+
+
+def layers_schedule(shapes: Shapes, index: int, splits: int = 1) -> Schedule:
+    """Block `index` layer by layer, in so many splits of its hidden channels, or as many as their
+    panels allow; of block 0 with the stem as its expand layer.
+
+    Raises UnsupportedError where block 0 has a shortcut: only rows keep the stem's output for it.
+    """
+    block = shapes.network.blocks[index]
+    if index == 0 and block.residual:
+        raise UnsupportedError("a first block with a shortcut runs by rows, not layer by layer")
+    tile = min(-(-panels_of(block.hidden) // splits) * PANEL, block.hidden)
+    source = shapes.thin_bytes(shapes.thin_input(index)) if index else 0
+    target = shapes.thin_bytes(shapes.thin_output(index))
+    live = source + target + _bytes_of_all(shapes, _layers_scratch(shapes, index, tile))
+    return Schedule("layers", range(index, index + 1), source, target, live, tile=tile)
+
+
+def _layers_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
+    panels, precision = panels_of(tile), shapes.precision
+    expanded = (panels, *_padded_size(shapes, index), PANEL)
+    scratch = (
+        _array(shapes, "expanded", expanded, precision.expanded, True),
+        _filtered(shapes, index, panels),
+        *_sums(shapes, index, tile),
+    )
+    if index > 0:
+        return scratch
+    columns = shapes.depthwise[0].in_size[1]
+    row = _stem_row(shapes, columns)
+    return (*scratch, _array(shapes, "pixels", (STEM_KERNEL, row), precision.thin))
+
+
+def _stem_row(shapes: Shapes, columns: int) -> int:
+    """Values of an image row under so many outputs of the stem."""
+    # Integers are read in groups of four, past the last column.
+    past = -IMAGE_CHANNELS * STEM_KERNEL % 4 if shapes.precision is INT8 else 0
+    return ((columns - 1) * STEM_STRIDE + STEM_KERNEL) * IMAGE_CHANNELS + past

@@ -4,7 +4,7 @@ Run as a script by test_plan.py, in a process of its own: an access out of bound
 Each network runs with its arena against a page before and against one after; image, weights and
 logits end at a page; in one part, and in three; small ones with weights of 16 bits and in bfloat16
 too. In int8 every array of weights ends at a page of its own, and small networks also run by
-schedules picked at random. Prints a line a network.
+schedules picked at random. The smallest run layer by layer, too. Prints a line a network.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
 from test_threads import any_schedule
 
 from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors import native
 from mnv2_engine.executors.memory import private_memory
 from mnv2_engine.plan import make_plan
@@ -53,9 +54,11 @@ def run_guarded(network: Architecture, isa: str, threads: int, precision: str, d
     expected, _ = NativeNetwork(network, weights, isa, alone)(x)
     pixels = guarded(x.nbytes)
     ctypes.memmove(pixels, x.tobytes(), x.nbytes)
-    for at_end in (True, False):
+    plans = [make_plan(network, threads, precision, dtype)]
+    if max(network.resolution) <= 32 and precision == dtype:
+        plans.append(plan_by_layers(network, threads, threads, precision, dtype))
+    for plan, at_end in product(plans, (True, False)):
         native.private_memory = lambda size, at_end=at_end: guarded(size, at_end)  # type: ignore[assignment]
-        plan = make_plan(network, threads, precision, dtype)
         made = NativeNetwork(network, weights, isa, plan)
         packed = made.executor._weights
         copied = guarded(len(packed))
@@ -103,6 +106,8 @@ def run_int8_guarded(network: Architecture) -> None:
     plans = [make_plan(network, threads, "int8") for threads in (1, 3)]
     if max(network.resolution) <= 97:
         plans += [any_schedule(network, 1 + seed % 2 * 2, seed, "int8") for seed in range(6)]
+    if max(network.resolution) <= 32:
+        plans += [plan_by_layers(network, n, n, "int8") for n in (1, 3)]
     addresses = guarded_arrays(model)
     given = [guarded(image.nbytes) for image in (x, floats)]
     ctypes.memmove(given[0], x.tobytes(), x.nbytes)

@@ -24,7 +24,7 @@ from mnv2_engine.executors.pool import Pool
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import write_model
 from mnv2_engine.plan import Plan, assemble, every_schedule, make_plan, moves
-from mnv2_engine.schedules import Schedule
+from mnv2_engine.schedules import Schedule, layers_schedule
 from mnv2_engine.shapes import PRECISIONS, Shapes
 
 NETWORK = mobilenet_v2(0.35, (64, 56), 10)
@@ -92,6 +92,9 @@ def any_schedule(
     shapes = Shapes(network, threads, PRECISIONS[precision])
     choices = every_schedule(shapes)
     pick = random.Random(seed)
+    for index, block in enumerate(network.blocks):
+        if index or not block.residual:
+            choices[index].append(layers_schedule(shapes, index, pick.randint(1, 4)))
     while True:
         chosen: list[tuple[Schedule, bool]] = []
         at, high = 0, False

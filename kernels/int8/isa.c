@@ -2,6 +2,7 @@
 #include "../isa.h"
 
 #include "head.h"
+#include "layers.h"
 #include "rows.h"
 #include "tiles.h"
 
@@ -12,4 +13,5 @@ const mnv2_steps MNV2_STEPS(int8) = {
     .tiles = tiles_step,
     .head = head_step,
     .classifier = classifier_step,
+    .layers = layers_step,
 };

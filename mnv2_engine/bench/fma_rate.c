@@ -42,3 +42,5 @@ MEASURE(avx512, 16, __attribute__((target("avx512f"))))
 #define MULTIPLY_ADD(x, a, b) vfmaq_f32(b, x, a)
 MEASURE(neon, 4, )
 #endif
+
+#include "dot_rates.h"

@@ -24,6 +24,7 @@ LANES = {
     "baseline": 4,
     "avx2": 8,
     "avx512": 16,
+    "neon": 4,
     "avx2_int8": 16,
     "avx512_int8": 32,
     "avxvnni_int8": 32,
@@ -59,6 +60,7 @@ def function_name(isa: str, precision: str) -> str:
     if precision != "float32":
         return f"{isa}_{precision}"
     lesser = {"avx512bf16": "avx512", "avx512vnni": "avx512", "avxvnni": "avx2"}
+    lesser |= dict.fromkeys(("i8mm", "dotprod"), "neon")
     return lesser.get(isa, isa)
 
 

@@ -183,6 +183,7 @@ class NativeExecutor:
             "tiles": lib.MNV2_TILES,
             "head": lib.MNV2_HEAD,
             "classifier": lib.MNV2_CLASSIFIER,
+            "layers": lib.MNV2_LAYERS,
         }
         step.kind = kinds[planned.kind]
         step.input = planned.input.offset if planned.input else 0
@@ -191,12 +192,13 @@ class NativeExecutor:
         step.first = planned.blocks.start
         step.strip, step.tile = planned.strip, planned.tile
         step.thread_bytes = planned.thread_bytes
+        step.layers = lib.MNV2_EXPAND | lib.MNV2_DEPTHWISE | lib.MNV2_PROJECT
         for buffer in planned.scratch:
             name, *of_block = reversed(buffer.name.split())
             setattr(blocks[int(of_block[0])] if of_block else step, name, buffer.offset)
             if name == "thin":
                 blocks[int(of_block[0])].thin_rows = buffer.shape[0]
-            if planned.kind == "tiles" and name == "expanded":
+            if planned.kind in ("tiles", "layers") and name == "expanded":
                 _, step.lines, step.columns, _ = buffer.shape
 
 
