@@ -122,10 +122,10 @@ typedef struct {
     int64_t expanded, filtered, halo, sums;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
-    int32_t tile;           /* tiles: hidden channels of a tile that are one part's; layers: all */
+    int32_t tile; /* tiles: hidden channels of a tile that are one part's; layers: of a split */
     int32_t lines, columns; /* tiles, layers: size of the expanded tile, padding included */
     int32_t layers;         /* layers: those that run, MNV2_EXPAND | ... */
-    int64_t pixels;
+    int64_t pixels;         /* layers: see above */
 } mnv2_step;
 
 typedef struct {
