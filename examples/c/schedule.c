@@ -176,6 +176,7 @@ int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, m
         case MNV2_CLASSIFIER:
             return place_classifier(plan, at, step);
         case MNV2_HEAD:
+        case MNV2_LAYERS: /* never chosen */
             break;
     }
     return at;
