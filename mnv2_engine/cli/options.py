@@ -60,7 +60,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: Any) -> None:
-    demo = _add(
+    demo = add_command(
         commands,
         "demo",
         "classify a bundled photograph with an ImageNet checkpoint",
@@ -68,11 +68,11 @@ def _add_demo(commands: Any) -> None:
         "folder: $MNV2_HOME if set, else mnv2_engine in $XDG_CACHE_HOME or ~/.cache.",
         "example:\n  mnv2 demo\n",
     )
-    _add_json(demo, "one JSON object")
+    add_json(demo, "one JSON object")
 
 
 def _add_convert(commands: Any) -> None:
-    convert = _add(
+    convert = add_command(
         commands,
         "convert",
         "make a model file out of a checkpoint",
@@ -119,7 +119,7 @@ def _add_convert(commands: Any) -> None:
 
 
 def _add_quantize(commands: Any) -> None:
-    quantize = _add(
+    quantize = add_command(
         commands,
         "quantize",
         "make an int8 model file out of a float one",
@@ -150,16 +150,16 @@ def _add_quantize(commands: Any) -> None:
     quantize.add_argument(
         "--limit",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=CALIBRATION_LIMIT,
         help="use at most so many images, evenly spread (default: %(default)s)",
     )
-    _add_json(quantize, "one JSON object")
+    add_json(quantize, "one JSON object")
     quantize.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
 
 
 def _add_export(commands: Any) -> None:
-    export = _add(
+    export = add_command(
         commands,
         "export",
         "write a model file as ONNX or TensorFlow Lite",
@@ -182,12 +182,12 @@ def _add_export(commands: Any) -> None:
         action="store_true",
         help="let the first axis, the number of images, be anything (default: 1)",
     )
-    _add_json(export, "one JSON object")
+    add_json(export, "one JSON object")
     export.add_argument("--force", action="store_true", help="replace OUT if it exists")
 
 
 def _add_evaluate(commands: Any) -> None:
-    evaluate = _add(
+    evaluate = add_command(
         commands,
         "evaluate",
         "measure a model on a folder of images",
@@ -225,7 +225,7 @@ def _add_evaluate(commands: Any) -> None:
         "has a background before them",
     )
     evaluate.add_argument(
-        "--limit", metavar="N", type=_positive, help="take at most so many images, evenly spread"
+        "--limit", metavar="N", type=positive, help="take at most so many images, evenly spread"
     )
     evaluate.add_argument(
         "--out", metavar="FILE.jsonl", help="write each image's results there, or go on with it"
@@ -236,13 +236,13 @@ def _add_evaluate(commands: Any) -> None:
         action="store_true",
         help="fail where an image cannot be read or a class is not the model's",
     )
-    _add_threads(evaluate, "that share the work of each image, of a peer too")
-    _add_precision(evaluate)
-    _add_json(evaluate, "one JSON object")
+    add_threads(evaluate, "that share the work of each image, of a peer too")
+    add_precision(evaluate)
+    add_json(evaluate, "one JSON object")
 
 
 def _add_classify(commands: Any) -> None:
-    classify = _add(
+    classify = add_command(
         commands,
         "classify",
         "say what photographs show",
@@ -265,16 +265,16 @@ def _add_classify(commands: Any) -> None:
         help=f"default: ${MODEL_VARIABLE}, else the demo's model once `mnv2 demo` has made it",
     )
     classify.add_argument(
-        "--top-k", metavar="K", type=_positive, default=5, help="answers an image (default: 5)"
+        "--top-k", metavar="K", type=positive, default=5, help="answers an image (default: 5)"
     )
     _add_backend(classify)
-    _add_threads(classify, "that share the work of each image")
-    _add_precision(classify)
-    _add_json(classify, "one line of JSON for each image")
+    add_threads(classify, "that share the work of each image")
+    add_precision(classify)
+    add_json(classify, "one line of JSON for each image")
 
 
 def _add_info(commands: Any) -> None:
-    info = _add(
+    info = add_command(
         commands,
         "info",
         "say what a model file holds and what runs it",
@@ -284,12 +284,12 @@ def _add_info(commands: Any) -> None:
     )
     info.add_argument("model", metavar="M.npz", nargs="?", help="a model file")
     _add_backend(info)
-    _add_precision(info)
-    _add_json(info, "one JSON object")
+    add_precision(info)
+    add_json(info, "one JSON object")
 
 
 def _add_plan(commands: Any) -> None:
-    plan = _add(
+    plan = add_command(
         commands,
         "plan",
         "say how a model runs and how much memory that takes",
@@ -298,10 +298,10 @@ def _add_plan(commands: Any) -> None:
         "examples:\n  mnv2 plan mnv2.npz\n  mnv2 plan mnv2.npz --svg plan.svg\n",
     )
     plan.add_argument("model", metavar="M.npz", help="a model file")
-    _add_threads(plan, "that the work is planned for")
-    _add_precision(plan)
+    add_threads(plan, "that the work is planned for")
+    add_precision(plan)
     answer = plan.add_mutually_exclusive_group()
-    _add_json(answer, "one JSON object")
+    add_json(answer, "one JSON object")
     answer.add_argument(
         "--svg",
         metavar="FILE",
@@ -311,7 +311,7 @@ def _add_plan(commands: Any) -> None:
 
 
 def _add_warmup(commands: Any) -> None:
-    warmup = _add(
+    warmup = add_command(
         commands,
         "warmup",
         "compile the kernels of the numba backend ahead of time",
@@ -323,10 +323,10 @@ def _add_warmup(commands: Any) -> None:
     warmup.add_argument(
         "model", metavar="M.npz", nargs="?", help="a model file to run once with them"
     )
-    _add_json(warmup, "one JSON object")
+    add_json(warmup, "one JSON object")
 
 
-def _add(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
+def add_command(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
     return commands.add_parser(
         name,
         help=summary,
@@ -336,11 +336,11 @@ def _add(commands: Any, name: str, summary: str, details: str, epilog: str) -> A
     )
 
 
-def _add_json(command: Any, what: str) -> None:
+def add_json(command: Any, what: str) -> None:
     command.add_argument("--json", action="store_true", help=f"answer with {what}")
 
 
-def _add_threads(command: Any, what: str) -> None:
+def add_threads(command: Any, what: str) -> None:
     command.add_argument(
         "--threads",
         metavar="N|auto",
@@ -359,7 +359,7 @@ def _add_backend(command: Any) -> None:
     )
 
 
-def _add_precision(command: Any) -> None:
+def add_precision(command: Any) -> None:
     command.add_argument(
         "--precision",
         choices=tuple(PRECISIONS),
@@ -369,10 +369,10 @@ def _add_precision(command: Any) -> None:
 
 
 def _threads(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)
+    return text if text == "auto" else positive(text)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return int(text)
