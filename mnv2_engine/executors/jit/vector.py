@@ -46,7 +46,7 @@ FLOAT_BYTES = 4
 Typed = tuple[Any, Callable[..., Any]]  # a signature, and what writes its LLVM code
 
 
-class Tile(types.Type):
+class Tile(types.Type):  # type: ignore[misc, unused-ignore]  # Any without Numba
     """Numba's type of a register tile."""
 
     def __init__(self, pixels: int, panels: int) -> None:
