@@ -344,6 +344,8 @@ def blocked_run(model: str, against: str, photos: Path, out: Path) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What runs the tests may ignore it, as a shell's background jobs do.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not out.exists() or out.read_bytes().count(b"\n") < 1 + BLOCKED:
