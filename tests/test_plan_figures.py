@@ -42,6 +42,7 @@ def test_per_block_is_the_least_plan_that_does_not_stream(network, threads, prec
         patch.setattr("mnv2_engine.plan.ROOM", 0)
         patch.setattr("mnv2_engine.plan.LEAST_ROOM", 0)
         patch.setattr("mnv2_engine.plan.ROOM_INT8", 0)
+        patch.setattr("mnv2_engine.plan.ROOM_INT8_CACHED", 0)
         alone = make_plan(network, threads, precision)
     assert [len(step.blocks) for step in alone.steps[:-2]] == [1] * len(network.blocks)
     assert without.arena_bytes == alone.arena_bytes
