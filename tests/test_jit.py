@@ -20,6 +20,7 @@ from test_native import SIZES, TOLERANCE, any_network, network_of
 
 from mnv2_engine import Engine, InputError, UnsupportedError
 from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors.reference import run
 from mnv2_engine.input_spec import PRESETS
 from mnv2_engine.modelfile import write_model
@@ -109,7 +110,8 @@ def test_what_it_does_not_compute_is_refused(small_model):
     engine = Engine.load(path, threads="auto", backend="numba")
     assert engine.info.threads == engine.memory_plan().threads == 1
     network = small_network()
-    for plan in (make_plan(network, threads=2), make_plan(network, 1, "bfloat16")):
+    others = [make_plan(network, threads=2), make_plan(network, 1, "bfloat16")]
+    for plan in [*others, plan_by_layers(mobilenet_v2(0.35, 32))]:
         with pytest.raises(UnsupportedError, match="numba backend"):
             JitNetwork(network, make_weights(network), plan)
 

@@ -86,14 +86,19 @@ def test_any_network_in_any_number_of_parts(network, threads):
 
 
 def any_schedule(
-    network: Architecture, threads: int, seed: int, precision: str = "float32"
+    network: Architecture,
+    threads: int,
+    seed: int,
+    precision: str = "float32",
+    layers: bool = True,
 ) -> Plan:
-    """A plan of schedules picked at random, not the planner's choice."""
+    """A plan of schedules picked at random, not the planner's choice; layer by layer too, if
+    `layers`."""
     shapes = Shapes(network, threads, PRECISIONS[precision])
     choices = every_schedule(shapes)
     pick = random.Random(seed)
     for index, block in enumerate(network.blocks):
-        if index or not block.residual:
+        if layers and (index or not block.residual):
             choices[index].append(layers_schedule(shapes, index, pick.randint(1, 4)))
     while True:
         chosen: list[tuple[Schedule, bool]] = []

@@ -33,7 +33,7 @@ class NumbaExecutor(ArrayExecutor):
 
     Weights of 32 bits are used where the file is mapped; those of 16 are widened into private
     memory. Denormals are not flushed, unlike in the C core: Numba has no way to set the mode.
-    Raises UnsupportedError for a plan that is not of one thread and in float32.
+    Raises UnsupportedError for a plan that is not fused, of one thread and in float32.
     """
 
     backend = "numba"
@@ -45,6 +45,8 @@ class NumbaExecutor(ArrayExecutor):
             )
         if plan.threads != 1:
             raise UnsupportedError(f"{plan.threads} threads: the numba backend runs plans of one")
+        if any(step.kind == "layers" for step in plan.steps):
+            raise UnsupportedError("a plan layer by layer: the numba backend runs fused ones only")
         compile_entries()
         self._plan = plan
         self._weights, places = _weights(model, plan)
