@@ -34,9 +34,9 @@ def requested(backend: str | None) -> str:
     return backend
 
 
-def found(backend: str, dtype: str, precision: str) -> str:
-    """The backend that computes weights of `dtype` in `precision`: the `backend` itself, or for
-    ``auto`` the best that is there.
+def found(backend: str, precision: str) -> str:
+    """The backend that computes in `precision`: the `backend` itself, or for ``auto`` the best that
+    is there.
 
     Raises MnvError for one that is not installed, UnsupportedError for one that does not compute
     that.
@@ -50,9 +50,9 @@ def found(backend: str, dtype: str, precision: str) -> str:
                 f"the C core cannot be imported ({absent}); install the package with a C compiler "
                 'or from a wheel, or ask for backend="numba" or backend="numpy"'
             ) from absent
-        backend = _instead(absent, dtype)
+        backend = _instead(absent)
     if backend == "numba":
-        problem = numba_problem(dtype)
+        problem = numba_problem()
         if problem is not None:
             raise problem
     if precision == "bfloat16":
@@ -70,9 +70,9 @@ def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
 
         return NativeExecutor(model, plan)
     if backend == "numba":
-        from .executors.jit import NumbaExecutor
+        from .executors import jit
 
-        return NumbaExecutor(model, plan)
+        return jit.executor_of(model, plan)
     if model.dtype == "int8":
         from .executors.integer import IntegerExecutor
 
@@ -96,13 +96,8 @@ def _without_core() -> ImportError | None:
     return None
 
 
-def numba_problem(dtype: str) -> MnvError | None:
-    """What keeps Numba from running networks of `dtype` weights here, or None."""
-    if dtype == "int8":
-        return UnsupportedError(
-            'the numba backend runs float networks only; take the backend "c", or "numpy", which '
-            "runs int8 networks slowly"
-        )
+def numba_problem() -> MnvError | None:
+    """What keeps Numba from running networks here, or None."""
     try:
         import numba
     except ModuleNotFoundError as error:
@@ -126,9 +121,9 @@ def _broken(error: ImportError) -> MnvError:
     )
 
 
-def _instead(core: ImportError, dtype: str) -> str:
+def _instead(core: ImportError) -> str:
     """What runs without the C core, and says so."""
-    problem = numba_problem(dtype)
+    problem = numba_problem()
     if problem is None:
         _log(f"the C core cannot be imported ({core}); using Numba, on one thread")
         return "numba"

@@ -95,7 +95,7 @@ class Engine:
         """An engine for an open model file; see `load`."""
         asked = backends.requested(backend)
         chosen = checked_precision(model, precision)
-        found = backends.found(asked, model.dtype, chosen)
+        found = backends.found(asked, chosen)
         count = _thread_count(threads, asked, found)
         self._plan = make_plan(model.architecture, count, chosen, model.dtype)
         self._model: ModelFile | None = model
@@ -117,11 +117,10 @@ class Engine:
         with the first call, sleep between calls, and a forked process starts its own. While
         several calls overlap, one has the threads and each of the others does with its own.
 
-        `backend` is ``c`` (the fused kernels), ``numba`` (the same in Numba, float networks and
-        one thread only), ``numpy`` (the slow reference, which needs as much memory as an unfused
-        run) or ``auto``: the first of them that is there, with a warning where that is not c
-        (docs/backends.md). By default the environment variable MNV2_BACKEND says it, else
-        ``auto``.
+        `backend` is ``c`` (the fused kernels), ``numba`` (the same in Numba, on one thread),
+        ``numpy`` (the slow reference, which needs as much memory as an unfused run) or ``auto``:
+        the first of them that is there, with a warning where that is not c (docs/backends.md). By
+        default the environment variable MNV2_BACKEND says it, else ``auto``.
 
         `precision` is by default the model file's own, float32 for weights of 32 and of 16 bits.
         ``bfloat16`` asks for arithmetic in bfloat16 (docs/bfloat16.md), which needs a file of

@@ -87,7 +87,7 @@ def _numpy_problem() -> str | None:
 def _numba_problem() -> str | None:
     from .backends import numba_problem
 
-    problem = numba_problem("float32")
+    problem = numba_problem()
     return None if problem is None else str(problem)
 
 

@@ -31,9 +31,8 @@ def backends(precision: str = "float32") -> list[Any]:
     for isa, supported in isas(precision).items():
         skip = pytest.mark.skipif(not supported, reason=f"this CPU has no {isa}")
         found.append(pytest.param(Backend("c", isa), marks=skip, id=f"c-{isa}"))
-    if precision == "float32":
-        found.append(pytest.param(Backend("numba"), marks=needs_numba, id="numba"))
     if precision != "bfloat16":
+        found.append(pytest.param(Backend("numba"), marks=needs_numba, id="numba"))
         found.append(pytest.param(Backend("numpy"), id="numpy"))
     return found
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from conftest import make_weights
 from guarded_run import guarded, kept, matrix
+from int8_network import PackedInt8, pixels, random_int8, run_oracle
 from native_network import PackedNetwork, image, oracle, relative_error
 from test_threads import any_schedule
 
 from mnv2_engine.architecture import Architecture
-from mnv2_engine.executors.jit import executor
+from mnv2_engine.executors.jit import executor, executor_of
 from mnv2_engine.plan import make_plan
 
 
@@ -28,12 +29,36 @@ def copied(array: np.ndarray[Any, Any], at_end: bool) -> np.ndarray[Any, Any]:
 
 
 def run_guarded(network: Architecture) -> int:
-    """Runs every plan, and returns how many those are."""
+    """Runs every float plan, and returns how many those are."""
     model, x = PackedNetwork(network, make_weights(network)), image(network)
+    count, (logits, features) = run_plans(network, "float32", model, x)
+    truth = oracle(network, make_weights(network), x)
+    for answer, true in zip((logits, features), truth, strict=True):
+        assert relative_error(answer, true) <= 1e-5
+    return count
+
+
+def run_int8_guarded(network: Architecture) -> int:
+    """Runs every int8 plan, and returns how many those are."""
+    weights, quantization = random_int8(network)
+    model, x = PackedInt8(network, weights, quantization), pixels(network)
+    floats = ((x - 127.5) / 127.5).astype(np.float32)
+    expected = run_oracle(model, weights, x)
+    for given in (x, floats):
+        count, (logits, features) = run_plans(network, "int8", model, given)
+        np.testing.assert_array_equal(logits, expected.logits)
+        np.testing.assert_array_equal(features, expected.features)
+    return count
+
+
+def run_plans(
+    network: Architecture, precision: str, model: Any, x: np.ndarray[Any, Any]
+) -> tuple[int, list[np.ndarray[Any, Any]]]:
+    """Runs every plan, and returns how many those are, and what all of them answer."""
     logits, features = guarded(4 * network.classes), guarded(4 * network.head_channels)
-    plans = [make_plan(network)]
+    plans = [make_plan(network, 1, precision)]
     if max(network.resolution) <= 97:
-        plans += [any_schedule(network, 1, seed, layers=False) for seed in range(6)]
+        plans += [any_schedule(network, 1, seed, precision, layers=False) for seed in range(6)]
     expected: list[bytes] = []
     for plan, at_end in product(plans, (True, False)):
         asked = []
@@ -43,21 +68,19 @@ def run_guarded(network: Architecture) -> int:
             return guarded(size, at_end)
 
         executor.private_memory = planned
-        made = executor.NumbaExecutor(model, plan)  # type: ignore[arg-type]
+        made: Any = executor_of(model, plan)
         made._weights = copied(made._weights, at_end)
         made._weights.flags.writeable = False
-        made.run(copied(x, at_end), True, logits, features)
+        made.run(copied(x, at_end), x.dtype == np.float32, logits, features)
         assert asked == [plan.arena_bytes]
         found = [bytes(logits), bytes(features)]
         assert found == (expected or found)  # however it is scheduled, not a bit differs
         expected = found
-    truth = oracle(network, make_weights(network), x)
-    for answer, true in zip(expected, truth, strict=True):
-        assert relative_error(np.frombuffer(answer, np.float32), true) <= 1e-5
     kept.clear()
-    return len(plans)
+    return len(plans), [np.frombuffer(answer, np.float32) for answer in expected]
 
 
 if __name__ == "__main__":
     for network in matrix()[::3]:
-        print(network.name, network.padding, run_guarded(network), flush=True)
+        counts = run_guarded(network), run_int8_guarded(network)
+        print(network.name, network.padding, *counts, flush=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from every_backend import HAS_NUMBA
 
 from mnv2_engine.architecture import Architecture, layers
-from mnv2_engine.executors import integer
+from mnv2_engine.executors import Executor, integer
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import Outputs
 from mnv2_engine.input_spec import PRESETS, InputSpec
@@ -100,10 +101,25 @@ class PackedInt8:
             self.buffer += array.tobytes()
 
 
-def run_native(model: PackedInt8, x: np.ndarray[Any, Any], isa: str, plan: Plan | None) -> Outputs:
+def runners(plan: Plan | None = None) -> list[str]:
+    """All that can run an int8 plan here: instruction sets, and Numba, if it is fused and of one
+    thread."""
+    fused = plan is None or all(step.kind != "layers" for step in plan.steps)
+    alone = plan is None or plan.threads == 1
+    return [*INT8_ISAS, "numba"] if HAS_NUMBA and fused and alone else INT8_ISAS
+
+
+def run_int8(model: PackedInt8, x: np.ndarray[Any, Any], runner: str, plan: Plan | None) -> Outputs:
     """Logits and features of one image (H, W, 3), uint8 or normalised float32."""
     network = model.architecture
-    executor = NativeExecutor(model, plan or make_plan(network, 1, "int8"), isa)  # type: ignore[arg-type]
+    plan = plan or make_plan(network, 1, "int8")
+    executor: Executor
+    if runner == "numba":
+        from mnv2_engine.executors.jit import executor_of
+
+        executor = executor_of(model, plan)  # type: ignore[arg-type]
+    else:
+        executor = NativeExecutor(model, plan, runner)  # type: ignore[arg-type]
     logits = np.full(network.classes, np.nan, np.float32)
     features = np.full(network.head_channels, np.nan, np.float32)
     executor.run(np.ascontiguousarray(x), x.dtype == np.float32, logits, features)

@@ -8,7 +8,7 @@ import numpy as np
 from native_network import PackedNetwork
 
 from mnv2_engine.architecture import Architecture
-from mnv2_engine.executors.jit import NumbaExecutor
+from mnv2_engine.executors.jit import executor_of
 from mnv2_engine.plan import Plan, make_plan
 
 
@@ -24,7 +24,7 @@ class JitNetwork:
         self.network = network
         self.plan = plan or make_plan(network)
         packed = PackedNetwork(network, weights, self.plan.dtype)
-        self.executor = NumbaExecutor(packed, self.plan)  # type: ignore[arg-type]
+        self.executor = executor_of(packed, self.plan)  # type: ignore[arg-type]
 
     def __call__(
         self, x: np.ndarray[Any, Any]

@@ -73,16 +73,14 @@ def test_numpy_comes_last_with_a_warning_once(small_model, without_core, without
     assert [r.levelname for r in caplog.records] == ["WARNING"]
 
 
-def test_int8_goes_on_to_numpy(int8_path, without_core):
-    with pytest.warns(RuntimeWarning, match="many times slower") as warned:
-        assert Engine.load(int8_path).info.backend == "numpy"
-    assert "jit" not in str(warned[0].message)
-
-
-@needs_numba
-def test_int8_is_refused_by_numba(int8_path):
-    with pytest.raises(UnsupportedError, match="float networks only"):
-        Engine.load(int8_path, backend="numba")
+@pytest.mark.parametrize("backend", [pytest.param("numba", marks=needs_numba), "numpy"])
+def test_int8_gives_the_same_bits(int8_path, backend):
+    with Engine.load(int8_path, backend="c") as core:
+        expected, plan = core.logits(PIXELS), core.memory_plan()
+    with Engine.load(int8_path, backend=backend) as engine:
+        assert engine.info.backend == backend
+        np.testing.assert_array_equal(engine.logits(PIXELS), expected)
+        assert backend == "numpy" or engine.memory_plan() == plan
 
 
 def test_bfloat16_is_refused_by_all_but_the_c_core(tmp_path, without_core, without_numba):

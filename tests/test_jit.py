@@ -15,7 +15,8 @@ import pytest
 from conftest import make_weights, small_network
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from native_network import image, oracle, relative_error
+from int8_network import random_int8
+from native_network import PackedNetwork, image, oracle, relative_error
 from test_native import SIZES, TOLERANCE, any_network, network_of
 
 from mnv2_engine import Engine, InputError, UnsupportedError
@@ -33,6 +34,7 @@ from numba.core import caching
 
 from mnv2_engine.executors import jit
 from mnv2_engine.executors.jit import compiling
+from mnv2_engine.executors.jit.int8 import vector
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
@@ -114,6 +116,35 @@ def test_what_it_does_not_compute_is_refused(small_model):
     for plan in [*others, plan_by_layers(mobilenet_v2(0.35, 32))]:
         with pytest.raises(UnsupportedError, match="numba backend"):
             JitNetwork(network, make_weights(network), plan)
+    with pytest.raises(UnsupportedError, match="expected an int8 model"):
+        jit.executor_of(
+            PackedNetwork(network, make_weights(network)), make_plan(network, 1, "int8")
+        )
+
+
+# The one kernel whose code depends on the CPU
+
+
+@pytest.mark.parametrize("words", [0, 4, 8, 16])
+def test_pairs_of_products_are_added_with_any_instruction(monkeypatch, words):
+    known = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
+    if words > (vector.PAIRS.words if vector.PAIRS else 0):
+        pytest.skip("this CPU has no such instruction")
+    pairs = vector.Pairs(f"llvm.x86.{known[words]}", words) if words else None
+    monkeypatch.setattr(vector, "PAIRS", pairs)
+
+    @numba.njit
+    def added(x, w, y):
+        sums = vector.dot(vector.zeros(3, 1), x, 1, 4, w, 0, 0)
+        vector.store_sums(sums, y, 0, 64, 0)
+
+    random = np.random.default_rng(words)
+    x = random.choice([0, 1, 127, 128, 255], 13).astype(np.uint8)
+    w = random.choice([-128, -1, 0, 1, 127], (16, 4)).astype(np.int8)
+    y = np.empty(3 * 64, np.uint8)
+    added(x, w.ravel().view(np.uint8), y)
+    expected = x[1:].reshape(3, 4).astype(int) @ w.T.astype(int)
+    np.testing.assert_array_equal(y.view(np.int32).reshape(3, 16), expected)
 
 
 # Compiling
@@ -129,10 +160,10 @@ def new_process(monkeypatch, tmp_path):
     """Gives the entries of a new process, which is just one function, cached in tmp_path."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
 
-    def start():
+    def start(precision="int8"):
         function = types.FunctionType(doubled.__code__, globals(), "doubled")
         entry = compiling.Entry(function, numba.void(compiling.FLOATS))
-        monkeypatch.setattr(compiling, "ENTRIES", [entry])
+        monkeypatch.setitem(compiling.ENTRIES, precision, [entry])
         return entry
 
     return start
@@ -147,16 +178,16 @@ def doubles(entry):
 def test_what_is_compiled_is_kept(new_process, tmp_path, caplog):
     caplog.set_level(logging.INFO, "mnv2_engine")
     entry = new_process()
-    made = jit.compile_entries()
+    made = compiling.compile_entries("int8")
     assert made.compiled
     assert made.folder.startswith(str(tmp_path))
     assert doubles(entry)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
-    assert said[0].startswith("compiling the Numba kernels")
+    assert said[0].startswith("compiling the int8 Numba kernels")
     assert made.folder in said[1]
     entry = new_process()
-    assert jit.compile_entries()._replace(seconds=0) == (0, False, made.folder)
+    assert compiling.compile_entries("int8")._replace(seconds=0) == (0, False, made.folder)
     assert doubles(entry)
     assert len(caplog.records) == 2
 
@@ -165,22 +196,22 @@ def test_what_is_compiled_is_kept(new_process, tmp_path, caplog):
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 def test_a_damaged_cache_is_made_anew(new_process, tmp_path, kind, damage):
     new_process()
-    jit.compile_entries()
+    compiling.compile_entries("int8")
     (file,) = tmp_path.rglob(f"*.{kind}")
     file.write_bytes(damage)
     for expected in (True, False):  # it is made anew once
         entry = new_process()
-        assert jit.compile_entries().compiled == expected
+        assert compiling.compile_entries("int8").compiled == expected
         assert doubles(entry)
 
 
 def test_a_warm_cache_may_be_read_only(new_process, monkeypatch):
     new_process()
-    folder = jit.compile_entries().folder
+    folder = compiling.compile_entries("int8").folder
     monkeypatch.setattr(caching.tempfile, "TemporaryFile", refused)
     monkeypatch.setattr(caching.IndexDataCacheFile, "_open_for_write", refused)
     entry = new_process()
-    assert jit.compile_entries()._replace(seconds=0) == (0, False, folder)
+    assert compiling.compile_entries("int8")._replace(seconds=0) == (0, False, folder)
     assert doubles(entry)
 
 
@@ -194,7 +225,7 @@ def test_without_a_folder_to_keep_it_in_there_is_no_error(new_process, monkeypat
     owner = caching.tempfile if where == "TemporaryFile" else caching.IndexDataCacheFile
     monkeypatch.setattr(owner, where, refused)
     entry = new_process()
-    assert jit.compile_entries()._replace(seconds=0) == (0, True, None)
+    assert compiling.compile_entries("int8")._replace(seconds=0) == (0, True, None)
     assert doubles(entry)
     assert "not kept" in caplog.text
 
@@ -204,26 +235,46 @@ def test_a_change_of_any_of_its_files_is_seen(monkeypatch, tmp_path):
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(name)
     monkeypatch.setattr(compiling, "__file__", str(tmp_path / "a.py"))
-    first = compiling._sources()
+    found = {before, compiling._sources()}
     (tmp_path / "b.py").write_text("changed")
-    assert len({before, first, compiling._sources()}) == 3
+    found.add(compiling._sources())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "c.py").write_text("c")
+    assert len(found | {compiling._sources()}) == 4
 
 
-def test_warming_up_tells_what_it_took(small_model, capsys):
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_warming_up_tells_what_it_took(small_model, tmp_path, capsys, dtype):
     from mnv2_engine.cli import main
 
-    path = str(small_model())
-    assert main(["warmup", path]) == 0
-    assert re.search(
-        r"kernels   .* s\ncache     .*\nmodel .*\nran       in ", capsys.readouterr().out
-    )
-    assert main(["warmup", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"compiled", "seconds", "cache"}
+    path = small_model()
+    if dtype == "int8":
+        path, network = tmp_path / "int8.npz", small_network()
+        weights, quantization = random_int8(network)
+        write_model(path, network, weights, PRESETS["tf"], None, {}, quantization)
+    assert main(["warmup", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"kernels   .* s\ncache     .*\nmodel .*\nran       in ", out)
+
+
+def test_warming_up_for_any_model(new_process, capsys, tmp_path):
+    from mnv2_engine.cli import main
+
+    for precision in compiling.ENTRIES:
+        new_process(precision)
+    for expected in (True, False):
+        assert main(["warmup", "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert set(said) == {"compiled", "seconds", "cache"}
+        assert said["compiled"] == expected
+        assert said["cache"].startswith(str(tmp_path))
+        for precision in compiling.ENTRIES:
+            new_process(precision)
 
 
 def test_warming_up_for_nothing_is_an_error(monkeypatch, capsys):
     from mnv2_engine.cli import main
 
-    monkeypatch.setattr(jit, "compile_entries", lambda: jit.Compilation(1.0, True, None))
+    monkeypatch.setattr(jit, "compile_kernels", lambda _: jit.Compilation(1.0, True, None))
     assert main(["warmup"]) == 2
     assert "NUMBA_CACHE_DIR" in capsys.readouterr().err

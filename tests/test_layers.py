@@ -10,7 +10,7 @@ import pytest
 from conftest import make_weights, networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_native, run_oracle
+from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_int8, run_oracle
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
 from test_native import any_network
 from test_plan import buffers_of, value_bytes
@@ -75,7 +75,7 @@ def test_the_integers_of_the_oracle(network):
     for splits, threads in ((1, 1), (2, 1), (5, 1), (1, 3), (3, 2)):
         plan = plan_by_layers(network, splits, threads, "int8")
         for isa in INT8_ISAS:
-            found = run_native(model, x, isa, plan)
+            found = run_int8(model, x, isa, plan)
             np.testing.assert_array_equal(found.features, expected.features)
             np.testing.assert_array_equal(found.logits, expected.logits)
 
@@ -91,7 +91,7 @@ def test_any_channels_strides_and_sizes(network, splits, threads):
     expected = run_oracle(model, weights, x)
     plan = plan_by_layers(network, splits, threads, "int8")
     for isa in INT8_ISAS:
-        np.testing.assert_array_equal(run_native(model, x, isa, plan).logits, expected.logits)
+        np.testing.assert_array_equal(run_int8(model, x, isa, plan).logits, expected.logits)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -104,7 +104,7 @@ def test_a_step_runs_the_layers_that_it_names(precision):
     if precision == "int8":
         model = PackedInt8(network, *random_int8(network))
         x, isa = pixels(network), INT8_ISAS[0]
-        expected = run_native(model, x, isa, None).logits
+        expected = run_int8(model, x, isa, None).logits
         executor = NativeExecutor(model, split, isa)  # type: ignore[arg-type]
     else:
         made = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0], split)

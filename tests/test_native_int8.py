@@ -1,5 +1,5 @@
-"""The int8 kernels against the oracle of integers: every instruction set, schedule and thread
-count, bit for bit."""
+"""The int8 kernels, those of C and Numba's, against the oracle of integers: every instruction set,
+schedule and thread count, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_native, run_oracle
+from int8_network import (
+    INT8_ISAS,
+    PackedInt8,
+    pixels,
+    random_int8,
+    run_int8,
+    run_oracle,
+    runners,
+)
 from test_native import any_network, network_of
 from test_threads import any_schedule
 
@@ -48,9 +56,9 @@ class Subject:
         self.x = pixels(network, seed)
         self.expected = run_oracle(self.model, self.weights, self.x)
 
-    def check(self, plan: Plan | None = None, only: tuple[str, ...] = tuple(INT8_ISAS)) -> None:
-        for isa in only:
-            same_bits(run_native(self.model, self.x, isa, plan), self.expected, isa)
+    def check(self, plan: Plan | None = None, only: str | None = None) -> None:
+        for runner in [only] if only else runners(plan):
+            same_bits(run_int8(self.model, self.x, runner, plan), self.expected, runner)
 
 
 def same_bits(found: Outputs, expected: Outputs, said: str = "") -> None:
@@ -149,8 +157,8 @@ def test_sums_that_fill_32_bits(part, sign):
             model = PackedInt8(network, weights, Quantization(said, quantization.pool))
             x = pixels(network)
             expected = run_oracle(model, weights, x)
-            for isa in INT8_ISAS:
-                same_bits(run_native(model, x, isa, None), expected, f"{isa} >> {shift}")
+            for runner in runners():
+                same_bits(run_int8(model, x, runner, None), expected, f"{runner} >> {shift}")
 
 
 def test_sums_that_no_model_file_may_make_wrap_around():
@@ -165,7 +173,7 @@ def test_sums_that_no_model_file_may_make_wrap_around():
             array[:] = 127
         elif name.endswith(".requantise"):
             array[:] = np.iinfo(np.int32).max  # multiplier, shift and bias
-    answers = [run_native(model, pixels(network), isa, None).features for isa in INT8_ISAS]
+    answers = [run_int8(model, pixels(network), runner, None).features for runner in runners()]
     assert np.isfinite(answers).all()
 
 
@@ -186,9 +194,9 @@ def test_halves_are_rounded_to_even_and_the_rest_is_cut_off():
         level = float(x[at]) * spec.std[at[2]] + spec.mean[at[2]]
         meant[at] = min(max(round(level), 0), 255)
     expected = run_oracle(model, weights, meant)
-    for isa in INT8_ISAS:
-        same_bits(run_native(model, x, isa, None), expected, isa)
-        same_bits(run_native(model, meant, isa, None), expected, isa)
+    for runner in runners():
+        same_bits(run_int8(model, x, runner, None), expected, runner)
+        same_bits(run_int8(model, meant, runner, None), expected, runner)
 
 
 @settings(max_examples=40)
@@ -253,7 +261,8 @@ def test_every_schedule_gives_the_same_bits(network, strips, threads, monkeypatc
     subject = Subject(network, 6)
     kinds = set()
     for i, (schedule, plan) in enumerate(plans_of_every_schedule(Shapes(network, threads, INT8))):
-        subject.check(plan, (INT8_ISAS[i % len(INT8_ISAS)],))
+        able = runners(plan)
+        subject.check(plan, able[i % len(able)])
         kinds.add((schedule.kind, len(schedule.blocks) > 2, schedule.in_place))
     expected = {("rows", long, False) for long in (False, True)} | {("tiles", False, False)}
     if threads == 1:
@@ -376,11 +385,11 @@ def test_denormals_are_zero(network, what):
     said["head"] = said["head"]._replace(scale=1e-39)
     model = PackedInt8(network, weights, Quantization(said, quantization.pool))
     x = pixels(network)
-    for isa in INT8_ISAS:
-        found = run_native(model, x, isa, None)
+    for runner in runners():
+        found = run_int8(model, x, runner, None)
         np.testing.assert_array_equal(found.logits, product if what == "bias" else 0)
         np.testing.assert_array_equal(found.features, 0)
-        same_bits(found, run_oracle(model, weights, x), isa)
+        same_bits(found, run_oracle(model, weights, x), runner)
 
 
 def run_oracle_sums(network: Architecture, weights: Any, quantization: Any) -> Any:

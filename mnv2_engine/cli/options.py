@@ -315,9 +315,9 @@ def _add_warmup(commands: Any) -> None:
         commands,
         "warmup",
         "compile the kernels of the numba backend ahead of time",
-        "What is compiled serves every model and is kept in Numba's cache: in $NUMBA_CACHE_DIR if\n"
-        "set, else beside the package, else in ~/.cache/numba, where it can write. The C core\n"
-        "needs no warm-up.",
+        "The kernels of float models and those of int8 ones, or only those that M.npz needs. They\n"
+        "are kept in Numba's cache: in $NUMBA_CACHE_DIR if set, else beside the package, else in\n"
+        "~/.cache/numba, where it can write. The C core needs no warm-up.",
         "examples:\n  mnv2 warmup\n  mnv2 warmup mnv2.npz\n",
     )
     warmup.add_argument(

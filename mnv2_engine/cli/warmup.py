@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..backends import numba_problem
 from ..errors import MnvError
+from ..modelfile import open_model
+from ..shapes import natural_precision
 from .output import as_json, say, shown, shown_log
+
+if TYPE_CHECKING:
+    from ..executors.jit import Compilation
+
+PRECISIONS = ("float32", "int8")  # that the numba backend computes in
 
 
 def run(args: Namespace) -> int:
-    """Compile the kernels, run a model with them if one is given, and tell what that took.
+    """Compile all kernels, or those of a model, which is run with them; tell what that took.
 
     Raises MnvError where what was compiled cannot be kept: then there was no point in it.
     """
-    problem = numba_problem("float32")
+    problem = numba_problem()
     if problem is not None:
         raise problem
-    from ..executors.jit import compile_entries
-
+    precisions: tuple[str, ...] = PRECISIONS
+    if args.model is not None:
+        with open_model(args.model) as model:
+            precisions = (natural_precision(model.dtype),)
     with shown_log("numba"):
-        made = compile_entries()
+        made = _compiled(precisions)
     answer: dict[str, Any] = {
         "compiled": made.compiled,
         "seconds": round(made.seconds, 3),
@@ -36,6 +47,18 @@ def run(args: Namespace) -> int:
         )
     say(as_json(answer) if args.json else _table(answer))
     return 0
+
+
+def _compiled(precisions: Sequence[str]) -> Compilation:
+    from ..executors.jit import compile_kernels
+
+    made = [compile_kernels(precision) for precision in precisions]
+    folders = [each.folder for each in made if each.folder is not None]
+    return made[0]._replace(
+        seconds=sum(each.seconds for each in made),
+        compiled=any(each.compiled for each in made),
+        folder=os.path.commonpath(folders) if len(folders) == len(made) else None,
+    )
 
 
 def _first_prediction(path: str) -> dict[str, Any]:

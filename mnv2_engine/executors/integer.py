@@ -102,7 +102,7 @@ def run(
     logits = classify(weights, features)
     area = table["head"].out_size[0] * table["head"].out_size[1]
     share = np.array(quantization.layers["head"].scale / area, np.float32)
-    return Outputs(logits, _flushed(sums.astype(np.float32) * _flushed(share)))
+    return Outputs(logits, flushed(sums.astype(np.float32) * flushed(share)))
 
 
 def frame(stem: Layer, pixel: NDArray[np.uint8], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -150,10 +150,10 @@ def classify(weights: Mapping[str, NDArray[Any]], features: Integers) -> NDArray
     """Logits (N, classes) of 8-bit features (N, channels)."""
     acc = features @ weights["classifier.weight"].astype(np.int64).T
     scale, bias = weights["classifier.scale"], weights["classifier.bias"]
-    return _flushed(_flushed(acc.astype(np.float32) * _flushed(scale)) + _flushed(bias))
+    return flushed(flushed(acc.astype(np.float32) * flushed(scale)) + flushed(bias))
 
 
-def _flushed(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def flushed(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Zero where `x` is denormal."""
     kept: NDArray[np.float32] = np.where(np.abs(x) < np.finfo(np.float32).tiny, np.float32(0), x)
     return kept

@@ -9,13 +9,9 @@ from typing import Any
 from ...packing import PANEL
 from .compiling import inlined
 from .pointwise import LINEAR_TO_CHANNELS, Input, Output, pointwise, to_panels
+from .strips import panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time
-
-
-@inlined
-def panels_of(channels: int) -> int:
-    return (channels + PANEL - 1) // PANEL
 
 
 @inlined

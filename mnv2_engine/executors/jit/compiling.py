@@ -1,8 +1,8 @@
 """How the kernels are compiled: for which CPU, when, and where the machine code is kept.
 
-Only the four entries, a kind of step each, are called from Python. They are compiled once for one
-signature, all from one call, `compile_entries`, and kept (kept.py). Where no folder for that can be
-written, every process compiles anew.
+Only the entries are called from Python, four for floats and four for 8 bits, a kind of step each.
+They are compiled once for one signature, those of a precision from one call, `compile_entries`, and
+kept (kept.py). Where no folder for that can be written, every process compiles anew.
 """
 
 from __future__ import annotations
@@ -32,18 +32,22 @@ INT, BOOL = types.intp, types.boolean
 FLOATS = types.Array(types.float32, 1, "C")
 WEIGHTS = types.Array(types.float32, 1, "C", readonly=True)
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+MEMORY = types.Array(types.uint8, 1, "C")
+NORMALISATION = types.Array(types.float32, 2, "C")
+COUNTS = types.Array(INT, 2, "C")
 
 
-def _has_avx512() -> bool:
+def cpu_has(feature: str) -> bool:
+    """Whether the CPU that is compiled for has an extension, by its name in LLVM."""
     chosen = numba.config.CPU_FEATURES  # NUMBA_CPU_FEATURES, and with it NUMBA_CPU_NAME=generic
     if chosen is not None:
-        return "+avx512f" in chosen.split(",")
-    return bool(binding.get_host_cpu_features().get("avx512f"))
+        return f"+{feature}" in chosen.split(",")
+    return bool(binding.get_host_cpu_features().get(feature))
 
 
 # Panels of a register tile of 7 pixels: 14 vectors of the 32 of AVX-512, 14 of the 16 of AVX2, 28
 # of the 32 of NEON.
-TILE_PANELS = 2 if _has_avx512() else 1
+TILE_PANELS = 2 if cpu_has("avx512f") else 1
 
 
 def kernel(function: F) -> F:
@@ -101,16 +105,16 @@ class Entry:
         return bool(self._dispatcher.signatures)  # written or not
 
 
-ENTRIES: list[Entry] = []
+ENTRIES: dict[str, list[Entry]] = {"float32": [], "int8": []}  # by what they compute in
 _lock = allocate_lock()  # one thread compiles; others find it done
 
 
-def entry(*arguments: Any) -> Callable[[Callable[..., Any]], Entry]:
+def entry(precision: str, *arguments: Any) -> Callable[[Callable[..., Any]], Entry]:
     """Makes a function of those types an entry."""
 
     def made(function: Callable[..., Any]) -> Entry:
-        ENTRIES.append(Entry(function, types.void(*arguments)))
-        return ENTRIES[-1]
+        ENTRIES[precision].append(Entry(function, types.void(*arguments)))
+        return ENTRIES[precision][-1]
 
     return made
 
@@ -123,32 +127,33 @@ class Compilation(NamedTuple):
     folder: str | None  # where they are kept; None: nowhere, as no folder can be written
 
 
-def compile_entries() -> Compilation:
-    """Compiles all entries, or takes them from the cache; says so, if it takes its time, at level
-    INFO of the logger ``mnv2_engine``."""
+def compile_entries(precision: str) -> Compilation:
+    """Compiles all entries of a precision, or takes them from the cache; says so, if it takes its
+    time, at level INFO of the logger ``mnv2_engine``. Their modules have been imported."""
     started = perf_counter()
-    with _lock, _announced() as said:
-        for each in ENTRIES:
+    entries = ENTRIES[precision]
+    with _lock, _announced(entries, precision) as said:
+        for each in entries:
             each.compile()
-    folder = None if any(each.folder is None for each in ENTRIES) else ENTRIES[0].folder
+    folder = None if any(each.folder is None for each in entries) else entries[0].folder
     made = Compilation(perf_counter() - started, bool(said), folder)
     if said:
         kept = f"kept in {folder}" if folder else "not kept, as no cache folder can be written"
-        _logger().info("compiled the Numba kernels in %.1f s; %s", made.seconds, kept)
+        _logger().info("compiled the %s Numba kernels in %.1f s; %s", precision, made.seconds, kept)
     return made
 
 
 @contextmanager
-def _announced() -> Iterator[list[str]]:
+def _announced(entries: list[Entry], precision: str) -> Iterator[list[str]]:
     """Says it when something is compiled indeed; what it gives is then not empty."""
     said: list[str] = []
 
     class Listener(event.Listener):  # type: ignore[misc]
         def on_start(self, begun: Any) -> None:
             dispatcher = begun.data["dispatcher"]
-            if not said and any(dispatcher is each._dispatcher for each in ENTRIES):
-                said.append("compiling the Numba kernels (once; some %d s)…")
-                _logger().info(said[0], TYPICAL_SECONDS)
+            if not said and any(dispatcher is each._dispatcher for each in entries):
+                said.append("compiling the %s Numba kernels (once; some %d s)…")
+                _logger().info(said[0], precision, TYPICAL_SECONDS)
 
         def on_end(self, _: object) -> None:
             pass
@@ -165,10 +170,11 @@ def _logger() -> Any:
 
 def _sources() -> int:
     """A checksum of the files of this package."""
-    folder = os.path.dirname(__file__)
     found = 0
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".py"):
-            with open(os.path.join(folder, name), "rb") as file:
-                found = zlib.crc32(file.read(), found)
+    for folder, folders, names in os.walk(os.path.dirname(__file__)):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(".py"):
+                with open(os.path.join(folder, name), "rb") as file:
+                    found = zlib.crc32(file.read(), found)
     return found

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ...packing import PANEL
-from .block import panels_of
 from .compiling import FLOATS, INT, WEIGHTS, entry
 from .pointwise import LINEAR_TO_CHANNELS, NOWHERE, Input, Output, pointwise, to_pool
+from .strips import panels_of
 from .tables import HEADS, STEPS
 from .vector import clear, load, scale, store
 
 
-@entry(FLOATS, WEIGHTS, HEADS, STEPS, INT)
+@entry("float32", FLOATS, WEIGHTS, HEADS, STEPS, INT)
 def head_step(arena: Any, weights: Any, heads: Any, steps: Any, number: int) -> None:
     head, step = heads[0], steps[number]
     panels, depth = panels_of(head.features), head.channels
@@ -34,7 +34,7 @@ def head_step(arena: Any, weights: Any, heads: Any, steps: Any, number: int) -> 
         store(scale(load(1, 1, arena, at, 0, 0), share), arena, at, 0, 0)
 
 
-@entry(FLOATS, WEIGHTS, HEADS, STEPS, INT, FLOATS)
+@entry("float32", FLOATS, WEIGHTS, HEADS, STEPS, INT, FLOATS)
 def classifier_step(
     arena: Any, weights: Any, heads: Any, steps: Any, number: int, logits: Any
 ) -> None:

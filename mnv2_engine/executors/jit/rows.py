@@ -19,56 +19,17 @@ bytes are written.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from numba import types
+from typing import Any
 
 from ...packing import PANEL
-from .block import EXPANDED_PANELS, expand, panels_of, project
-from .compiling import BOOL, BYTES, FLOATS, INT, WEIGHTS, entry, inlined
+from .block import EXPANDED_PANELS, expand, project
+from .compiling import BOOL, BYTES, COUNTS, FLOATS, INT, NORMALISATION, WEIGHTS, entry, inlined
 from .depthwise import Filter, depthwise
 from .pointwise import NOWHERE
 from .stem import stem_load, stem_panels
+from .strips import MADE, NEEDED, NEXT, Strip, panels_of, strip_of, strips_of, thin_row
 from .tables import BLOCKS, STEMS, STEPS
 from .vector import clear, load, store
-
-# What is counted of each block while a cascade runs.
-NEXT = 0  # the input row that it takes next
-MADE = 1  # its output rows that are complete
-NEEDED = 2  # its output rows that the block behind it needs
-COUNTERS = 3
-
-FACTORS = types.Array(types.float32, 2, "C")
-
-
-class Strip(NamedTuple):
-    """Output columns [first, last) and the columns of the padded input row under them."""
-
-    first: int
-    last: int
-    start: int  # padded column at the left edge of the expanded strip
-    end: int  # padded column past the strip
-    fresh: int  # real columns [fresh, past) are new in this strip
-    past: int
-
-
-@inlined
-def _strip_of(block: Any, first: int, last: int) -> Strip:
-    start, end = first * block.stride, (last - 1) * block.stride + block.kernel
-    seen = (first - 1) * block.stride + block.kernel if first else 0  # by the strips before
-    fresh = max(seen - block.pad_left, 0)
-    return Strip(first, last, start, end, fresh, min(end - block.pad_left, block.in_width))
-
-
-@inlined
-def _thin_row(blocks: Any, step: Any, index: int, j: int) -> Any:
-    """Where thin input row j of a block lies: in the tensor of the step, or among the last rows
-    kept. Behind the stem, thin rows are panels."""
-    block = blocks[index]
-    if index == step.first and index > 0:
-        return step.input + j * block.in_width * block.in_channels
-    stored = panels_of(block.hidden) * PANEL if index == 0 else block.in_channels
-    return block.thin + j % block.thin_rows * block.in_width * stored
 
 
 @inlined
@@ -147,7 +108,7 @@ def _project_strip(
         pixel_step, panel_step = PANEL, block.in_width * PANEL
     shortcut = NOWHERE
     if block.residual:
-        shortcut = _thin_row(blocks, step, index, r) + at.first * pixel_step
+        shortcut = thin_row(blocks, step, index, r) + at.first * pixel_step
     project(
         arena,
         weights,
@@ -188,11 +149,9 @@ def _take_row(
     real = j < block.in_height
     panels = panels_of(block.hidden)
     pixels_at = step.filtered + panels * step.strip * PANEL  # of the image, behind the strip
-    strips = (block.out_width + step.strip - 1) // step.strip
     first = 0
-    for i in range(strips):
-        pixels = (block.out_width - first + strips - i - 1) // (strips - i)
-        at = _strip_of(block, first, first + pixels)
+    for left in range(strips_of(block, step), 0, -1):
+        at = strip_of(block, first, left)
         columns, new = at.end - at.start, at.past - at.fresh
         fresh = step.expanded + (at.fresh + block.pad_left - at.start) * PANEL
         step_panel = columns * PANEL
@@ -206,11 +165,11 @@ def _take_row(
                         arena, weights, stem, pixels_at, new, panel, count, fresh, step_panel
                     )
                 elif new > 0:
-                    thin = _thin_row(blocks, step, index, j) + at.fresh * block.in_channels
+                    thin = thin_row(blocks, step, index, j) + at.fresh * block.in_channels
                     expand(arena, weights, block, panel, count, thin, new, fresh, step_panel)
                 _fill_strip(arena, block, step, at, panel, count)
             if real and index == 0 and block.residual and new > 0:  # in narrow networks
-                kept = _thin_row(blocks, step, 0, j) + at.fresh * PANEL
+                kept = thin_row(blocks, step, 0, j) + at.fresh * PANEL
                 for n in range(count):
                     to = kept + (panel + n) * block.in_width * PANEL
                     _copy(arena, fresh + n * step_panel, to, new)
@@ -221,13 +180,13 @@ def _take_row(
             if index == step.last:
                 y = step.output + completes * block.out_width * block.out_channels
             else:
-                y = _thin_row(blocks, step, index + 1, completes)
+                y = thin_row(blocks, step, index + 1, completes)
             _project_strip(arena, weights, blocks, step, index, at, completes, y)
-        first += pixels
+        first = at.last
     return completes
 
 
-@entry(FLOATS, WEIGHTS, BYTES, BOOL, FACTORS, STEMS, BLOCKS, STEPS, INT, types.Array(INT, 2, "C"))
+@entry("float32", FLOATS, WEIGHTS, BYTES, BOOL, NORMALISATION, STEMS, BLOCKS, STEPS, INT, COUNTS)
 def rows_step(
     arena: Any,
     weights: Any,

@@ -1,6 +1,6 @@
 """A plan and the places of its weights as flat tables, which compiled code reads: what mnv2_plan of
-kernels/mnv2.h is to the C core, under the same names. Places are in float32 values, not in bytes:
-those of weights in the file, those of scratch in the arena."""
+kernels/mnv2.h is to the C core, under the same names. Places are in values, of float32 or of 8
+bits, not in bytes: those of weights in the file, those of scratch in the arena."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from numba import types
 from numpy.typing import NDArray
 
 from ...architecture import Architecture, layers
-from ...modelfile import ModelFile
 from ...plan import Plan, Step
-
-FLOAT_BYTES = 4
 
 
 def _record(names: str) -> np.dtype[Any]:
     return np.dtype([(name, np.int64) for name in names.split()])
 
 
-STEM = _record("in_height in_width channels pad_top pad_left weight bias")
+# The last line of each is for 8 bits alone.
+STEM = _record(
+    "in_height in_width channels pad_top pad_left weight bias"  # see mnv2_stem
+    " fraction"
+)
 BLOCK = _record(
     "in_height in_width in_channels hidden out_height out_width out_channels kernel stride pad_top"
     " pad_left residual expand_weight expand_bias depthwise_weight depthwise_bias project_weight"
     " project_bias partial thin thin_rows"
+    " ring expand_fraction depthwise_fraction project_fraction"
 )
 STEP = _record(
     "first last input output expanded filtered halo strip tile lines columns"  # see mnv2_step
+    " sums"
 )
 HEAD = _record(
     "pixels channels features classes head_weight head_bias classifier_weight classifier_bias"
+    " fraction pool_fraction pool_bias pool_multiplier pool_shift"
 )
 
 
@@ -48,20 +52,17 @@ class Tables(NamedTuple):
     head: NDArray[Any]
     blocks: NDArray[Any]
     steps: NDArray[Any]
-    normalisation: NDArray[np.float32]  # (2, 3): x = pixel * [0] + [1]
 
 
-def tables_of(model: ModelFile, plan: Plan, places: dict[str, int]) -> Tables:
-    """The tables of a plan; `places` are those of the weights."""
-    network, spec = plan.architecture, model.input_spec
+def tables_of(plan: Plan, places: dict[str, int], item_bytes: int) -> Tables:
+    """The tables of a plan; `places` are those of the weights, `item_bytes` those of a value."""
+    network = plan.architecture
     blocks = np.zeros(len(network.blocks), BLOCK)
     steps = np.zeros(len(plan.steps), STEP)
     _fill_blocks(blocks, network, places)
     for step, record in zip(plan.steps, steps, strict=True):
-        _fill_step(record, blocks, step)
-    mean, std = np.array(spec.mean), np.array(spec.std)
-    normalisation = np.array([1 / std, -mean / std], np.float32)
-    return Tables(*_ends(network, places), blocks, steps, normalisation)
+        _fill_step(record, blocks, step, item_bytes)
+    return Tables(*_ends(network, places), blocks, steps)
 
 
 def _ends(network: Architecture, places: dict[str, int]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -100,16 +101,16 @@ def _fill_blocks(blocks: NDArray[Any], network: Architecture, places: dict[str, 
                 record[f"{name}_{kind}"] = places.get(f"block{i}.{name}.{kind}", 0)
 
 
-def _fill_step(record: Any, blocks: NDArray[Any], step: Step) -> None:
+def _fill_step(record: Any, blocks: NDArray[Any], step: Step, item_bytes: int) -> None:
     if step.blocks:
         record["first"], record["last"] = step.blocks[0], step.blocks[-1]
-    record["input"] = step.input.offset // FLOAT_BYTES if step.input else 0
-    record["output"] = step.output.offset // FLOAT_BYTES if step.output else 0
+    record["input"] = step.input.offset // item_bytes if step.input else 0
+    record["output"] = step.output.offset // item_bytes if step.output else 0
     record["strip"], record["tile"] = step.strip, step.tile
     for buffer in step.scratch:
         name, *of_block = reversed(buffer.name.split())
         holder = blocks[int(of_block[0])] if of_block else record
-        holder[name] = buffer.offset // FLOAT_BYTES
+        holder[name] = buffer.offset // item_bytes
         if name == "thin":
             holder["thin_rows"] = buffer.shape[0]
         if step.kind == "tiles" and name == "expanded":

@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...packing import PANEL
-from .block import EXPANDED_PANELS, expand, panels_of, project
+from .block import EXPANDED_PANELS, expand, project
 from .compiling import FLOATS, INT, WEIGHTS, entry, inlined
 from .depthwise import Filter, depthwise
 from .pointwise import NOWHERE
+from .strips import panels_of
 from .tables import BLOCKS, STEPS
 from .vector import clear
 
@@ -50,7 +51,7 @@ def _filter_channels(
             depthwise(arena, weights, size, block.stride, row)
 
 
-@entry(FLOATS, WEIGHTS, BLOCKS, STEPS, INT)
+@entry("float32", FLOATS, WEIGHTS, BLOCKS, STEPS, INT)
 def tiles_step(arena: Any, weights: Any, blocks: Any, steps: Any, number: int) -> None:
     step = steps[number]
     block = blocks[step.first]

@@ -51,7 +51,7 @@ class Tile(types.Type):  # type: ignore[misc, unused-ignore]  # Any without Numb
 
     def __init__(self, pixels: int, panels: int) -> None:
         self.pixels, self.panels = pixels, panels
-        super().__init__(name=f"Tile({pixels}, {panels})")
+        super().__init__(name=f"{type(self).__name__}({pixels}, {panels})")
 
     @property
     def places(self) -> list[tuple[int, int, int]]:
@@ -70,8 +70,10 @@ class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, tile, vectors)
 
 
-class _Writer:
+class Writer:
     """Writes LLVM code for one call of an intrinsic."""
+
+    vector = VECTOR  # of a panel
 
     def __init__(self, context: Any, builder: Any, signature: Any) -> None:
         self.context, self.builder, self.signature = context, builder, signature
@@ -97,13 +99,13 @@ class _Writer:
         return [self.step(pixels[pixel], panel, panel_step) for _, pixel, panel in tile.places]
 
     def load(self, place: Any) -> Any:
-        vector = self.builder.load(self.builder.bitcast(place, VECTOR.as_pointer()))
+        vector = self.builder.load(self.builder.bitcast(place, self.vector.as_pointer()))
         vector.align = FLOAT_BYTES
         return vector
 
     def store(self, vector: Any, place: Any) -> None:
         self.builder.store(
-            vector, self.builder.bitcast(place, VECTOR.as_pointer()), align=FLOAT_BYTES
+            vector, self.builder.bitcast(place, self.vector.as_pointer()), align=FLOAT_BYTES
         )
 
     def load_part(self, place: Any, mask: Any) -> Any:
@@ -134,8 +136,9 @@ class _Writer:
             made.append(self.builder.icmp_signed("<", number, self.splat(left, LANE)))
         return [made[panel] for _, _, panel in tile.places]
 
-    def splat(self, value: Any, vector: Any = VECTOR) -> Any:
-        """A vector of which every lane is `value`."""
+    def splat(self, value: Any, vector: Any = None) -> Any:
+        """A vector of which every lane is `value`, of a panel's type or another one of 16 lanes."""
+        vector = vector or self.vector
         first = self.builder.insert_element(vector(ir.Undefined), value, ir.IntType(32)(0))
         return self.builder.shuffle_vector(first, vector(ir.Undefined), LANE([0] * PANEL))
 
@@ -151,17 +154,17 @@ class _Writer:
         return [self.builder.extract_value(tile, i) for i in range(count)]
 
     def tile(self, vectors: list[Any]) -> Any:
-        made = ir.Constant(ir.ArrayType(VECTOR, len(vectors)), ir.Undefined)
+        made = ir.Constant(ir.ArrayType(self.vector, len(vectors)), ir.Undefined)
         for i, vector in enumerate(vectors):
             made = self.builder.insert_value(made, vector, i)
         return made
 
 
-def _written(write: Callable[..., Any]) -> Callable[..., Any]:
+def written(write: Callable[..., Any], by: type[Writer] = Writer) -> Callable[..., Any]:
     """What Numba calls to write code: write(writer, arguments)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = write(_Writer(context, builder, signature), arguments)
+        made = write(by(context, builder, signature), arguments)
         return context.get_dummy_value() if made is None else made
 
     return codegen
@@ -169,36 +172,36 @@ def _written(write: Callable[..., Any]) -> Callable[..., Any]:
 
 INT = types.intp
 # Numba then tells sizes that are written as numbers, which are parts of types here.
-_intrinsic: Callable[[Callable[..., Typed]], Any] = intrinsic(prefer_literal=True)
+written_in_llvm: Callable[[Callable[..., Typed]], Any] = intrinsic(prefer_literal=True)
 
 
-@_intrinsic
+@written_in_llvm
 def spread(typing: Any, pixels: Any, panels: Any, x: Any, at: Any) -> Typed:
     tile = Tile(pixels.literal_value, panels.literal_value)
 
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         place = writer.place(2, arguments, arguments[3])
         step = ir.IntType(64)(PANEL)
         vectors = [writer.load(writer.step(place, n, step)) for n in range(tile.panels)]
         return writer.tile([vectors[panel] for _, _, panel in tile.places])
 
-    return tile(pixels, panels, x, INT), _written(write)
+    return tile(pixels, panels, x, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def load(
     typing: Any, pixels: Any, panels: Any, x: Any, at: Any, pixel_step: Any, panel_step: Any
 ) -> Typed:
     tile = Tile(pixels.literal_value, panels.literal_value)
 
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         places = writer.places(tile, 2, arguments)
         return writer.tile([writer.load(place) for place in places])
 
-    return tile(pixels, panels, x, INT, INT, INT), _written(write)
+    return tile(pixels, panels, x, INT, INT, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def load_part(
     typing: Any,
     pixels: Any,
@@ -211,49 +214,49 @@ def load_part(
 ) -> Typed:
     tile = Tile(pixels.literal_value, panels.literal_value)
 
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         masks = writer.masks(tile, arguments[6])
         places = writer.places(tile, 2, arguments)
         return writer.tile([writer.load_part(*each) for each in zip(places, masks, strict=True)])
 
-    return tile(pixels, panels, x, INT, INT, INT, INT), _written(write)
+    return tile(pixels, panels, x, INT, INT, INT, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def store(typing: Any, tile: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> None:
+    def write(writer: Writer, arguments: Any) -> None:
         vectors = writer.vectors(arguments[0], len(tile.places))
         for each in zip(vectors, writer.places(tile, 1, arguments), strict=True):
             writer.store(*each)
 
-    return types.void(tile, y, INT, INT, INT), _written(write)
+    return types.void(tile, y, INT, INT, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def store_part(
     typing: Any, tile: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any, lanes: Any
 ) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> None:
+    def write(writer: Writer, arguments: Any) -> None:
         vectors = writer.vectors(arguments[0], len(tile.places))
         places, masks = writer.places(tile, 1, arguments), writer.masks(tile, arguments[5])
         for each in zip(vectors, places, masks, strict=True):
             writer.store_part(*each)
 
-    return types.void(tile, y, INT, INT, INT, INT), _written(write)
+    return types.void(tile, y, INT, INT, INT, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def add(typing: Any, x: Any, y: Any) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         pairs = zip(*(writer.vectors(each, len(x.places)) for each in arguments), strict=True)
         return writer.tile([writer.builder.fadd(a, b) for a, b in pairs])
 
-    return x(x, x), _written(write)
+    return x(x, x), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def relu6(typing: Any, x: Any) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         builder = writer.builder
         zero, six = VECTOR([0.0] * PANEL), VECTOR([6.0] * PANEL)
         clipped = []
@@ -262,24 +265,24 @@ def relu6(typing: Any, x: Any) -> Typed:
             clipped.append(builder.select(builder.fcmp_ordered("<", above, six), above, six))
         return writer.tile(clipped)
 
-    return x(x), _written(write)
+    return x(x), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def scale(typing: Any, x: Any, factor: Any) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         factors = writer.splat(arguments[1])
         vectors = writer.vectors(arguments[0], len(x.places))
         return writer.tile([writer.builder.fmul(vector, factors) for vector in vectors])
 
-    return x(x, types.float32), _written(write)
+    return x(x, types.float32), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def sum_pixels(typing: Any, x: Any) -> Typed:
     tile = Tile(1, x.panels)
 
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         vectors = writer.vectors(arguments[0], len(x.places))
         sums = vectors[: x.panels]
         for i, pixel, panel in x.places:
@@ -287,14 +290,14 @@ def sum_pixels(typing: Any, x: Any) -> Typed:
                 sums[panel] = writer.builder.fadd(sums[panel], vectors[i])
         return writer.tile(sums)
 
-    return tile(x), _written(write)
+    return tile(x), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def outer(
     typing: Any, sums: Any, x: Any, at: Any, pixel_step: Any, w: Any, w_at: Any, panel_step: Any
 ) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         vectors = writer.vectors(arguments[0], len(sums.places))
         x_place = writer.place(1, arguments, arguments[2])
         w_place = writer.place(4, arguments, arguments[5])
@@ -305,16 +308,16 @@ def outer(
             vectors[i] = writer.fma(value, weights[panel], vectors[i])
         return writer.tile(vectors)
 
-    return sums(sums, x, INT, INT, w, INT, INT), _written(write)
+    return sums(sums, x, INT, INT, w, INT, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def taps(
     typing: Any, sums: Any, kernel: Any, stride: Any, x: Any, at: Any, w: Any, w_at: Any
 ) -> Typed:
     k, s = kernel.literal_value, stride.literal_value
 
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         vectors = writer.vectors(arguments[0], sums.pixels)
         x_place = writer.place(3, arguments, arguments[4])
         w_place = writer.place(5, arguments, arguments[6])
@@ -328,24 +331,24 @@ def taps(
                     vectors[pixel] = writer.fma(value, weights[kx], vectors[pixel])
         return writer.tile(vectors)
 
-    return sums(sums, kernel, stride, x, INT, w, INT), _written(write)
+    return sums(sums, kernel, stride, x, INT, w, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def clear(typing: Any, y: Any, at: Any, panels: Any) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> None:
+    def write(writer: Writer, arguments: Any) -> None:
         place = writer.place(0, arguments, arguments[1])
         size = writer.builder.mul(arguments[2], ir.IntType(64)(PANEL * FLOAT_BYTES))
         cgutils.memset(writer.builder, place, size, 0)
 
-    return types.void(y, INT, INT), _written(write)
+    return types.void(y, INT, INT), written(write)
 
 
-@_intrinsic
+@written_in_llvm
 def float_at(typing: Any, x: Any, at: Any) -> Typed:
-    def write(writer: _Writer, arguments: Any) -> Any:
+    def write(writer: Writer, arguments: Any) -> Any:
         start = writer.place(0, arguments, ir.IntType(64)(0))
         place = writer.builder.bitcast(start, FLOAT.as_pointer())
         return writer.builder.load(writer.builder.gep(place, [arguments[1]]))
 
-    return types.float32(x, INT), _written(write)
+    return types.float32(x, INT), written(write)

@@ -1,0 +1,95 @@
+"""The executor of int8 networks: docs/int8.md, to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....errors import UnsupportedError
+from ....input_spec import InputSpec
+from ....modelfile import ModelFile
+from ....plan import Plan, Step
+from ....quantization import Quantization
+from ...integer import flushed, pad_pixel
+from ..compiling import compile_entries
+from ..executor import Call, NumbaExecutor
+from ..tables import Tables, tables_of
+from .head import classifier_step, head_step
+from .pointwise import SUM_BYTES
+from .rows import rows_step
+from .tiles import tiles_step
+
+
+class Int8Executor(NumbaExecutor):
+    """An int8 plan and model file; its weights are used where the file is mapped."""
+
+    values = np.uint8
+
+    def __init__(self, model: ModelFile, plan: Plan) -> None:
+        super().__init__(plan)
+        if model.quantization is None:
+            raise UnsupportedError("an int8 plan for weights that are not: expected an int8 model")
+        compile_entries("int8")
+        self._weights = np.frombuffer(model.buffer, np.uint8)
+        self._weights.flags.writeable = False
+        self._tables = tables_of(plan, _places(model), 1)
+        _fill_quantization(self._tables, model.quantization)
+        self._levels = _levels(model.input_spec)
+        area = float(self._tables.head["pixels"][0])
+        share = np.array(model.quantization.layers["head"].scale / area, np.float32)
+        self._feature_scale = flushed(share)
+
+    def _run_step(self, number: int, step: Step, call: Call) -> None:
+        tables, arena, weights = self._tables, call.memory.arena, self._weights
+        if step.kind == "rows":
+            rows_step(
+                arena,
+                weights,
+                call.pixels,
+                call.is_float,
+                self._levels,
+                tables.stem,
+                tables.blocks,
+                tables.steps,
+                number,
+                call.memory.counters,
+            )
+        elif step.kind == "tiles":
+            tiles_step(arena, weights, tables.blocks, tables.steps, number)
+        elif step.kind == "head":
+            head_step(arena, weights, tables.head, tables.steps, number)
+            if call.features is not None:
+                at = int(tables.steps[number]["output"])
+                sums = arena[at : at + len(call.features) * SUM_BYTES].view(np.int32)
+                call.features[:] = flushed(sums.astype(np.float32) * self._feature_scale)
+        elif call.logits is not None:
+            memory = call.logits.view(np.uint8)
+            classifier_step(arena, weights, tables.head, tables.steps, number, call.logits, memory)
+
+
+def _places(model: ModelFile) -> dict[str, int]:
+    """Where weights begin, and what is in place of their biases."""
+    found = {}
+    for name, tensor in model.tensors.items():
+        layer, _, part = name.rpartition(".")
+        found[f"{layer}.{'weight' if part == 'weight' else 'bias'}"] = tensor.offset
+    return found
+
+
+def _levels(spec: InputSpec) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """See stem.py."""
+    return np.array([spec.std, spec.mean, pad_pixel(spec)], np.float32)
+
+
+def _fill_quantization(tables: Tables, quantization: Quantization) -> None:
+    """What an int8 plan has beyond a float one."""
+    said, pool = quantization.layers, quantization.pool
+    tables.stem["fraction"] = said["stem"].fraction
+    for i, block in enumerate(tables.blocks):
+        for name in ("expand", "depthwise", "project"):
+            if f"block{i}.{name}" in said:
+                block[f"{name}_fraction"] = said[f"block{i}.{name}"].fraction
+        block["residual"] = said[f"block{i}.project"].shortcut
+    head = tables.head
+    head["fraction"] = said["head"].fraction
+    head["pool_fraction"], head["pool_bias"] = pool.fraction, pool.bias
+    head["pool_multiplier"], head["pool_shift"] = pool.multiplier, pool.shift
