@@ -10,8 +10,8 @@ and, where dtype is "int8", "quantization": {"layers", "pool"}, as quantization.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from .architecture import Architecture, architecture
 from .errors import InputError, ModelFileError, UnsupportedError
@@ -29,12 +29,51 @@ _KEYS = ("format", "version", "architecture", "preprocessing", "labels", "dtype"
 _ARCHITECTURE_KEYS = ("family", "width", "divisor", "resolution", "classes", "padding")
 
 
+class Labels(Sequence[str]):
+    """Class names, in few texts: a process keeps the letters of a thousand, 25 KiB, not as many
+    Python strings, which take 100. Equal to any sequence of the same names."""
+
+    GROUP = 32  # names of a text, one a line
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._count = len(names)
+        starts = range(0, len(names), self.GROUP)
+        self._texts = tuple("\n".join(names[start : start + self.GROUP]) for start in starts)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        at, line = divmod(range(self._count)[index], self.GROUP)
+        return self._texts[at].split("\n")[line]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for text in self._texts for name in text.split("\n"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Labels({list(self)!r})"
+
+
 class Meta(NamedTuple):
     """What the member says, checked."""
 
     architecture: Architecture
     input_spec: InputSpec
-    labels: tuple[str, ...] | None  # as many as classes
+    labels: Labels | None  # as many as classes
     provenance: dict[str, str]
     dtype: str  # of the weights, one of packing.DTYPES
     quantization: Quantization | None  # of int8 networks
@@ -124,7 +163,7 @@ def decode(content: bytes) -> Meta:
         found = f"{len(labels)} labels" if isinstance(labels, list) else f"{labels!r:.80}"
         raise ModelFileError(f"labels: {found}: expected {network.classes} labels, or none at all")
     _check_texts("labels", labels)
-    return Meta(network, spec, tuple(labels), provenance, dtype, quantization)
+    return Meta(network, spec, Labels(labels), provenance, dtype, quantization)
 
 
 def printable(text: str) -> str:

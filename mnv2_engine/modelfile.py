@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .architecture import Architecture
 from .errors import CheckpointError, InputError, ModelFileError, UnsupportedError
 from .input_spec import InputSpec
-from .meta import META_LIMIT, Meta, decode, encode
+from .meta import META_LIMIT, Labels, Meta, decode, encode
 from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
 from .packing import FLOAT_DTYPES, Packed, pack, packed_members, unpack
 
@@ -61,7 +61,7 @@ class ModelFile:
     path: str
     architecture: Architecture
     input_spec: InputSpec
-    labels: tuple[str, ...] | None  # as many as classes
+    labels: Labels | None  # a sequence of texts, as many as classes
     provenance: dict[str, str]
     dtype: str  # of the weights, one of packing.DTYPES
     quantization: Quantization | None  # of int8 networks

@@ -12,6 +12,7 @@ from int8_network import random_int8
 
 from mnv2_engine.architecture import mobilenet_v2
 from mnv2_engine.input_spec import PRESETS
+from mnv2_engine.labels import imagenet
 from mnv2_engine.modelfile import write_model
 from mnv2_engine.plan import make_plan
 
@@ -66,10 +67,10 @@ def test_loading_and_predicting_adds_the_arena_and_little_else(tmp_path):
 
 @needs_smaps
 def test_in_int8_both_together_are_less_than_three_quarters_of_a_mebibyte(tmp_path):
-    network = mobilenet_v2(1.0, 224)
+    network = mobilenet_v2(1.0, 224, classes=1001)
     path = tmp_path / "model.npz"
     weights, quantization = random_int8(network)
-    write_model(path, network, weights, PRESETS["tf"], None, {}, quantization)
+    write_model(path, network, weights, PRESETS["tf"], imagenet(1001), {}, quantization)
     arena = make_plan(network, 1, "int8").arena_bytes
     found = bytes_added(path)
     assert arena * 0.9 < found < arena + PYTHON_BYTES

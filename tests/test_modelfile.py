@@ -24,6 +24,7 @@ from mnv2_engine.architecture import (
 )
 from mnv2_engine.errors import CheckpointError, InputError, MnvError, ModelFileError
 from mnv2_engine.input_spec import PRESETS
+from mnv2_engine.meta import Labels
 from mnv2_engine.modelfile import open_model, write_model
 from mnv2_engine.packing import pack, packed_members
 
@@ -77,6 +78,20 @@ def test_what_is_written_is_read(
 def test_labels_in_any_script(small_model: Callable[..., Path]) -> None:
     with open_model(small_model(labels=LABELS)) as model:
         assert model.labels == tuple(LABELS)
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 1001])
+def test_labels_are_a_sequence_like_any_other(count: int) -> None:
+    names = tuple("" if i % 7 == 3 else f"name {i}" for i in range(count))
+    labels = Labels(names)
+    assert (len(labels), tuple(labels), labels) == (count, names, names)
+    assert [labels[i] for i in range(-count, count)] == [*names, *names]
+    assert (labels[5:40], labels[::-9]) == (names[5:40], names[::-9])
+    assert hash(labels) == hash(Labels(names))
+    assert labels != Labels((*names[:-1], "another"))
+    for index in (count, -count - 1):
+        with pytest.raises(IndexError):
+            labels[index]
 
 
 def test_no_labels(small_model: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .statistics import Share
@@ -79,7 +80,7 @@ class Report(NamedTuple):
     against: Comparison | None
     ms: dict[str, float]  # an image's, on average: decode, resize, network, and other
     slowest: str | None  # of decode, resize and network
-    labels: tuple[str, ...] | None = None
+    labels: Sequence[str] | None = None
 
     def to_json(self) -> dict[str, object]:
         """Plain values, the labels left out; named tuples become objects by `cli.output`."""

@@ -6,6 +6,7 @@ written by their number in TensorFlow's metadata_schema.fbs, version 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def metadata(model: ModelFile, texts: dict[str, str]) -> bytes:
     return made.finished({**root, 7: made.text(_PARSER)})
 
 
-def labels_archive(labels: tuple[str, ...] | None) -> bytes:
+def labels_archive(labels: Sequence[str] | None) -> bytes:
     """A zip with the file of labels, one a line; nothing without labels."""
     import io
     import zipfile
