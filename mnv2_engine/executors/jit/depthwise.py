@@ -9,6 +9,7 @@ the sums, and is clipped when it is the last; below the map there is no row, onl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...packing import PANEL
@@ -54,33 +55,40 @@ def _tile(pixels: int, size: int, stride: int) -> Any:
     return tile
 
 
-def _row(size: int, stride: int) -> Any:
-    seven, one = _tile(7, size, stride), _tile(1, size, stride)
+def kernels_of(tile: Callable[[int, int, int], Any], most: int) -> Any:
+    """The filter of a row, for every size of kernel and every stride, from what makes its tiles:
+    of `most` pixels, and of one."""
 
-    @inlined
-    def row(arena: Any, weights: Any, row: Filter) -> None:
-        pixel = 0
-        while row.pixels - pixel >= 7:
-            seven(arena, weights, row, pixel)
-            pixel += 7
-        while pixel < row.pixels:
-            one(arena, weights, row, pixel)
-            pixel += 1
+    def row_of(size: int, stride: int) -> Any:
+        many, one = tile(most, size, stride), tile(1, size, stride)
 
-    return row
+        @inlined
+        def every_pixel(arena: Any, weights: Any, row: Any) -> None:
+            pixel = 0
+            while row.pixels - pixel >= most:
+                many(arena, weights, row, pixel)
+                pixel += most
+            while pixel < row.pixels:
+                one(arena, weights, row, pixel)
+                pixel += 1
+
+        return every_pixel
+
+    row_3_1, row_3_2, row_5_1, row_5_2 = row_of(3, 1), row_of(3, 2), row_of(5, 1), row_of(5, 2)
+
+    @kernel
+    def depthwise(arena: Any, weights: Any, size: int, stride: int, row: Any) -> None:
+        if size == 3 and stride == 1:
+            row_3_1(arena, weights, row)
+        elif size == 3:
+            row_3_2(arena, weights, row)
+        elif stride == 1:
+            row_5_1(arena, weights, row)
+        else:
+            row_5_2(arena, weights, row)
+
+    return depthwise
 
 
-_row_3_1, _row_3_2, _row_5_1, _row_5_2 = _row(3, 1), _row(3, 2), _row(5, 1), _row(5, 2)
-
-
-@kernel
-def depthwise(arena: Any, weights: Any, size: int, stride: int, row: Filter) -> None:
-    """Filters a row with a kernel of size x size."""
-    if size == 3 and stride == 1:
-        _row_3_1(arena, weights, row)
-    elif size == 3:
-        _row_3_2(arena, weights, row)
-    elif stride == 1:
-        _row_5_1(arena, weights, row)
-    else:
-        _row_5_2(arena, weights, row)
+# depthwise(arena, weights, size, stride, row): filters a row with a kernel of size x size
+depthwise = kernels_of(_tile, 7)

@@ -12,7 +12,9 @@ from ...errors import UnsupportedError
 from ...plan import Plan, Step
 from ..arrays import ArrayExecutor
 from ..memory import private_memory
+from .compiling import Entry
 from .strips import COUNTERS
+from .tables import Tables
 
 
 class Memory(NamedTuple):
@@ -22,14 +24,13 @@ class Memory(NamedTuple):
     counters: NDArray[np.int64]  # of rows: a few numbers a block, which the C core has on its stack
 
 
-class Call(NamedTuple):
-    """One image on its way through a plan."""
+class Entries(NamedTuple):
+    """The compiled function of each kind of step."""
 
-    memory: Memory
-    pixels: NDArray[np.uint8]  # its bytes, of whatever kind
-    is_float: bool
-    logits: Any
-    features: Any
+    rows: Entry
+    tiles: Entry
+    head: Entry
+    classifier: Entry
 
 
 class NumbaExecutor(ArrayExecutor):
@@ -41,6 +42,10 @@ class NumbaExecutor(ArrayExecutor):
 
     backend = "numba"
     values: type[np.generic]  # what an arena is an array of
+    entries: Entries
+    _weights: NDArray[Any]  # read only
+    _tables: Tables
+    _normalisation: NDArray[np.float32]  # how the stem reads an image
 
     def __init__(self, plan: Plan) -> None:
         if plan.threads != 1:
@@ -63,17 +68,49 @@ class NumbaExecutor(ArrayExecutor):
             memory = self._arenas.pop()
         except IndexError:
             memory = self._new_memory()
-        if logits is not None:
-            logits = np.frombuffer(logits, np.float32)
-        if features is not None:
-            features = np.frombuffer(features, np.float32)
-        call = Call(memory, pixels, bool(is_float), logits, features)
         for number, step in enumerate(self._plan.steps):
-            self._run_step(number, step, call)
+            self._run_step(number, step, memory, pixels, bool(is_float), logits)
+            if step.kind == "head" and features is not None:
+                made = np.frombuffer(features, np.float32)
+                at = int(self._tables.steps[number]["output"])
+                made[:] = self._features(memory.arena[at:], len(made))
         self._arenas.append(memory)
         del self._arenas[1:]  # of calls that overlapped; one is kept
 
-    def _run_step(self, number: int, step: Step, call: Call) -> None:
+    def _run_step(
+        self,
+        number: int,
+        step: Step,
+        memory: Memory,
+        pixels: NDArray[np.uint8],
+        is_float: bool,
+        logits: Any,
+    ) -> None:
+        entries, tables = self.entries, self._tables
+        arena, weights = memory.arena, self._weights
+        if step.kind == "rows":
+            entries.rows(
+                arena,
+                weights,
+                pixels,
+                is_float,
+                self._normalisation,
+                tables.stem,
+                tables.blocks,
+                tables.steps,
+                number,
+                memory.counters,
+            )
+        elif step.kind == "tiles":
+            entries.tiles(arena, weights, tables.blocks, tables.steps, number)
+        elif step.kind == "head":
+            entries.head(arena, weights, tables.head, tables.steps, number)
+        elif logits is not None:
+            out = np.frombuffer(logits, np.float32)
+            entries.classifier(arena, weights, tables.head, tables.steps, number, out)
+
+    def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
+        """The first `count` features of what the head has left."""
         raise NotImplementedError
 
     def _new_memory(self) -> Memory:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
 from ...modelfile import ModelFile
 from ...packing import packed_members
-from ...plan import Plan, Step
+from ...plan import Plan
 from .compiling import compile_entries
-from .executor import Call, NumbaExecutor
+from .executor import Entries, NumbaExecutor
 from .head import classifier_step, head_step
 from .rows import rows_step
 from .tables import tables_of
@@ -28,6 +30,7 @@ class FloatExecutor(NumbaExecutor):
     """
 
     values = np.float32
+    entries = Entries(rows_step, tiles_step, head_step, classifier_step)
 
     def __init__(self, model: ModelFile, plan: Plan) -> None:
         if plan.precision != "float32":
@@ -41,30 +44,8 @@ class FloatExecutor(NumbaExecutor):
         mean, std = np.array(model.input_spec.mean), np.array(model.input_spec.std)
         self._normalisation = np.array([1 / std, -mean / std], np.float32)  # see stem_load
 
-    def _run_step(self, number: int, step: Step, call: Call) -> None:
-        tables, arena, weights = self._tables, call.memory.arena, self._weights
-        if step.kind == "rows":
-            rows_step(
-                arena,
-                weights,
-                call.pixels,
-                call.is_float,
-                self._normalisation,
-                tables.stem,
-                tables.blocks,
-                tables.steps,
-                number,
-                call.memory.counters,
-            )
-        elif step.kind == "tiles":
-            tiles_step(arena, weights, tables.blocks, tables.steps, number)
-        elif step.kind == "head":
-            head_step(arena, weights, tables.head, tables.steps, number)
-            if call.features is not None:
-                at = int(tables.steps[number]["output"])
-                call.features[:] = arena[at : at + len(call.features)]
-        elif call.logits is not None:
-            classifier_step(arena, weights, tables.head, tables.steps, number, call.logits)
+    def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
+        return pooled[:count]
 
 
 def _weights(model: ModelFile, plan: Plan) -> tuple[NDArray[np.float32], dict[str, int]]:

@@ -15,6 +15,7 @@ weights are loaded once a k for all pixels, activations are broadcast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...packing import PANEL
@@ -123,40 +124,47 @@ def _tile(pixels: int, panels: int) -> Any:
     return tile
 
 
-def _pixels(panels: int) -> Any:
-    """All pixels of some panels."""
-    seven, three, one = (_tile(pixels, panels) for pixels in (7, 3, 1))
+def convolution_of(tile: Callable[[int, int], Any], most: int, some: int) -> Any:
+    """The convolution of all `pixels` x `panels`, from what makes its register tiles: of `most`
+    pixels, of `some`, and of one; of TILE_PANELS, and of one."""
 
-    @inlined
-    def every_pixel(
-        arena: Any, weights: Any, y: Any, pixels: int, panel: int, source: Input, out: Output
+    def pixels_of(panels: int) -> Any:
+        big, small, one = (tile(pixels, panels) for pixels in (most, some, 1))
+
+        @inlined
+        def every_pixel(
+            arena: Any, weights: Any, y: Any, pixels: int, panel: int, source: Any, out: Any
+        ) -> None:
+            pixel = 0
+            while pixels - pixel >= most:
+                big(arena, weights, y, pixel, panel, source, out)
+                pixel += most
+            while pixels - pixel >= some:
+                small(arena, weights, y, pixel, panel, source, out)
+                pixel += some
+            while pixels > pixel:
+                one(arena, weights, y, pixel, panel, source, out)
+                pixel += 1
+
+        return every_pixel
+
+    one_panel = pixels_of(1)
+    some_panels = pixels_of(TILE_PANELS) if TILE_PANELS > 1 else one_panel
+
+    @kernel
+    def pointwise(
+        arena: Any, weights: Any, y: Any, pixels: int, panels: int, source: Any, out: Any
     ) -> None:
-        pixel = 0
-        while pixels - pixel >= 7:
-            seven(arena, weights, y, pixel, panel, source, out)
-            pixel += 7
-        while pixels - pixel >= 3:
-            three(arena, weights, y, pixel, panel, source, out)
-            pixel += 3
-        while pixels > pixel:
-            one(arena, weights, y, pixel, panel, source, out)
-            pixel += 1
+        panel = 0
+        while panels - panel >= TILE_PANELS:  # the weights stay in the cache while the pixels pass
+            some_panels(arena, weights, y, pixels, panel, source, out)
+            panel += TILE_PANELS
+        if panel < panels:
+            one_panel(arena, weights, y, pixels, panel, source, out)
 
-    return every_pixel
+    return pointwise
 
 
-_one_panel = _pixels(1)
-_some_panels = _pixels(TILE_PANELS) if TILE_PANELS > 1 else _one_panel
-
-
-@kernel
-def pointwise(
-    arena: Any, weights: Any, y: Any, pixels: int, panels: int, source: Input, out: Output
-) -> None:
-    """All `pixels` x `panels` outputs; x lies in the arena, y there or in an array of its own."""
-    panel = 0
-    while panels - panel >= TILE_PANELS:  # the weights stay in the cache while the pixels pass
-        _some_panels(arena, weights, y, pixels, panel, source, out)
-        panel += TILE_PANELS
-    if panel < panels:
-        _one_panel(arena, weights, y, pixels, panel, source, out)
+# pointwise(arena, weights, y, pixels, panels, source, out): all `pixels` x `panels` outputs; x lies
+# in the arena, y there or in an array of its own
+pointwise = convolution_of(_tile, 7, 3)

@@ -41,7 +41,7 @@ def expand(
         block.expand_bias + panel * TABLE,
         block.expand_fraction,
     )
-    pointwise(arena, weights, pixels, panels, source, to_panels(y, panel_step))
+    pointwise(arena, weights, arena, pixels, panels, source, to_panels(y, panel_step))
 
 
 @inlined

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ....packing import PANEL
-from ..compiling import inlined, kernel
+from ..compiling import kernel
+from ..depthwise import kernels_of
 from .pointwise import PANEL_SUMS, TILE_PIXELS
 from .vector import eight_bits, scale, spread, store, taps
 
@@ -57,33 +58,5 @@ def _tile(pixels: int, size: int, stride: int) -> Any:
     return tile
 
 
-def _row(size: int, stride: int) -> Any:
-    many, one = _tile(TILE_PIXELS, size, stride), _tile(1, size, stride)
-
-    @inlined
-    def row(arena: Any, weights: Any, row: Filter) -> None:
-        pixel = 0
-        while row.pixels - pixel >= TILE_PIXELS:
-            many(arena, weights, row, pixel)
-            pixel += TILE_PIXELS
-        while pixel < row.pixels:
-            one(arena, weights, row, pixel)
-            pixel += 1
-
-    return row
-
-
-_row_3_1, _row_3_2, _row_5_1, _row_5_2 = _row(3, 1), _row(3, 2), _row(5, 1), _row(5, 2)
-
-
-@kernel
-def depthwise(arena: Any, weights: Any, size: int, stride: int, row: Filter) -> None:
-    """Filters a row with a kernel of size x size."""
-    if size == 3 and stride == 1:
-        _row_3_1(arena, weights, row)
-    elif size == 3:
-        _row_3_2(arena, weights, row)
-    elif stride == 1:
-        _row_5_1(arena, weights, row)
-    else:
-        _row_5_2(arena, weights, row)
+# depthwise(arena, weights, size, stride, row): filters a row with a kernel of size x size
+depthwise = kernels_of(_tile, TILE_PIXELS)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import UnsupportedError
 from ....input_spec import InputSpec
 from ....modelfile import ModelFile
-from ....plan import Plan, Step
+from ....plan import Plan
 from ....quantization import Quantization
 from ...integer import flushed, pad_pixel
 from ..compiling import compile_entries
-from ..executor import Call, NumbaExecutor
+from ..executor import Entries, NumbaExecutor
 from ..tables import Tables, tables_of
 from .head import classifier_step, head_step
 from .pointwise import SUM_BYTES
@@ -23,6 +26,7 @@ class Int8Executor(NumbaExecutor):
     """An int8 plan and model file; its weights are used where the file is mapped."""
 
     values = np.uint8
+    entries = Entries(rows_step, tiles_step, head_step, classifier_step)
 
     def __init__(self, model: ModelFile, plan: Plan) -> None:
         super().__init__(plan)
@@ -33,37 +37,14 @@ class Int8Executor(NumbaExecutor):
         self._weights.flags.writeable = False
         self._tables = tables_of(plan, _places(model), 1)
         _fill_quantization(self._tables, model.quantization)
-        self._levels = _levels(model.input_spec)
+        self._normalisation = _levels(model.input_spec)
         area = float(self._tables.head["pixels"][0])
         share = np.array(model.quantization.layers["head"].scale / area, np.float32)
         self._feature_scale = flushed(share)
 
-    def _run_step(self, number: int, step: Step, call: Call) -> None:
-        tables, arena, weights = self._tables, call.memory.arena, self._weights
-        if step.kind == "rows":
-            rows_step(
-                arena,
-                weights,
-                call.pixels,
-                call.is_float,
-                self._levels,
-                tables.stem,
-                tables.blocks,
-                tables.steps,
-                number,
-                call.memory.counters,
-            )
-        elif step.kind == "tiles":
-            tiles_step(arena, weights, tables.blocks, tables.steps, number)
-        elif step.kind == "head":
-            head_step(arena, weights, tables.head, tables.steps, number)
-            if call.features is not None:
-                at = int(tables.steps[number]["output"])
-                sums = arena[at : at + len(call.features) * SUM_BYTES].view(np.int32)
-                call.features[:] = flushed(sums.astype(np.float32) * self._feature_scale)
-        elif call.logits is not None:
-            memory = call.logits.view(np.uint8)
-            classifier_step(arena, weights, tables.head, tables.steps, number, call.logits, memory)
+    def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
+        sums = pooled[: count * SUM_BYTES].view(np.int32)
+        return flushed(sums.astype(np.float32) * self._feature_scale)
 
 
 def _places(model: ModelFile) -> dict[str, int]:
@@ -75,7 +56,7 @@ def _places(model: ModelFile) -> dict[str, int]:
     return found
 
 
-def _levels(spec: InputSpec) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _levels(spec: InputSpec) -> NDArray[np.float32]:
     """See stem.py."""
     return np.array([spec.std, spec.mean, pad_pixel(spec)], np.float32)
 

@@ -41,7 +41,7 @@ def head_step(arena: Any, weights: Any, heads: Any, steps: Any, number: int) -> 
         head.head_bias,
         head.fraction,
     )
-    pointwise(arena, weights, head.pixels, panels, source, to_pool(step.output))
+    pointwise(arena, weights, arena, head.pixels, panels, source, to_pool(step.output))
 
 
 @inlined
@@ -60,24 +60,24 @@ def _flushed(x: Any) -> Any:
     return x if abs(x) >= TINY else np.float32(0)
 
 
-@entry("int8", MEMORY, BYTES, HEADS, STEPS, INT, FLOATS, MEMORY)
+@entry("int8", MEMORY, BYTES, HEADS, STEPS, INT, FLOATS)
 def classifier_step(
-    arena: Any, weights: Any, heads: Any, steps: Any, number: int, logits: Any, sums: Any
+    arena: Any, weights: Any, heads: Any, steps: Any, number: int, logits: Any
 ) -> None:
-    """`sums` are the bytes of `logits`: each sum lies where its logit will."""
     head, step = heads[0], steps[number]
     _quantise_features(arena, head, step.input, step.filtered)
     groups = groups_of(head.features)
     for panel in range(panels_of(head.classes)):
         w = head.classifier_weight + panel * groups * PANEL * GROUP
-        acc = zeros(1, 1)
+        sums = zeros(1, 1)
         for k in range(groups):
             x = step.filtered + k * GROUP
-            acc = dot(acc, arena, x, 0, weights, w + k * PANEL * GROUP, 0)
-        store_sums_part(acc, sums, panel * PANEL_SUMS, head.classes - panel * PANEL)
+            sums = dot(sums, arena, x, 0, weights, w + k * PANEL * GROUP, 0)
+        first = panel * PANEL
+        store_sums_part(sums, logits, first, head.classes - first)  # each where its logit will be
     for n in range(head.classes):
         # [classes/16][2][16]: scale, bias
         table = head.classifier_bias // SUM_BYTES + n // PANEL * 2 * PANEL + n % PANEL
         scale, bias = float_at(weights, table), float_at(weights, table + PANEL)
-        product = _flushed(np.float32(int_at(sums, n * SUM_BYTES)) * _flushed(scale))
+        product = _flushed(np.float32(int_at(logits, n)) * _flushed(scale))
         logits[n] = _flushed(product + _flushed(bias))

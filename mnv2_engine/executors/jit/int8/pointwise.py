@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ....packing import PANEL
 from ....packing_int8 import GROUP
 from ..compiling import TILE_PANELS, inlined, kernel
-from ..pointwise import NOWHERE
+from ..pointwise import NOWHERE, convolution_of
 from .vector import (
     add,
     add_shortcut,
@@ -98,7 +98,9 @@ def _tile(pixels: int, panels: int) -> Any:
     """The register tile of `pixels` x `panels`."""
 
     @kernel
-    def tile(arena: Any, weights: Any, pixel: int, panel: int, source: Input, out: Output) -> None:
+    def tile(
+        arena: Any, weights: Any, y: Any, pixel: int, panel: int, source: Input, out: Output
+    ) -> None:
         table = source.table + panel * TABLE
         kept = out.sums + panel * out.panel_step  # TO_SUMS, or where those go on
         if out.finish != TO_POOL:
@@ -106,7 +108,7 @@ def _tile(pixels: int, panels: int) -> Any:
         if out.begins:
             sums = spread(pixels, panels, weights, table, TABLE)
         else:
-            sums = load_sums(pixels, panels, arena, kept, PANEL_SUMS, out.panel_step)
+            sums = load_sums(pixels, panels, y, kept, PANEL_SUMS, out.panel_step)
 
         x = source.x + pixel * source.pixel_step
         w = source.w + panel * source.panel_step
@@ -129,7 +131,7 @@ def _tile(pixels: int, panels: int) -> Any:
             left -= segment
 
         if out.finish == TO_SUMS:
-            store_sums(sums, arena, kept, PANEL_SUMS, out.panel_step)
+            store_sums(sums, y, kept, PANEL_SUMS, out.panel_step)
             return
         v = scale(sums, weights, table + PANEL_SUMS, TABLE)
         if out.shortcut != NOWHERE:
@@ -145,55 +147,20 @@ def _tile(pixels: int, panels: int) -> Any:
         made = eight_bits(v, source.fraction)
         if out.finish == TO_PANELS:
             to = out.y + panel * out.panel_step + pixel * PANEL
-            store(made, arena, to, PANEL, out.panel_step)
+            store(made, y, to, PANEL, out.panel_step)
         elif out.finish == TO_CHANNELS:
             to = out.y + pixel * out.channels + panel * PANEL
             lanes = out.channels - panel * PANEL
             if lanes >= panels * PANEL:
-                store(made, arena, to, out.channels, PANEL)
+                store(made, y, to, out.channels, PANEL)
             else:
-                store_part(made, arena, to, out.channels, PANEL, lanes)
+                store_part(made, y, to, out.channels, PANEL, lanes)
         else:
-            pooled = load_sums(1, panels, arena, kept, 0, out.panel_step)
-            store_sums(add(pooled, sum_pixels(made)), arena, kept, 0, out.panel_step)
+            pooled = load_sums(1, panels, y, kept, 0, out.panel_step)
+            store_sums(add(pooled, sum_pixels(made)), y, kept, 0, out.panel_step)
 
     return tile
 
 
-def _pixels(panels: int) -> Any:
-    """All pixels of some panels."""
-    many, some, one = (_tile(pixels, panels) for pixels in (TILE_PIXELS, SOME_PIXELS, 1))
-
-    @inlined
-    def every_pixel(
-        arena: Any, weights: Any, pixels: int, panel: int, source: Input, out: Output
-    ) -> None:
-        pixel = 0
-        while pixels - pixel >= TILE_PIXELS:
-            many(arena, weights, pixel, panel, source, out)
-            pixel += TILE_PIXELS
-        while pixels - pixel >= SOME_PIXELS:
-            some(arena, weights, pixel, panel, source, out)
-            pixel += SOME_PIXELS
-        while pixels > pixel:
-            one(arena, weights, pixel, panel, source, out)
-            pixel += 1
-
-    return every_pixel
-
-
-_one_panel = _pixels(1)
-_some_panels = _pixels(TILE_PANELS) if TILE_PANELS > 1 else _one_panel
-
-
-@kernel
-def pointwise(
-    arena: Any, weights: Any, pixels: int, panels: int, source: Input, out: Output
-) -> None:
-    """All `pixels` x `panels` outputs."""
-    panel = 0
-    while panels - panel >= TILE_PANELS:  # the weights stay in the cache while the pixels pass
-        _some_panels(arena, weights, pixels, panel, source, out)
-        panel += TILE_PANELS
-    if panel < panels:
-        _one_panel(arena, weights, pixels, panel, source, out)
+# pointwise(arena, weights, arena, pixels, panels, source, out): all `pixels` x `panels` outputs
+pointwise = convolution_of(_tile, TILE_PIXELS, SOME_PIXELS)

@@ -188,7 +188,7 @@ def _project_strip(
     )
     hidden = panels_of(block.hidden)
     source = projected(block, 0, hidden, step.filtered, step.strip * PANEL)
-    pointwise(arena, weights, at.last - at.first, panels_of(channels), source, out)
+    pointwise(arena, weights, arena, at.last - at.first, panels_of(channels), source, out)
 
 
 @inlined

@@ -103,4 +103,4 @@ def stem_panels(
         stem.bias + panel * TABLE,
         stem.fraction,
     )
-    pointwise(arena, weights, pixels, panels, source, to_panels(y, panel_step))
+    pointwise(arena, weights, arena, pixels, panels, source, to_panels(y, panel_step))

@@ -71,4 +71,4 @@ def tiles_step(arena: Any, weights: Any, blocks: Any, steps: Any, number: int) -
             block.residual,
         )
         source = projected(block, panel, end - panel, step.filtered, pixels * PANEL)
-        pointwise(arena, weights, pixels, panels_of(block.out_channels), source, out)
+        pointwise(arena, weights, arena, pixels, panels_of(block.out_channels), source, out)

@@ -1,8 +1,8 @@
 """The vector vocabulary of the 8-bit Numba kernels: what kernels/int8/simd.h is to the C core.
 
 A *panel* is 16 lanes of int32, one LLVM vector; a *tile* of sums is pixels x panels of them, as in
-../vector.py. Memory is arrays of bytes: every place and step is in bytes, and what lies there is
-uint8 (activations), int8 (weights) or int32 (tables and sums), in the order of a little-endian CPU.
+../vector.py. Places and steps are in values of the array. Most are arrays of bytes, in which lie
+uint8 (activations), int8 (weights) and int32 (tables and sums), as a little-endian CPU has them.
 
     zeros(pixels, panels)                   a new tile
     spread(pixels, panels, x, at, panel_step)
