@@ -35,6 +35,7 @@ from numba.core import caching
 from mnv2_engine.executors import jit
 from mnv2_engine.executors.jit import compiling
 from mnv2_engine.executors.jit.int8 import vector
+from mnv2_engine.executors.jit.vector import store
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
@@ -136,7 +137,7 @@ def test_pairs_of_products_are_added_with_any_instruction(monkeypatch, words):
     @numba.njit
     def added(x, w, y):
         sums = vector.dot(vector.zeros(3, 1), x, 1, 4, w, 0, 0)
-        vector.store_sums(sums, y, 0, 64, 0)
+        store(sums, y, 0, 64, 0)
 
     random = np.random.default_rng(words)
     x = random.choice([0, 1, 127, 128, 255], 13).astype(np.uint8)

@@ -23,7 +23,7 @@ from .vector import clear, load, scale, store
 def head_step(arena: Any, weights: Any, heads: Any, steps: Any, number: int) -> None:
     head, step = heads[0], steps[number]
     panels, depth = panels_of(head.features), head.channels
-    clear(arena, step.output, panels)
+    clear(arena, step.output, panels * PANEL)
     source = Input(
         step.input, depth, 0, depth, depth, head.head_weight, depth * PANEL, head.head_bias
     )

@@ -50,9 +50,9 @@ def _fill_strip(arena: Any, block: Any, step: Any, at: Strip, panel: int, panels
         if at.first:
             _copy(arena, halo, y, overlap)
         else:
-            clear(arena, y, block.pad_left)
+            clear(arena, y, block.pad_left * PANEL)
         if after > 0:
-            clear(arena, y + (columns - after) * PANEL, after)
+            clear(arena, y + (columns - after) * PANEL, after * PANEL)
         if at.last < block.out_width:
             _copy(arena, y + (columns - overlap) * PANEL, halo, overlap)
 

@@ -57,7 +57,7 @@ def tiles_step(arena: Any, weights: Any, blocks: Any, steps: Any, number: int) -
     block = blocks[step.first]
     pixels = block.out_height * block.out_width
     panels = min(EXPANDED_PANELS, panels_of(step.tile))
-    clear(arena, step.expanded, panels * step.lines * step.columns)  # for the zero padding
+    clear(arena, step.expanded, panels * step.lines * step.columns * PANEL)  # for the zero padding
     for first in range(0, block.hidden, step.tile):
         count = min(step.tile, block.hidden - first)
         _filter_channels(arena, weights, block, step, first, count)

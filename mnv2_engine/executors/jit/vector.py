@@ -20,7 +20,7 @@ Arrays are flat: `x, at` is the place of a value, steps are in values. Nothing i
                                             adds x[pixel] * w[panel, lane]
     taps(tile, kernel, stride, x, at, w, w_at)
                                             adds a row of a depthwise kernel
-    clear(y, at, panels)                    writes zeros
+    clear(y, at, count)                     writes zeros
     float_at(bytes, at)                     the float32 number `at` of an array of uint8
 
 Products and sums are fused where the CPU can: llvm.fmuladd.
@@ -44,30 +44,6 @@ LANE = ir.VectorType(ir.IntType(32), PANEL)
 FLOAT_BYTES = 4
 
 Typed = tuple[Any, Callable[..., Any]]  # a signature, and what writes its LLVM code
-
-
-class Tile(types.Type):  # type: ignore[misc, unused-ignore]  # Any without Numba
-    """Numba's type of a register tile."""
-
-    def __init__(self, pixels: int, panels: int) -> None:
-        self.pixels, self.panels = pixels, panels
-        super().__init__(name=f"{type(self).__name__}({pixels}, {panels})")
-
-    @property
-    def places(self) -> list[tuple[int, int, int]]:
-        """(number of the vector, pixel, panel) of each of its vectors."""
-        return [
-            (pixel * self.panels + panel, pixel, panel)
-            for pixel in range(self.pixels)
-            for panel in range(self.panels)
-        ]
-
-
-@register_model(Tile)
-class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, tile: Tile) -> None:
-        vectors = ir.ArrayType(VECTOR, tile.pixels * tile.panels)
-        super().__init__(manager, tile, vectors)
 
 
 class Writer:
@@ -142,7 +118,19 @@ class Writer:
         first = self.builder.insert_element(vector(ir.Undefined), value, ir.IntType(32)(0))
         return self.builder.shuffle_vector(first, vector(ir.Undefined), LANE([0] * PANEL))
 
+    def load_input(self, place: Any) -> Any:
+        """A panel that a depthwise kernel filters."""
+        return self.load(place)
+
+    def load_weight(self, place: Any) -> Any:
+        """A panel of that kernel."""
+        return self.load(place)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.builder.fadd(x, y)
+
     def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """x * y + z"""
         function = self.function("llvm.fmuladd.v16f32", VECTOR, [VECTOR] * 3)
         return self.builder.call(function, [x, y, z])
 
@@ -158,6 +146,32 @@ class Writer:
         for i, vector in enumerate(vectors):
             made = self.builder.insert_value(made, vector, i)
         return made
+
+
+class Tile(types.Type):  # type: ignore[misc, unused-ignore]  # Any without Numba
+    """Numba's type of a register tile."""
+
+    writer = Writer  # of what is done with it
+
+    def __init__(self, pixels: int, panels: int) -> None:
+        self.pixels, self.panels = pixels, panels
+        super().__init__(name=f"{type(self).__name__}({pixels}, {panels})")
+
+    @property
+    def places(self) -> list[tuple[int, int, int]]:
+        """(number of the vector, pixel, panel) of each of its vectors."""
+        return [
+            (pixel * self.panels + panel, pixel, panel)
+            for pixel in range(self.pixels)
+            for panel in range(self.panels)
+        ]
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, tile: Tile) -> None:
+        vectors = ir.ArrayType(VECTOR, tile.pixels * tile.panels)
+        super().__init__(manager, tile, vectors)
 
 
 def written(write: Callable[..., Any], by: type[Writer] = Writer) -> Callable[..., Any]:
@@ -229,7 +243,7 @@ def store(typing: Any, tile: Any, y: Any, at: Any, pixel_step: Any, panel_step: 
         for each in zip(vectors, writer.places(tile, 1, arguments), strict=True):
             writer.store(*each)
 
-    return types.void(tile, y, INT, INT, INT), written(write)
+    return types.void(tile, y, INT, INT, INT), written(write, tile.writer)
 
 
 @written_in_llvm
@@ -249,9 +263,9 @@ def store_part(
 def add(typing: Any, x: Any, y: Any) -> Typed:
     def write(writer: Writer, arguments: Any) -> Any:
         pairs = zip(*(writer.vectors(each, len(x.places)) for each in arguments), strict=True)
-        return writer.tile([writer.builder.fadd(a, b) for a, b in pairs])
+        return writer.tile([writer.add(a, b) for a, b in pairs])
 
-    return x(x, x), written(write)
+    return x(x, x), written(write, x.writer)
 
 
 @written_in_llvm
@@ -280,17 +294,17 @@ def scale(typing: Any, x: Any, factor: Any) -> Typed:
 
 @written_in_llvm
 def sum_pixels(typing: Any, x: Any) -> Typed:
-    tile = Tile(1, x.panels)
+    tile = type(x)(1, x.panels)
 
     def write(writer: Writer, arguments: Any) -> Any:
         vectors = writer.vectors(arguments[0], len(x.places))
         sums = vectors[: x.panels]
         for i, pixel, panel in x.places:
             if pixel:
-                sums[panel] = writer.builder.fadd(sums[panel], vectors[i])
+                sums[panel] = writer.add(sums[panel], vectors[i])
         return writer.tile(sums)
 
-    return tile(x), written(write)
+    return tile(x), written(write, x.writer)
 
 
 @written_in_llvm
@@ -322,24 +336,25 @@ def taps(
         x_place = writer.place(3, arguments, arguments[4])
         w_place = writer.place(5, arguments, arguments[6])
         step = ir.IntType(64)(PANEL)
-        weights = [writer.load(writer.step(w_place, kx, step)) for kx in range(k)]
+        weights = [writer.load_weight(writer.step(w_place, kx, step)) for kx in range(k)]
         for i in range((sums.pixels - 1) * s + k):
-            value = writer.load(writer.step(x_place, i, step))  # used by all that it reaches
+            value = writer.load_input(writer.step(x_place, i, step))  # used by all that it reaches
             for kx in range(k):
                 pixel, rest = divmod(i - kx, s)
                 if rest == 0 and 0 <= pixel < sums.pixels:
                     vectors[pixel] = writer.fma(value, weights[kx], vectors[pixel])
         return writer.tile(vectors)
 
-    return sums(sums, kernel, stride, x, INT, w, INT), written(write)
+    return sums(sums, kernel, stride, x, INT, w, INT), written(write, sums.writer)
 
 
 @written_in_llvm
-def clear(typing: Any, y: Any, at: Any, panels: Any) -> Typed:
+def clear(typing: Any, y: Any, at: Any, count: Any) -> Typed:
+    item = ir.IntType(64)(y.dtype.bitwidth // 8)
+
     def write(writer: Writer, arguments: Any) -> None:
         place = writer.place(0, arguments, arguments[1])
-        size = writer.builder.mul(arguments[2], ir.IntType(64)(PANEL * FLOAT_BYTES))
-        cgutils.memset(writer.builder, place, size, 0)
+        cgutils.memset(writer.builder, place, writer.builder.mul(arguments[2], item), 0)
 
     return types.void(y, INT, INT), written(write)
 

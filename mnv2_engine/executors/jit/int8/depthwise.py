@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from ....packing import PANEL
 from ..compiling import kernel
 from ..depthwise import kernels_of
+from ..vector import taps
 from .pointwise import PANEL_SUMS, TILE_PIXELS
-from .vector import eight_bits, scale, spread, store, taps
+from .vector import eight_bits, scale, spread, store_bytes
 
 
 class Rows(NamedTuple):
@@ -53,7 +54,7 @@ def _tile(pixels: int, size: int, stride: int) -> Any:
             sums = taps(sums, size, stride, arena, row.x.fourth + at, weights, row.w + 3 * line)
             sums = taps(sums, size, stride, arena, row.x.fifth + at, weights, row.w + 4 * line)
         made = eight_bits(scale(sums, weights, row.table + PANEL_SUMS, 0), row.fraction)
-        store(made, arena, row.y + pixel * PANEL, PANEL, 0)
+        store_bytes(made, arena, row.y + pixel * PANEL, PANEL, 0)
 
     return tile
 

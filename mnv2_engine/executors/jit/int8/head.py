@@ -18,9 +18,9 @@ from ....quantization import MULTIPLIER_BITS
 from ..compiling import BYTES, FLOATS, INT, MEMORY, entry, inlined
 from ..strips import panels_of
 from ..tables import HEADS, STEPS
-from ..vector import float_at
+from ..vector import clear, float_at
 from .pointwise import PANEL_SUMS, SUM_BYTES, Input, groups_of, pointwise, to_pool
-from .vector import HALF, clear, dot, int_at, store_sums_part, zeros
+from .vector import HALF, dot, int_at, store_sums_part, zeros
 
 TINY = np.finfo(np.float32).tiny
 

@@ -21,18 +21,16 @@ from ....packing import PANEL
 from ....packing_int8 import GROUP
 from ..compiling import TILE_PANELS, inlined, kernel
 from ..pointwise import NOWHERE, convolution_of
+from ..vector import add, store, sum_pixels
 from .vector import (
-    add,
     add_shortcut,
     dot,
     eight_bits,
     load_sums,
     scale,
     spread,
-    store,
-    store_part,
-    store_sums,
-    sum_pixels,
+    store_bytes,
+    store_bytes_part,
 )
 
 SUM_BYTES = 4
@@ -131,7 +129,7 @@ def _tile(pixels: int, panels: int) -> Any:
             left -= segment
 
         if out.finish == TO_SUMS:
-            store_sums(sums, y, kept, PANEL_SUMS, out.panel_step)
+            store(sums, y, kept, PANEL_SUMS, out.panel_step)
             return
         v = scale(sums, weights, table + PANEL_SUMS, TABLE)
         if out.shortcut != NOWHERE:
@@ -147,17 +145,17 @@ def _tile(pixels: int, panels: int) -> Any:
         made = eight_bits(v, source.fraction)
         if out.finish == TO_PANELS:
             to = out.y + panel * out.panel_step + pixel * PANEL
-            store(made, y, to, PANEL, out.panel_step)
+            store_bytes(made, y, to, PANEL, out.panel_step)
         elif out.finish == TO_CHANNELS:
             to = out.y + pixel * out.channels + panel * PANEL
             lanes = out.channels - panel * PANEL
             if lanes >= panels * PANEL:
-                store(made, y, to, out.channels, PANEL)
+                store_bytes(made, y, to, out.channels, PANEL)
             else:
-                store_part(made, y, to, out.channels, PANEL, lanes)
+                store_bytes_part(made, y, to, out.channels, PANEL, lanes)
         else:
             pooled = load_sums(1, panels, y, kept, 0, out.panel_step)
-            store_sums(add(pooled, sum_pixels(made)), y, kept, 0, out.panel_step)
+            store(add(pooled, sum_pixels(made)), y, kept, 0, out.panel_step)
 
     return tile
 

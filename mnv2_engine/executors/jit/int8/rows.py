@@ -31,11 +31,12 @@ from ..compiling import BOOL, BYTES, COUNTS, INT, MEMORY, NORMALISATION, entry, 
 from ..pointwise import NOWHERE
 from ..strips import MADE, NEXT, Strip, panels_of, strip_of, strips_of, thin_row
 from ..tables import BLOCKS, STEMS, STEPS
+from ..vector import clear
 from .block import expand, filter_row, projected
 from .depthwise import Rows
 from .pointwise import TO_CHANNELS, Output, pointwise
 from .stem import stem_load, stem_panels
-from .vector import clear, copy
+from .vector import copy
 
 
 class NewRows(NamedTuple):

@@ -19,10 +19,10 @@ from ..compiling import BYTES, INT, MEMORY, entry, inlined
 from ..pointwise import NOWHERE
 from ..strips import panels_of
 from ..tables import BLOCKS, STEPS
+from ..vector import clear
 from .block import expand, filter_row, projected
 from .depthwise import Rows
 from .pointwise import PANEL_SUMS, TO_CHANNELS, TO_SUMS, Output, pointwise
-from .vector import clear
 
 
 @inlined

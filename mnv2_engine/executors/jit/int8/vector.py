@@ -8,14 +8,9 @@ uint8 (activations), int8 (weights) and int32 (tables and sums), as a little-end
     spread(pixels, panels, x, at, panel_step)
                                             every pixel of a new tile is the int32 panels at x, at
     load_sums(pixels, panels, x, at, pixel_step, panel_step)
-    store_sums(sums, y, at, pixel_step, panel_step)
-    store_sums_part(sums, y, at, lanes)     of a tile of one pixel, its first `lanes` values
+    store_sums_part(sums, y, at, lanes)  of a tile of one pixel, its first `lanes` values
     dot(sums, x, at, pixel_step, w, w_at, panel_step)
                                             adds x[pixel][i] * w[panel][lane][i], i from 0 to 3
-    taps(sums, kernel, stride, x, at, w, w_at)
-                                            adds a row of a depthwise kernel
-    add(sums, sums)
-    sum_pixels(sums)                        a tile of one pixel
     int_at(x, at)                           an int32 by itself
 
 and, of docs/int8.md, how sums become 8 bits:
@@ -23,11 +18,12 @@ and, of docs/int8.md, how sums become 8 bits:
     scale(sums, table, at, panel_step)      t and v: table has multiplier | shift << 16
     add_shortcut(v, x, at, pixel_step, panel_step, multiplier)
     eight_bits(v, fraction)                 y, in int32 lanes still
-    store(y, to, at, pixel_step, panel_step)
-    store_part(..., lanes)                  of `lanes` values a pixel
+    store_bytes(y, to, at, pixel_step, panel_step)
+    store_bytes_part(..., lanes)            of `lanes` values a pixel
 
-    clear(y, at, count)                     writes zeros
     copy(x, at, y, to, count)               between places that do not overlap
+
+add, store, sum_pixels, taps and clear are those of ../vector.py, which tell what a tile is of.
 
 add_shortcut reads whole panels, up to 15 bytes past the last channel, and dot whole groups, up to
 three: what they read there is not used.
@@ -79,16 +75,6 @@ def _pairs() -> Pairs | None:
 PAIRS = _pairs()
 
 
-class Sums(Tile):
-    """Numba's type of a register tile of int32."""
-
-
-@register_model(Sums)
-class _SumsModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, sums: Sums) -> None:
-        super().__init__(manager, sums, ir.ArrayType(LANE, sums.pixels * sums.panels))
-
-
 class IntegerWriter(Writer):
     """Writes LLVM code for integers."""
 
@@ -106,6 +92,18 @@ class IntegerWriter(Writer):
         loaded = self.builder.load(self.builder.bitcast(place, WORD.as_pointer()))
         loaded.align = 1
         return loaded
+
+    def load_input(self, place: Any) -> Any:
+        return self.builder.zext(self.load_bytes(place), LANE)
+
+    def load_weight(self, place: Any) -> Any:
+        return self.builder.sext(self.load_bytes(place), LANE)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.builder.add(x, y)
+
+    def fma(self, x: Any, y: Any, z: Any) -> Any:
+        return self.builder.add(z, self.builder.mul(x, y))
 
     def clamp(self, x: Any, least: int, most: int) -> Any:
         low, high = self.constant(least), self.constant(most)
@@ -144,6 +142,18 @@ class IntegerWriter(Writer):
         return self.builder.shuffle_vector(low, high, lanes)
 
 
+class Sums(Tile):
+    """Numba's type of a register tile of int32."""
+
+    writer = IntegerWriter
+
+
+@register_model(Sums)
+class _SumsModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, sums: Sums) -> None:
+        super().__init__(manager, sums, ir.ArrayType(LANE, sums.pixels * sums.panels))
+
+
 @written_in_llvm
 def zeros(typing: Any, pixels: Any, panels: Any) -> Typed:
     sums = Sums(pixels.literal_value, panels.literal_value)
@@ -176,16 +186,6 @@ def load_sums(
         return writer.tile([writer.load(place) for place in writer.places(sums, 2, arguments)])
 
     return sums(pixels, panels, x, INT, INT, INT), written(write, IntegerWriter)
-
-
-@written_in_llvm
-def store_sums(typing: Any, sums: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any) -> Typed:
-    def write(writer: IntegerWriter, arguments: Any) -> None:
-        vectors = writer.vectors(arguments[0], len(sums.places))
-        for each in zip(vectors, writer.places(sums, 1, arguments), strict=True):
-            writer.store(*each)
-
-    return types.void(sums, y, INT, INT, INT), written(write, IntegerWriter)
 
 
 @written_in_llvm
@@ -233,57 +233,6 @@ def dot(
 
 
 @written_in_llvm
-def taps(
-    typing: Any, sums: Any, kernel: Any, stride: Any, x: Any, at: Any, w: Any, w_at: Any
-) -> Typed:
-    k, s = kernel.literal_value, stride.literal_value
-
-    def write(writer: IntegerWriter, arguments: Any) -> Any:
-        builder = writer.builder
-        vectors = writer.vectors(arguments[0], sums.pixels)
-        x_place = writer.place(3, arguments, arguments[4])
-        w_place = writer.place(5, arguments, arguments[6])
-        step = ir.IntType(64)(PANEL)
-        weights = [
-            builder.sext(writer.load_bytes(writer.step(w_place, kx, step)), LANE) for kx in range(k)
-        ]
-        for i in range((sums.pixels - 1) * s + k):
-            value = builder.zext(writer.load_bytes(writer.step(x_place, i, step)), LANE)
-            for kx in range(k):
-                pixel, rest = divmod(i - kx, s)
-                if rest == 0 and 0 <= pixel < sums.pixels:
-                    product = builder.mul(value, weights[kx])
-                    vectors[pixel] = builder.add(vectors[pixel], product)
-        return writer.tile(vectors)
-
-    return sums(sums, kernel, stride, x, INT, w, INT), written(write, IntegerWriter)
-
-
-@written_in_llvm
-def add(typing: Any, x: Any, y: Any) -> Typed:
-    def write(writer: IntegerWriter, arguments: Any) -> Any:
-        pairs = zip(*(writer.vectors(each, len(x.places)) for each in arguments), strict=True)
-        return writer.tile([writer.builder.add(a, b) for a, b in pairs])
-
-    return x(x, x), written(write, IntegerWriter)
-
-
-@written_in_llvm
-def sum_pixels(typing: Any, x: Any) -> Typed:
-    sums = Sums(1, x.panels)
-
-    def write(writer: IntegerWriter, arguments: Any) -> Any:
-        vectors = writer.vectors(arguments[0], len(x.places))
-        added = vectors[: x.panels]
-        for i, pixel, panel in x.places:
-            if pixel:
-                added[panel] = writer.builder.add(added[panel], vectors[i])
-        return writer.tile(added)
-
-    return sums(x), written(write, IntegerWriter)
-
-
-@written_in_llvm
 def int_at(typing: Any, x: Any, at: Any) -> Typed:
     def write(writer: IntegerWriter, arguments: Any) -> Any:
         return writer.load_word(writer.place(0, arguments, arguments[1]))
@@ -320,7 +269,7 @@ def add_shortcut(
         factors = writer.splat(builder.mul(factor, WORD(SHORTCUT_SCALE)))
         vectors = writer.vectors(arguments[0], len(v.places))
         for i, place in enumerate(writer.places(v, 1, arguments)):
-            shortcut = builder.zext(writer.load_bytes(place), LANE)
+            shortcut = writer.load_input(place)
             added = writer.rounded(builder.mul(shortcut, factors))
             total = builder.add(vectors[i], added)
             vectors[i] = writer.clamp(total, -(1 << 15), (1 << 15) - 1)
@@ -341,7 +290,7 @@ def eight_bits(typing: Any, v: Any, fraction: Any) -> Typed:
 
 
 @written_in_llvm
-def store(typing: Any, x: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any) -> Typed:
+def store_bytes(typing: Any, x: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any) -> Typed:
     def write(writer: IntegerWriter, arguments: Any) -> None:
         builder = writer.builder
         vectors = writer.vectors(arguments[0], len(x.places))
@@ -353,7 +302,7 @@ def store(typing: Any, x: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any
 
 
 @written_in_llvm
-def store_part(
+def store_bytes_part(
     typing: Any, x: Any, y: Any, at: Any, pixel_step: Any, panel_step: Any, lanes: Any
 ) -> Typed:
     def write(writer: IntegerWriter, arguments: Any) -> None:
@@ -368,15 +317,6 @@ def store_part(
             builder.call(masked, [builder.trunc(vector, BYTES), place, WORD(1), mask])
 
     return types.void(x, y, INT, INT, INT, INT), written(write, IntegerWriter)
-
-
-@written_in_llvm
-def clear(typing: Any, y: Any, at: Any, count: Any) -> Typed:
-    def write(writer: IntegerWriter, arguments: Any) -> None:
-        place = writer.place(0, arguments, arguments[1])
-        cgutils.memset(writer.builder, place, arguments[2], 0)
-
-    return types.void(y, INT, INT), written(write, IntegerWriter)
 
 
 @written_in_llvm
