@@ -18,8 +18,8 @@ from measure import parser
 from mnv2_engine.bench.ablations import ablations, table
 from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.turns import pin
-from mnv2_engine.modelfile import open_model
-from mnv2_engine.packing import DTYPES
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.model.packed import DTYPES
 
 
 def main() -> None:

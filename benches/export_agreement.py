@@ -20,10 +20,10 @@ from quantisation import frames
 
 from mnv2_engine import Engine
 from mnv2_engine.export import export
-from mnv2_engine.image_files import find_images
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.images.image_files import find_images
+from mnv2_engine.images.preprocess import load_image
+from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.peers import PEERS
-from mnv2_engine.preprocess import load_image
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from mnv2_engine import Engine
 from mnv2_engine.convert import convert
 from mnv2_engine.convert.tflite_graph import find_network
 from mnv2_engine.convert.tflite_schema import EIGHT_BITS, read_graph
-from mnv2_engine.input_spec import InputSpec
+from mnv2_engine.model.input_spec import InputSpec
 from mnv2_engine.peers import PEERS
 
 Array = np.ndarray[Any, Any]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from mnv2_engine.bench import samples, turns
-from mnv2_engine.packing import DTYPES
+from mnv2_engine.model.packed import DTYPES
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

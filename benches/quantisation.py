@@ -28,12 +28,12 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from mnv2_engine import Engine
-from mnv2_engine.image_files import find_images
-from mnv2_engine.input_spec import InputSpec
-from mnv2_engine.modelfile import ModelFile, open_model
+from mnv2_engine.images.image_files import find_images
+from mnv2_engine.images.preprocess import load_image, pixels_for
+from mnv2_engine.model.input_spec import InputSpec
+from mnv2_engine.model.modelfile import ModelFile, open_model
+from mnv2_engine.network.quantization import DEFAULT_RANGE_METHOD, RANGE_METHODS
 from mnv2_engine.peers import PEERS
-from mnv2_engine.preprocess import load_image, pixels_for
-from mnv2_engine.quantization import DEFAULT_RANGE_METHOD, RANGE_METHODS
 from mnv2_engine.quantize import quantize
 from mnv2_engine.quantize.report import agreement
 

@@ -21,14 +21,15 @@ from typing import Any
 
 from measure import add_model, parser, quartiles, ratio
 
-from mnv2_engine.architecture import Architecture
 from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.plan_race import PlanRace
 from mnv2_engine.bench.samples import BUSY, pairwise
 from mnv2_engine.bench.turns import busy_with_others, pin
-from mnv2_engine.modelfile import open_model
-from mnv2_engine.plan import Plan, make_plan
-from mnv2_engine.shapes import PRECISIONS, natural_precision
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shapes import PRECISIONS, natural_precision
+from mnv2_engine.plan.steps import Plan
 
 DEFAULT = "default"
 Values = dict[str, Any]  # "module.CONSTANT": another value
@@ -36,7 +37,7 @@ Values = dict[str, Any]  # "module.CONSTANT": another value
 
 def room(share: float) -> Values:
     """A plan may be larger than the least by `share`, whatever it is computed in."""
-    return {"plan.ROOM": share, "plan.ROOM_INT8": share}
+    return {"planner.ROOM": share, "planner.ROOM_INT8": share}
 
 
 def strips(*pixels: int) -> Values:
@@ -45,7 +46,7 @@ def strips(*pixels: int) -> Values:
 
 # Strips are multiples of the widest register tile's pixels, tiles of a pair of panels.
 OTHERS: dict[str, Values] = {
-    "no room": {**room(0), "plan.LEAST_ROOM": 0},
+    "no room": {**room(0), "planner.LEAST_ROOM": 0},
     "room 1/4": room(1 / 4),
     "room 1": room(1),
     "room 8": room(8),
@@ -75,7 +76,7 @@ def constants(values: Values) -> Iterator[None]:
     try:
         for name, value in values.items():
             module_name, constant = name.split(".")
-            module = import_module(f"mnv2_engine.{module_name}")
+            module = import_module(f"mnv2_engine.plan.{module_name}")
             if not hasattr(module, constant):
                 raise SystemExit(f"the planner has no {name} any more: bring OTHERS up to date")
             before.append((module, constant, getattr(module, constant)))

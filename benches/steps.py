@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mnv2_engine.architecture import Architecture
 from mnv2_engine.bench.networks import seeded_weights
 from mnv2_engine.executors.native import NativeExecutor
-from mnv2_engine.plan import assemble
-from mnv2_engine.schedules import Schedule
-from mnv2_engine.shapes import PRECISIONS, Shapes
+from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.plan.planner import assemble
+from mnv2_engine.plan.schedules import Schedule
+from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from int8_network import PackedInt8, random_int8

@@ -16,9 +16,9 @@ from mnv2_engine.bench.kernel_shapes import (
     multiply_adds,
     networks,
 )
-from mnv2_engine.cost import cycles_of
-from mnv2_engine.schedules import Schedule
-from mnv2_engine.shapes import Shapes
+from mnv2_engine.plan.cost import cycles_of
+from mnv2_engine.plan.schedules import Schedule
+from mnv2_engine.plan.shapes import Shapes
 
 
 class Case(NamedTuple):

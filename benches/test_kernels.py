@@ -20,8 +20,8 @@ from mnv2_engine.bench.kernel_shapes import (
     multiply_adds,
     networks,
 )
-from mnv2_engine.schedules import Schedule, classifier_schedule, head_schedule, layers_schedule
-from mnv2_engine.shapes import Shapes
+from mnv2_engine.plan.schedules import Schedule, classifier_schedule, head_schedule, layers_schedule
+from mnv2_engine.plan.shapes import Shapes
 
 LAYERS = {
     "stem": "MNV2_EXPAND",

@@ -15,10 +15,10 @@ import pytest
 from ways import Way, ways
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
 from mnv2_engine.bench.kernel_shapes import networks
 from mnv2_engine.errors import MnvError
 from mnv2_engine.executors.native import ISA_VARIABLE
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
 
 SOME = [mobilenet_v2(1.4, 224), mobilenet_v2(0.35, 96), efficientnet_lite(0)]
 

@@ -13,9 +13,9 @@ import pytest
 from mnv2_engine import Engine
 from mnv2_engine.bench.kernel_shapes import networks
 from mnv2_engine.bench.python import answer_of
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.plan import make_plan
-from mnv2_engine.preprocess import load_image, pixels_for
+from mnv2_engine.images.preprocess import load_image, pixels_for
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.plan.planner import make_plan
 
 DTYPES = ("float32", "int8")
 NETWORK = networks()[0]

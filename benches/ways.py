@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mnv2_engine.bench.fma_rate import fma_rate
 from mnv2_engine.errors import MnvError
 from mnv2_engine.executors.native import isas
-from mnv2_engine.shapes import PRECISIONS
+from mnv2_engine.plan.shapes import PRECISIONS
 
 RATE_PIECES = 15
 PARTS = 20  # of a piece: short ones, for a busy machine interrupts every long one

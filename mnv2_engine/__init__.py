@@ -15,7 +15,7 @@ from .errors import (
     ModelFileError,
     UnsupportedError,
 )
-from .plan import Plan, Step
+from .plan.steps import Plan, Step
 
 __version__ = "0.1.0"
 

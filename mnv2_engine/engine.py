@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from . import backends
-from .architecture import Architecture
 from .errors import InputError, UnsupportedError
-from .input_spec import InputSpec
-from .modelfile import ModelFile, open_model
-from .pixels import batch_of, images_in, pixels_of
-from .plan import Plan, make_plan
-from .shapes import PRECISIONS, natural_precision
+from .executors import backends
+from .images.pixels import batch_of, images_in, pixels_of
+from .model.input_spec import InputSpec
+from .model.modelfile import ModelFile, open_model
+from .network.architecture import Architecture
+from .plan.planner import make_plan
+from .plan.shapes import PRECISIONS, natural_precision
+from .plan.steps import Plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,7 @@ class Info(NamedTuple):
     weight_bytes: int
 
     def __str__(self) -> str:
-        from .plan_table import kib
+        from .plan.shown.table import kib
 
         network = self.architecture
         height, width = network.resolution
@@ -267,7 +268,7 @@ def _thread_count(threads: int | str, asked: str, found: str) -> int:
     InputError for one that cannot be."""
     if threads == 1 and threads is not True:  # the common case imports nothing for it
         return 1
-    from .cpus import thread_count
+    from .executors.cpus import thread_count
 
     count = thread_count(threads)
     if count == 1 or found in ("c", "auto"):

@@ -12,9 +12,9 @@ from c_program import CProgram, build_program, build_sanitized
 from hypothesis import is_hypothesis_test, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
-from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.modelfile import write_model
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)

@@ -21,10 +21,10 @@ from conftest import make_weights
 from int8_network import random_int8
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
 
 NETWORKS = {
     "float32": mobilenet_v2(1.0, 96),

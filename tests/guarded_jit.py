@@ -16,9 +16,9 @@ from int8_network import PackedInt8, pixels, random_int8, run_oracle
 from native_network import PackedNetwork, image, oracle, relative_error
 from test_threads import any_schedule
 
-from mnv2_engine.architecture import Architecture
 from mnv2_engine.executors.jit import executor, executor_of
-from mnv2_engine.plan import make_plan
+from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.plan.planner import make_plan
 
 
 def copied(array: np.ndarray[Any, Any], at_end: bool) -> np.ndarray[Any, Any]:

@@ -21,11 +21,11 @@ from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_oracle
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
 from test_threads import any_schedule
 
-from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors import native
 from mnv2_engine.executors.memory import private_memory
-from mnv2_engine.plan import make_plan
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 from every_backend import HAS_NUMBA
 
-from mnv2_engine.architecture import Architecture, layers
 from mnv2_engine.executors import Executor, integer
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import Outputs
-from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.modelfile import Tensor
-from mnv2_engine.packing_int8 import pack
-from mnv2_engine.plan import Plan, make_plan
-from mnv2_engine.quantization import (
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
+from mnv2_engine.model.modelfile import Tensor
+from mnv2_engine.model.packing_int8 import pack
+from mnv2_engine.network.architecture import Architecture, layers
+from mnv2_engine.network.quantization import (
     FRACTION,
     LayerQuantization,
     PoolQuantization,
@@ -23,6 +22,8 @@ from mnv2_engine.quantization import (
     fixed_point,
     fraction_for,
 )
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.steps import Plan
 
 INT8_ISAS = [name for name, supported in isas("int8").items() if supported]
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from native_network import PackedNetwork
 
-from mnv2_engine.architecture import Architecture
 from mnv2_engine.executors.jit import executor_of
-from mnv2_engine.plan import Plan, make_plan
+from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.steps import Plan
 
 
 class JitNetwork:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mnv2_engine.architecture import Architecture
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import run
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import Tensor
-from mnv2_engine.packing import pack
-from mnv2_engine.plan import Plan, make_plan
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import Tensor
+from mnv2_engine.model.packing import pack
+from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.steps import Plan
 
 SUPPORTED_ISAS = [name for name, supported in isas().items() if supported]
 BFLOAT16_ISAS = [name for name, supported in isas("bfloat16").items() if supported]

@@ -8,7 +8,6 @@ from int8_network import random_int8
 from native_network import SUPPORTED_ISAS
 
 from mnv2_engine import MnvError
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.bench.ablations import (
     FUSED_STEM,
     PLANNED,
@@ -22,10 +21,11 @@ from mnv2_engine.bench.ablations import (
     table,
 )
 from mnv2_engine.bench.plan_race import PlanRace
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.plan import make_plan
-from mnv2_engine.shapes import PRECISIONS, Shapes
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
 
 def model_of(path, network, dtype):

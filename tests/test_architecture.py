@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import (
+from mnv2_engine.errors import InputError, UnsupportedError
+from mnv2_engine.network.architecture import (
     Architecture,
     architecture,
     efficientnet_lite,
@@ -20,7 +21,6 @@ from mnv2_engine.architecture import (
     padding_of,
     parameters,
 )
-from mnv2_engine.errors import InputError, UnsupportedError
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from conftest import make_weights, small_network
 from every_backend import needs_numba
 from int8_network import random_int8
 
-from mnv2_engine import Engine, InputError, MissingExtraError, MnvError, UnsupportedError, backends
+from mnv2_engine import Engine, InputError, MissingExtraError, MnvError, UnsupportedError
 from mnv2_engine.cli import main
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
+from mnv2_engine.executors import backends
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 

@@ -17,7 +17,6 @@ from conftest import small_network
 from int8_network import random_int8
 
 from mnv2_engine import cli
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.bench import bench, comparison, contest, entrants, exported, fresh
 from mnv2_engine.bench.contestant import Contestant, contestants
 from mnv2_engine.bench.entrants import CONTROL, OURS, Options, own
@@ -27,8 +26,9 @@ from mnv2_engine.bench.python import answer_of
 from mnv2_engine.bench.turns import alternate, busy_with_others, pin
 from mnv2_engine.errors import InputError, MissingExtraError, MnvError, UnsupportedError
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.peers import PEERS
 
 

@@ -20,9 +20,9 @@ from mnv2_engine.bench.report import Part, page, write_report
 from mnv2_engine.bench.results import Result, Row
 from mnv2_engine.bench.samples import EQUAL, REFUSED, SOUND, Quartiles, Quietness, Ratio
 from mnv2_engine.bench.steps import gathered, step_times
-from mnv2_engine.modelfile import open_model
-from mnv2_engine.plan import make_plan
-from mnv2_engine.plan_figures import multiply_adds
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shown.figures import multiply_adds
 
 SVG = "{http://www.w3.org/2000/svg}"
 COMMAND = "mnv2 bench --report docs/"

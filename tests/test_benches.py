@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from native_network import SUPPORTED_ISAS, NativeNetwork, image
 
-from mnv2_engine import plan, schedules
-from mnv2_engine.architecture import mobilenet_v2
-from mnv2_engine.plan import make_plan
+from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.plan import planner as plan
+from mnv2_engine.plan import schedules
+from mnv2_engine.plan.planner import make_plan
 
 BENCHES = Path(__file__).resolve().parents[1] / "benches"
 

@@ -15,13 +15,13 @@ from test_half import rounded
 from test_native import any_network
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors import reference
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
-from mnv2_engine.packing_half import from_bfloat16, to_bfloat16
-from mnv2_engine.plan import make_plan
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.model.packing_half import from_bfloat16, to_bfloat16
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
 
 needs_it = pytest.mark.skipif(not BFLOAT16_ISAS, reason="needs a CPU with AVX512_BF16")
 
@@ -117,7 +117,8 @@ def test_threads_change_no_bit(network, threads):
 
 @needs_it
 def test_schedules_change_no_bit(monkeypatch):
-    from mnv2_engine import plan, schedules
+    from mnv2_engine.plan import planner as plan
+    from mnv2_engine.plan import schedules
 
     network = mobilenet_v2(0.5, 96, 10)
     weights, x = make_weights(network), image(network)

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from int8_network import random_int8
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.errors import ModelFileError
-from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.packing import DTYPES
-from mnv2_engine.plan import make_plan
-from mnv2_engine.quantization import LayerQuantization, PoolQuantization, Quantization
-from mnv2_engine.shapes import natural_precision
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.model.packed import DTYPES
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.quantization import LayerQuantization, PoolQuantization, Quantization
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shapes import natural_precision
 
 NETWORKS = {
     "smallest": mobilenet_v2(0.1, 32, 5, divisor=4),

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mnv2_engine import demo
-from mnv2_engine.architecture import architecture
+from mnv2_engine.cli import demo
 from mnv2_engine.convert import convert
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import architecture
 
 tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
 

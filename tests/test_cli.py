@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from every_backend import fused_backends
 
-from mnv2_engine import Engine, __version__, demo
-from mnv2_engine.cli import main
+from mnv2_engine import Engine, __version__
+from mnv2_engine.cli import demo, main
+from mnv2_engine.cli.machine import machine
 from mnv2_engine.cli.output import BAR_FROM
 from mnv2_engine.executors.native import isas
-from mnv2_engine.machine import machine
-from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.plan import make_plan
-from mnv2_engine.plan_figures import per_block
-from mnv2_engine.plan_svg import draw
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shown.figures import per_block
+from mnv2_engine.plan.shown.picture import draw
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from conftest import make_weights, small_network
 
-from mnv2_engine.architecture import (
+from mnv2_engine.convert import Conversion, convert
+from mnv2_engine.convert.checkpoint import Identity, recognise
+from mnv2_engine.errors import CheckpointError, UnsupportedError
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import (
     Architecture,
     efficientnet_lite,
     layers,
     mobilenet_v2,
 )
-from mnv2_engine.convert import Conversion, convert
-from mnv2_engine.convert.checkpoint import Identity, recognise
-from mnv2_engine.errors import CheckpointError, UnsupportedError
-from mnv2_engine.modelfile import open_model
 
 NETWORK = small_network()
 WEIGHTS = make_weights(NETWORK)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import make_weights, small_network
 
-from mnv2_engine.architecture import mobilenet_v2
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import CheckpointError, InputError, MnvError
-from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.labels import imagenet
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
+from mnv2_engine.model.labels import imagenet
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import mobilenet_v2
 
 OPTIONS: dict[str, Any] = {"padding": "same", "preprocess": "tf", "labels": "none"}
 

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from conftest import make_weights
 
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import CheckpointError, InputError, MissingExtraError, UnsupportedError
-from mnv2_engine.input_spec import InputSpec
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.input_spec import InputSpec
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 
 pytest.importorskip("tflite", reason="needs the package tflite")
 

@@ -16,11 +16,11 @@ import pytest
 from conftest import make_weights
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, Layer, layers, mobilenet_v2
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors import integer
-from mnv2_engine.modelfile import ModelFile, open_model
+from mnv2_engine.model.modelfile import ModelFile, open_model
+from mnv2_engine.network.architecture import Architecture, Layer, layers, mobilenet_v2
 
 pytest.importorskip("tflite", reason="needs the package tflite")
 

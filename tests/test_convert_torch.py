@@ -30,10 +30,10 @@ from torch_files import (
 )
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import CheckpointError, InputError, UnsupportedError
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
 
 NETWORK = mobilenet_v2(0.1, 32, 5, "symmetric", divisor=4)
 OPTIONS = {"preprocess": "imagenet", "labels": "none", "resolution": 32}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import mobilenet_v2
-from mnv2_engine.cost import cycles_of, pointwise_cycles, reread_cycles
-from mnv2_engine.plan import every_schedule, make_plan
-from mnv2_engine.shapes import Shapes
+from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.plan.cost import cycles_of, pointwise_cycles, reread_cycles
+from mnv2_engine.plan.planner import every_schedule, make_plan
+from mnv2_engine.plan.shapes import Shapes
 
 sizes = st.integers(1, 300)
 

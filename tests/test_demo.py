@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 import mnv2_engine.convert
-from mnv2_engine import Engine, demo
-from mnv2_engine.cli import main
+from mnv2_engine import Engine
+from mnv2_engine.cli import demo, main
 from mnv2_engine.errors import CheckpointError, InputError, MissingExtraError, MnvError
 from mnv2_engine.executors.reference import normalise
 from mnv2_engine.executors.reference import run as run_reference
-from mnv2_engine.modelfile import open_model, write_model
+from mnv2_engine.model.modelfile import open_model, write_model
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -264,7 +264,7 @@ def test_the_demo_sees_a_cat(real_home, monkeypatch, capsys):
 
 @needs_checkpoint
 def test_the_logits_of_the_photograph(real_home, monkeypatch):
-    from mnv2_engine.preprocess import load_image, pixels_for
+    from mnv2_engine.images.preprocess import load_image, pixels_for
 
     monkeypatch.setenv("MNV2_HOME", str(real_home))
     with open_model(demo.model()) as model, Engine.load(demo.model()) as engine:

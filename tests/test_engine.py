@@ -14,10 +14,10 @@ from every_backend import backends, fused_backends
 from native_network import SUPPORTED_ISAS
 
 from mnv2_engine import Engine, InputError, MnvError, ModelFileError
-from mnv2_engine.architecture import mobilenet_v2
 from mnv2_engine.executors import reference
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import mobilenet_v2
 
 NETWORK = mobilenet_v2(0.35, (48, 40), 6)
 LABELS = ["ant", "bee", "cat", "dog", "elk", "fox"]

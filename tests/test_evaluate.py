@@ -16,14 +16,14 @@ from conftest import make_weights, small_network
 from int8_network import random_int8
 from test_peers import installed, onnx_file
 
-from mnv2_engine.architecture import mobilenet_v2
 from mnv2_engine.cli import main
 from mnv2_engine.errors import InputError, MissingExtraError
 from mnv2_engine.evaluate import evaluate
 from mnv2_engine.evaluate.statistics import wilson
 from mnv2_engine.executors import integer, reference
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.architecture import mobilenet_v2
 
 Image = pytest.importorskip("PIL.Image")
 

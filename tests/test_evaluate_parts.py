@@ -19,7 +19,7 @@ from mnv2_engine.evaluate.record import Journal
 from mnv2_engine.evaluate.report import histogram_rows
 from mnv2_engine.evaluate.statistics import Z_95, Histogram, wilson
 from mnv2_engine.evaluate.tally import Tally
-from mnv2_engine.labels import imagenet, imagenet_synsets
+from mnv2_engine.model.labels import imagenet, imagenet_synsets
 
 LABELS = ["ant, pismire", "bee", "tiger cat", "tiger", "crane, bird", "crane, machine"]
 CLASSES = ModelClasses(LABELS, 6)

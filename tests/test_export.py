@@ -14,14 +14,14 @@ import pytest
 from conftest import make_weights, small_network
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
 from mnv2_engine.cli import main
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import InputError, MissingExtraError, MnvError, ModelFileError
 from mnv2_engine.executors import reference
 from mnv2_engine.export import export
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import ModelFile, open_model, write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import ModelFile, open_model, write_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
 
 Array = np.ndarray[Any, Any]
 

@@ -20,13 +20,13 @@ from int8_network import random_int8
 from test_export import FORMATS, answers, exported, pixels_of, weights_of
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import UnsupportedError
 from mnv2_engine.executors import integer
 from mnv2_engine.export import export
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import ModelFile, open_model, write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import ModelFile, open_model, write_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.quantize import quantize
 from mnv2_engine.quantize.folding import fold_pool
 

@@ -17,14 +17,14 @@ from native_network import FMA_ISAS, SUPPORTED_ISAS, NativeNetwork, image
 from test_native import any_network
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import CheckpointError, InputError, ModelFileError
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.packing import pack, packed_members, unpack
-from mnv2_engine.packing_half import from_bfloat16, is_finite, to_bfloat16
-from mnv2_engine.plan import make_plan
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.model.packing import pack, packed_members, unpack
+from mnv2_engine.model.packing_half import from_bfloat16, is_finite, to_bfloat16
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
 
 HALVES = ("float16", "bfloat16")
 
@@ -146,7 +146,7 @@ def test_a_file_of_16_bits_is_half_the_size_and_reads_as_float32(dtype, tmp_path
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_verify_finds_infinity(dtype, tmp_path, monkeypatch):
-    from mnv2_engine import packing_half
+    from mnv2_engine.model import packing_half
 
     infinity = {"float16": np.float16(np.inf), "bfloat16": np.uint16(0x7F80)}[dtype]
     narrow = packing_half.narrow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnv2_engine.errors import ModelFileError
-from mnv2_engine.input_spec import PRESETS, from_json, to_json
+from mnv2_engine.model.input_spec import PRESETS, from_json, to_json
 
 
 @pytest.mark.parametrize("preset", PRESETS)

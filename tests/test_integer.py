@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from int8_network import random_int8
 
-from mnv2_engine.architecture import Architecture, Layer, layers, mobilenet_v2
 from mnv2_engine.errors import InputError
 from mnv2_engine.executors import integer
-from mnv2_engine.input_spec import PRESETS, InputSpec
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
+from mnv2_engine.network.architecture import Architecture, Layer, layers, mobilenet_v2
 
 NETWORKS = {
     "same": mobilenet_v2(0.1, (12, 9), 3, "same", divisor=1),

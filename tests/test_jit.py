@@ -20,12 +20,12 @@ from native_network import PackedNetwork, image, oracle, relative_error
 from test_native import SIZES, TOLERANCE, any_network, network_of
 
 from mnv2_engine import Engine, InputError, UnsupportedError
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors.reference import run
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
-from mnv2_engine.plan import make_plan
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
 
 pytest.importorskip("numba", reason="Numba (the extra jit) is absent")
 import numba

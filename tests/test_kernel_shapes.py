@@ -6,8 +6,6 @@ import pytest
 from native_network import SUPPORTED_ISAS
 from test_threads import outputs_are_equal
 
-from mnv2_engine import architecture
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.bench.kernel_shapes import (
     block_shapes,
@@ -15,6 +13,8 @@ from mnv2_engine.bench.kernel_shapes import (
     multiply_adds,
     networks,
 )
+from mnv2_engine.network import architecture
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
 
 
 def test_every_published_network_is_there_once():

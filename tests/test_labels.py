@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mnv2_engine import labels
 from mnv2_engine.errors import InputError
+from mnv2_engine.model import labels
 
 SHARED = Path(__file__).parents[2] / "shared" / "checkpoints" / "imagenet_labels.txt"
 

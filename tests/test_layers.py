@@ -17,12 +17,12 @@ from test_plan import buffers_of, value_bytes
 from test_threads import outputs_are_equal
 
 from mnv2_engine import UnsupportedError
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors.native import NativeExecutor
-from mnv2_engine.plan import make_plan
-from mnv2_engine.schedules import layers_schedule
-from mnv2_engine.shapes import PRECISIONS, Shapes
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.schedules import layers_schedule
+from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
 NETWORKS = [
     mobilenet_v2(0.35, 96, 10),

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from mnv2_engine import InputError, UnsupportedError, __version__
-from mnv2_engine.cpus import usable_cpus
+from mnv2_engine.cli.machine import machine
 from mnv2_engine.executors import native
-from mnv2_engine.machine import machine
+from mnv2_engine.executors.cpus import usable_cpus
 
 # What Linux calls the parts of each instruction set.
 FLAGS = {

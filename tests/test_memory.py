@@ -10,11 +10,11 @@ import pytest
 from conftest import make_weights, small_network
 from int8_network import random_int8
 
-from mnv2_engine.architecture import mobilenet_v2
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.labels import imagenet
-from mnv2_engine.modelfile import write_model
-from mnv2_engine.plan import make_plan
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.labels import imagenet
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
 
 KIB = 1024
 # Planning, C structures and parsed metadata: Python objects, far from the megabytes of tensors.

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnv2_engine import modelfile, npz
-from mnv2_engine.architecture import (
+from mnv2_engine.errors import CheckpointError, InputError, MnvError, ModelFileError
+from mnv2_engine.model import modelfile, npz
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.meta import Labels
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.model.packing import pack, packed_members
+from mnv2_engine.network.architecture import (
     Architecture,
     efficientnet_lite,
     layers,
     mobilenet_v2,
 )
-from mnv2_engine.errors import CheckpointError, InputError, MnvError, ModelFileError
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.meta import Labels
-from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.packing import pack, packed_members
 
 SMALL = mobilenet_v2(0.1, 32, 5, divisor=4)
 LABELS = ["kit fox, Vulpes macrotis", "crane", "crane", "\u0dc3\u0dd2\u0d82\u0dc4\u0dba\u0dcf", ""]

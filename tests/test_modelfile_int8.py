@@ -15,12 +15,12 @@ import pytest
 from int8_network import random_int8
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import mobilenet_v2
 from mnv2_engine.errors import InputError, ModelFileError, UnsupportedError
 from mnv2_engine.executors import integer
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
-from mnv2_engine.packing_int8 import pack, packed_members
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.model.packing_int8 import pack, packed_members
+from mnv2_engine.network.architecture import mobilenet_v2
 
 NETWORK = mobilenet_v2(0.1, 32, 5, divisor=4)
 ARRAYS, QUANTIZATION = random_int8(NETWORK)

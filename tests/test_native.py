@@ -16,8 +16,8 @@ from native_network import (
     relative_error,
 )
 
-from mnv2_engine.architecture import Architecture, Block, efficientnet_lite, mobilenet_v2
 from mnv2_engine.executors.reference import run
+from mnv2_engine.network.architecture import Architecture, Block, efficientnet_lite, mobilenet_v2
 
 WIDTHS = (0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SIZES = (32, 96, 97, (128, 160), 224, 255)

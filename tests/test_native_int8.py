@@ -25,17 +25,20 @@ from int8_network import (
 from test_native import any_network, network_of
 from test_threads import any_schedule
 
-from mnv2_engine import Engine, schedules
-from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine import Engine
 from mnv2_engine.executors import integer
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.executors.reference import Outputs
-from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.modelfile import write_model
-from mnv2_engine.plan import Plan, assemble, every_schedule, make_plan, moves
-from mnv2_engine.quantization import PoolQuantization, Quantization
-from mnv2_engine.schedules import Schedule
-from mnv2_engine.shapes import INT8, Shapes
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.quantization import PoolQuantization, Quantization
+from mnv2_engine.plan import schedules
+from mnv2_engine.plan.arena import moves
+from mnv2_engine.plan.planner import assemble, every_schedule, make_plan
+from mnv2_engine.plan.schedules import Schedule
+from mnv2_engine.plan.shapes import INT8, Shapes
+from mnv2_engine.plan.steps import Plan
 
 UNEVEN = InputSpec((127.5, 116.28, 300.0), (58.0, 57.0, 2.5), "bilinear", 0.875)
 

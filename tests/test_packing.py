@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.errors import CheckpointError
-from mnv2_engine.packing import PANEL, canonical_shapes, pack, packed_members, unpack
+from mnv2_engine.model.packed import PANEL
+from mnv2_engine.model.packing import canonical_shapes, pack, packed_members, unpack
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 
 NETWORKS = {
     "channels of 4, 12, 20": mobilenet_v2(0.1, 32, 3, divisor=4),

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from int8_network import random_int8
 
-from mnv2_engine.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.errors import CheckpointError
-from mnv2_engine.packing import PANEL
-from mnv2_engine.packing_int8 import canonical_members, pack, packed_members, unpack
+from mnv2_engine.model.packed import PANEL
+from mnv2_engine.model.packing_int8 import canonical_members, pack, packed_members, unpack
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 
 SMALL = mobilenet_v2(0.1, 32, 3, divisor=4)
 NETWORKS = {

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from native_network import SUPPORTED_ISAS, image
 
 from mnv2_engine import UnsupportedError
-from mnv2_engine.architecture import Block, layers, mobilenet_v2
 from mnv2_engine.executors.reference import run
-from mnv2_engine.plan import Buffer, Step, make_plan
-from mnv2_engine.plan_figures import live_buffers
-from mnv2_engine.shapes import ALIGNMENT, OVERREAD_BYTES
+from mnv2_engine.network.architecture import Block, layers, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shapes import ALIGNMENT, OVERREAD_BYTES
+from mnv2_engine.plan.shown.figures import live_buffers
+from mnv2_engine.plan.steps import Buffer, Step
 
 KIB = 1024
 

@@ -9,11 +9,12 @@ from conftest import networks
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine import architecture
-from mnv2_engine.architecture import layers, mobilenet_v2
 from mnv2_engine.cli.output import as_json
-from mnv2_engine.plan import LEAST_ROOM, ROOM, ROOM_INT8, ROOM_INT8_CACHED, make_plan
-from mnv2_engine.plan_figures import (
+from mnv2_engine.network import architecture
+from mnv2_engine.network.architecture import layers, mobilenet_v2
+from mnv2_engine.plan.planner import LEAST_ROOM, ROOM, ROOM_INT8, ROOM_INT8_CACHED, make_plan
+from mnv2_engine.plan.schedules import FIRST_CACHE_BYTES
+from mnv2_engine.plan.shown.figures import (
     RING,
     STRIP,
     SUMS,
@@ -24,7 +25,6 @@ from mnv2_engine.plan_figures import (
     per_block,
     to_json,
 )
-from mnv2_engine.schedules import FIRST_CACHE_BYTES
 
 KIB = 1024
 
@@ -40,11 +40,11 @@ def test_per_block_is_the_least_plan_that_does_not_stream(network, threads, prec
     plan = make_plan(network, threads, precision)
     without = per_block(plan)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mnv2_engine.schedules.LONGEST_CASCADE", 1)
-        patch.setattr("mnv2_engine.plan.ROOM", 0)
-        patch.setattr("mnv2_engine.plan.LEAST_ROOM", 0)
-        patch.setattr("mnv2_engine.plan.ROOM_INT8", 0)
-        patch.setattr("mnv2_engine.plan.ROOM_INT8_CACHED", 0)
+        patch.setattr("mnv2_engine.plan.schedules.LONGEST_CASCADE", 1)
+        patch.setattr("mnv2_engine.plan.planner.ROOM", 0)
+        patch.setattr("mnv2_engine.plan.planner.LEAST_ROOM", 0)
+        patch.setattr("mnv2_engine.plan.planner.ROOM_INT8", 0)
+        patch.setattr("mnv2_engine.plan.planner.ROOM_INT8_CACHED", 0)
         alone = make_plan(network, threads, precision)
     assert [len(step.blocks) for step in alone.steps[:-2]] == [1] * len(network.blocks)
     assert without.arena_bytes == alone.arena_bytes

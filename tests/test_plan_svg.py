@@ -11,10 +11,10 @@ from conftest import networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
-from mnv2_engine.plan import Plan, make_plan
-from mnv2_engine.plan_figures import live_buffers, multiply_adds, peak, per_block
-from mnv2_engine.plan_svg import (
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shown.figures import live_buffers, multiply_adds, peak, per_block
+from mnv2_engine.plan.shown.picture import (
     ARENA_BOTTOM,
     ARENA_TOP,
     COLOURS,
@@ -25,7 +25,8 @@ from mnv2_engine.plan_svg import (
     WIDTH,
     draw,
 )
-from mnv2_engine.plan_table import kib
+from mnv2_engine.plan.shown.table import kib
+from mnv2_engine.plan.steps import Plan
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROUNDING = 0.011  # pixels

@@ -10,11 +10,12 @@ from conftest import networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
-from mnv2_engine.plan import Step, make_plan
-from mnv2_engine.plan_drawing import drawing
-from mnv2_engine.plan_figures import live_buffers, per_block
-from mnv2_engine.plan_table import PEAK, kib_number, table
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shown.drawing import drawing
+from mnv2_engine.plan.shown.figures import live_buffers, per_block
+from mnv2_engine.plan.shown.table import PEAK, kib_number, table
+from mnv2_engine.plan.steps import Step
 
 README = Path(__file__).parents[1] / "README.md"
 NETWORKS = [mobilenet_v2(1.0, 224), mobilenet_v2(0.35, 96), efficientnet_lite(4)]

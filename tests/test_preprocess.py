@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnv2_engine.errors import InputError, MissingExtraError
-from mnv2_engine.input_spec import PRESETS, InputSpec
-from mnv2_engine.preprocess import MAX_RESIZED_PIXELS, load_image, pixels_for
+from mnv2_engine.images.preprocess import MAX_RESIZED_PIXELS, load_image, pixels_for
+from mnv2_engine.model.input_spec import PRESETS, InputSpec
 
 np = pytest.importorskip("numpy")
 PIL = pytest.importorskip("PIL")
@@ -460,7 +460,7 @@ def test_numpy_is_not_imported(tmp_path, colours):
     script = (
         "import sys\n"
         "from mnv2_engine import preprocess\n"
-        "from mnv2_engine.input_spec import PRESETS\n"
+        "from mnv2_engine.model.input_spec import PRESETS\n"
         "assert 'PIL' not in sys.modules\n"
         "image = preprocess.load_image(sys.argv[1])\n"
         "assert len(preprocess.pixels_for(image, PRESETS['tf'], (8, 9))) == 8 * 9 * 3\n"

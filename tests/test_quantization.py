@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from int8_network import random_int8
 
-from mnv2_engine.architecture import efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.errors import InputError, ModelFileError
 from mnv2_engine.executors.integer import requantise
-from mnv2_engine.quantization import (
+from mnv2_engine.network.architecture import efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.quantization import (
     FRACTION,
     MAX_MULTIPLIER,
     MAX_SHIFT,

@@ -12,13 +12,13 @@ import pytest
 from conftest import make_weights, small_network
 
 from mnv2_engine import Engine, ModelFileError
-from mnv2_engine.architecture import efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.cli import main
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import InputError
 from mnv2_engine.executors import integer, reference
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.architecture import efficientnet_lite, layers, mobilenet_v2
 from mnv2_engine.quantize import quantize
 from mnv2_engine.quantize.stepwise import Stepwise
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import layers, mobilenet_v2
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors import integer, reference
-from mnv2_engine.quantization import (
+from mnv2_engine.network.architecture import layers, mobilenet_v2
+from mnv2_engine.network.quantization import (
     FRACTION,
     MAX_HIDDEN_SCALE,
     MAX_MULTIPLIER,

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import Layer, efficientnet_lite, mobilenet_v2, padding_of
 from mnv2_engine.errors import InputError
 from mnv2_engine.executors.reference import (
     ReferenceExecutor,
@@ -23,8 +22,9 @@ from mnv2_engine.executors.reference import (
     relu6,
     run,
 )
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import Layer, efficientnet_lite, mobilenet_v2, padding_of
 
 
 def make_layer(

@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 from native_network import SUPPORTED_ISAS, NativeNetwork, image
 from test_native import WIDTHS, any_network, network_of
 
-from mnv2_engine import Engine, InputError, cpus
-from mnv2_engine.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine import Engine, InputError
+from mnv2_engine.executors import cpus
 from mnv2_engine.executors.pool import Pool
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
-from mnv2_engine.plan import Plan, assemble, every_schedule, make_plan, moves
-from mnv2_engine.schedules import Schedule, layers_schedule
-from mnv2_engine.shapes import PRECISIONS, Shapes
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.plan.arena import moves
+from mnv2_engine.plan.planner import assemble, every_schedule, make_plan
+from mnv2_engine.plan.schedules import Schedule, layers_schedule
+from mnv2_engine.plan.shapes import PRECISIONS, Shapes
+from mnv2_engine.plan.steps import Plan
 
 NETWORK = mobilenet_v2(0.35, (64, 56), 10)
 
@@ -307,7 +310,7 @@ def test_auto_is_the_affinity_mask_cut_by_the_quota(monkeypatch, quota, count):
 def test_loading_with_one_thread_imports_nothing_for_more(model_path):
     script = (
         "import sys; from mnv2_engine import Engine; "
-        f"Engine.load({model_path!r}); print('mnv2_engine.cpus' in sys.modules)"
+        f"Engine.load({model_path!r}); print('mnv2_engine.executors.cpus' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -16,10 +16,10 @@ import pytest
 from torch_files import State, torchvision_state
 
 from mnv2_engine import Engine
-from mnv2_engine.architecture import efficientnet_lite, mobilenet_v2
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import CheckpointError
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
 
 torch: Any = pytest.importorskip("torch", reason="needs torch, of the extra test-torch")
 

@@ -14,7 +14,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from mnv2_engine.architecture import Architecture, Layer, layers
+from mnv2_engine.network.architecture import Architecture, Layer, layers
 
 Array = np.ndarray[Any, Any]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnv2_engine.architecture import Architecture, layers
+from mnv2_engine.network.architecture import Architecture, layers
 
 Array = np.ndarray[Any, Any]
 

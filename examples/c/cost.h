@@ -1,4 +1,4 @@
-/* About how long a schedule takes, by the model of mnv2_engine/cost.py, which says what it counts
+/* About how long a schedule takes, by the model of mnv2_engine/plan/cost.py, which says what it counts
  * and where its constants come from. It decides nothing but speed. */
 #ifndef COST_H
 #define COST_H

@@ -1,6 +1,6 @@
 /* The model file: mapped read-only and used in place; docs/model-file.md describes it.
  *
- * Everything is checked before a weight is used, as mnv2_engine.modelfile does: a file that it
+ * Everything is checked before a weight is used, as mnv2_engine.model.modelfile does: a file that it
  * refuses is refused here too. A file that NumPy saved again, whose members are compressed or
  * unaligned, is read by a copy.
  *

@@ -1,5 +1,5 @@
 /* What a network is: its layers and their shapes, from the family and the width that a model file
- * names; mnv2_engine/architecture.py says where the tables come from. */
+ * names; mnv2_engine/network/architecture.py says where the tables come from. */
 #ifndef NETWORK_H
 #define NETWORK_H
 

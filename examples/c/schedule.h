@@ -1,5 +1,5 @@
 /* The ways to run a block, each with its exact bytes and about how long it takes; the planner
- * chooses among them. They are those of mnv2_engine/schedules.py:
+ * chooses among them. They are those of mnv2_engine/plan/schedules.py:
  *
  *   rows   an input row is expanded strip by strip; weights stay, activations stream. Blocks stream
  *          into each other (a cascade), the first from the stem. In place where its output rows

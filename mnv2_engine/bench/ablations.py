@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..architecture import Architecture
-from ..modelfile import ModelFile
-from ..plan import Plan, assemble, every_schedule, fastest, make_plan, plan_of
-from ..schedules import (
+from ..model.modelfile import ModelFile
+from ..network.architecture import Architecture
+from ..plan.planner import assemble, every_schedule, fastest, make_plan, plan_of
+from ..plan.schedules import (
     TILE_CHANNELS,
     Schedule,
     layers_schedule,
     schedules_from,
     tiles_schedule,
 )
-from ..shapes import PRECISIONS, Shapes, natural_precision
+from ..plan.shapes import PRECISIONS, Shapes, natural_precision
+from ..plan.steps import Plan
 from .plan_race import PlanRace
 from .samples import SPREAD, Quartiles, interval, pairwise, quartiles
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..svg import LABEL, document, element, line, rect, text, text_width, titled
+from ..plan.shown.svg import LABEL, document, element, line, rect, text, text_width, titled
 from .samples import Quartiles
 from .steps import StepTimes
 

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from ..architecture import multiply_adds
 from ..errors import InputError
-from ..modelfile import ModelFile, open_model
+from ..model.modelfile import ModelFile, open_model
+from ..network.architecture import multiply_adds
 from .contest import Contest, difference, held
 from .entrants import CONTROL, DEFAULTS, Absent, Entrant, Options, entrants, package_bytes, version
 from .fresh import NOTHING, NUMPY, ColdStart, Memory, bare_memory, cases, cold_starts, memory
@@ -67,7 +67,7 @@ def _result(
     processes: bool,
 ) -> Result:
     from ..engine import checked_precision
-    from ..plan import make_plan
+    from ..plan.planner import make_plan
 
     precision = checked_precision(model, options.precision)
     arena = make_plan(model.architecture, options.threads, precision, model.dtype).arena_bytes

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import __version__
 from ..errors import InputError, MnvError
-from ..packing import DTYPES, FLOAT_DTYPES
+from ..model.packed import DTYPES, FLOAT_DTYPES
 from ..peers import PEERS, peer_and_file
 from .exported import peer_file
 from .networks import rewritten
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
     from ..peers import Peer
 
 OURS, CONTROL, SELF = "mnv2_engine", "mnv2_engine again", "self"
@@ -134,7 +134,7 @@ def own(model: ModelFile, options: Options) -> Entrant:
 def otherwise(ours: Entrant, model: ModelFile, source: ModelFile, how: str, folder: str) -> Entrant:
     """This engine on one thread, with weights of another dtype, or with another model file; in the
     precision that is theirs by default."""
-    from ..modelfile import open_model
+    from ..model.modelfile import open_model
 
     if not how:
         if ours.threads == 1:

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..demo import HOME_VARIABLE, cache_folder
+from ..cli.demo import HOME_VARIABLE, cache_folder
 from ..errors import MissingExtraError, MnvError, UnsupportedError
-from ..whole_file import write_whole
+from ..model.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
     from ..peers import Peer
 
 FOLDER = "exported"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..architecture import Architecture, Layer, efficientnet_lite, layers, mobilenet_v2
+from ..network.architecture import Architecture, Layer, efficientnet_lite, layers, mobilenet_v2
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SIZES = (96, 128, 160, 192, 224)

@@ -35,7 +35,7 @@ class Machine(NamedTuple):
 
 def machine() -> Machine:
     """Of this machine, now."""
-    from ..cpus import usable_cpus
+    from ..executors.cpus import usable_cpus
 
     cpu = _cpuinfo()
     flags = set(cpu.get("flags", cpu.get("Features", "")).split())

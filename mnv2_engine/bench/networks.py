@@ -7,10 +7,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 from ..errors import InputError
-from ..input_spec import PRESETS
-from ..modelfile import ModelFile, open_model, write_model
+from ..model.input_spec import PRESETS
+from ..model.modelfile import ModelFile, open_model, write_model
+from ..network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import MnvError
 from ..executors.native import NativeExecutor
-from ..modelfile import ModelFile
-from ..plan import Plan
+from ..model.modelfile import ModelFile
+from ..plan.steps import Plan
 from .turns import alternate, milliseconds
 
 

@@ -29,7 +29,7 @@ from .steps import StepTimes, step_times
 from .turns import pinned
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
 
 NAME, FOLDER = "benchmarks.md", "benchmarks"  # of the page, and of its drawings beside it
 SCATTER = "latency-memory.svg"
@@ -71,7 +71,7 @@ def measured(
     """
     import tempfile
 
-    from ..modelfile import open_model
+    from ..model.modelfile import open_model
 
     given: list[tuple[str, str | None]] = [(model, None) for model in models]
     parts = []
@@ -85,8 +85,8 @@ def measured(
 
 
 def _part(model: ModelFile, result: Result, options: Options) -> Part:
-    from ..plan import make_plan
-    from ..plan_svg import draw
+    from ..plan.planner import make_plan
+    from ..plan.shown.picture import draw
 
     plan = make_plan(model.architecture, options.threads, result.precision, model.dtype)
     steps = None
@@ -131,7 +131,7 @@ def write_report(folder: str, parts: Sequence[Part], command: str) -> list[str]:
 
 
 def _write(path: str, data: bytes) -> None:
-    from ..whole_file import write_whole
+    from ..model.whole_file import write_whole
 
     write_whole(path, "a report", len(data), lambda file: file.write(data))
 

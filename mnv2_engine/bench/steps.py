@@ -12,14 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MnvError
-from ..plan_figures import multiply_adds
+from ..plan.shown.figures import multiply_adds
 from .fma_rate import fma_rate
 from .samples import Quartiles, quartiles
 from .turns import alternate, milliseconds, pinned
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
-    from ..plan import Plan
+    from ..model.modelfile import ModelFile
+    from ..plan.steps import Plan
 
 ROUNDS = 100
 # Of the whole: how far the steps' times may add up to something else on a quiet machine.
@@ -63,7 +63,7 @@ def step_times(
     import numpy as np
 
     from ..executors.native import NativeExecutor
-    from ..plan import make_plan
+    from ..plan.planner import make_plan
 
     plan = make_plan(model.architecture, 1, precision, model.dtype)
     executor = NativeExecutor(model, plan, isa)

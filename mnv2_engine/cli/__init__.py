@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from .. import demo
+    from . import demo
 
     with shown_log(None):
         report = demo.run()
@@ -86,7 +86,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _info(args: argparse.Namespace) -> int:
     if args.model is None:
-        from ..machine import machine
+        from .machine import machine
 
         for option in ("precision", "backend"):
             if getattr(args, option) is not None:
@@ -105,24 +105,24 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from ..cpus import thread_count
     from ..engine import checked_precision
-    from ..modelfile import open_model
-    from ..plan import make_plan
+    from ..executors.cpus import thread_count
+    from ..model.modelfile import open_model
+    from ..plan.planner import make_plan
 
     with open_model(args.model) as model:
         precision = checked_precision(model, args.precision)
         plan = make_plan(model.architecture, thread_count(args.threads), precision, model.dtype)
     if args.svg is not None:
-        from ..plan_svg import draw
-        from ..whole_file import write_whole
+        from ..model.whole_file import write_whole
+        from ..plan.shown.picture import draw
 
         may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
         drawing = draw(plan).encode()
         write_whole(args.svg, "a drawing", len(drawing), lambda file: file.write(drawing))
         say(f"{shown(args.svg)}: {plan.architecture.name}, {len(drawing):,} bytes")
     elif args.json:
-        from ..plan_figures import to_json
+        from ..plan.shown.figures import to_json
 
         say(as_json(to_json(plan)))
     else:

@@ -18,7 +18,7 @@ def run(args: Namespace) -> int:
     from ..bench import bench
     from ..bench.comparison import ROUNDS, SECONDS
     from ..bench.entrants import Options
-    from ..cpus import thread_count
+    from ..executors.cpus import thread_count
 
     if args.report is None and (args.model is None or args.models):
         raise InputError("give one MODEL to bench, or --report DIR with any number of --models")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..packing import DTYPES
-from . import options
+from ..model.packed import DTYPES
+from . import arguments
 
 
 def add_bench(commands: Any) -> None:
     """Add the command to the parser's."""
-    bench = options.add_command(
+    bench = arguments.add_command(
         commands,
         "bench",
         "measure a model beside other engines",
@@ -37,8 +37,8 @@ def add_bench(commands: Any) -> None:
     bench.add_argument(
         "--weights", choices=DTYPES, help="run MODEL with such weights; int8: quantised on noise"
     )
-    options.add_threads(bench, "of every engine")
-    options.add_precision(bench)
+    arguments.add_threads(bench, "of every engine")
+    arguments.add_precision(bench)
     bench.add_argument("--isa", metavar="NAME", help="instruction set of this engine, as MNV2_ISA")
     bench.add_argument(
         "--backend",
@@ -46,10 +46,10 @@ def add_bench(commands: Any) -> None:
         help="of this engine, as Engine.load takes it (default: %(default)s)",
     )
     bench.add_argument(
-        "--pairs", metavar="N", type=options.positive, help="rounds, at most (default: 100)"
+        "--pairs", metavar="N", type=arguments.positive, help="rounds, at most (default: 100)"
     )
     bench.add_argument(
-        "--seconds", metavar="S", type=options.positive, help="end the rounds after (default: 60)"
+        "--seconds", metavar="S", type=arguments.positive, help="end the rounds after (default: 60)"
     )
     bench.add_argument(
         "--no-processes",
@@ -63,7 +63,7 @@ def add_bench(commands: Any) -> None:
         "network in float32 and int8",
     )
     bench.add_argument("--models", metavar="MODEL", nargs="+", default=[], help="of the report")
-    options.add_json(bench, "one JSON object, or, with --report, a list of them")
+    arguments.add_json(bench, "one JSON object, or, with --report, a list of them")
 
 
 def _listed(text: str) -> list[str]:

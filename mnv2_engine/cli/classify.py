@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..image_files import ImageFile, find_images
+from ..images.image_files import ImageFile, find_images
 from .options import MODEL_VARIABLE
 from .output import as_json, complain, progress, say, shown, shown_log
 
@@ -55,7 +55,7 @@ def run(args: Namespace) -> int:
 
 
 def _model(given: str | None) -> str:
-    from .. import demo
+    from . import demo
 
     chosen = given or os.environ.get(MODEL_VARIABLE) or demo.converted_model()
     if not chosen:

@@ -5,29 +5,27 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..architecture import PADDINGS
-from ..backends import BACKEND_VARIABLE, BACKENDS
-from ..input_spec import PRESETS, RESAMPLES
-from ..packing import DTYPES
-from ..quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
-from ..shapes import PRECISIONS
+from ..model.input_spec import PRESETS, RESAMPLES
+from ..model.packed import DTYPES
+from ..network.architecture import PADDINGS
+from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
+from .arguments import (
+    EXIT_CODES,
+    add_backend,
+    add_command,
+    add_json,
+    add_precision,
+    add_threads,
+    positive,
+    resolution,
+)
+from .bench_options import add_bench
 
 MODEL_VARIABLE = "MNV2_MODEL"
-
-EXIT_CODES = """
-exit codes:
-  0    done; every image was answered
-  1    some image could not be read; the others were answered
-  2    wrong usage, or an error of the model, the checkpoint or the output
-  130  interrupted by Ctrl-C
-  141  the reader of the output went away
-"""
 
 
 def parser(version: str) -> argparse.ArgumentParser:
     """The parser of the command line; what it parses has `command`, the command's name."""
-    from .bench_options import add_bench  # which has need of what is below
-
     made = argparse.ArgumentParser(
         prog="mnv2",
         description="MobileNetV2 and EfficientNet-Lite on the CPU, in as little memory as can be.",
@@ -99,7 +97,7 @@ def _add_convert(commands: Any) -> None:
         help="a UTF-8 file of one label a line, ImageNet's own names, or none at all",
     )
     convert.add_argument(
-        "--resolution", metavar="N|HxW", type=_resolution, help="input height and width in pixels"
+        "--resolution", metavar="N|HxW", type=resolution, help="input height and width in pixels"
     )
     convert.add_argument("--resample", choices=RESAMPLES, help="the filter that resizes images")
     convert.add_argument(
@@ -267,7 +265,7 @@ def _add_classify(commands: Any) -> None:
     classify.add_argument(
         "--top-k", metavar="K", type=positive, default=5, help="answers an image (default: 5)"
     )
-    _add_backend(classify)
+    add_backend(classify)
     add_threads(classify, "that share the work of each image")
     add_precision(classify)
     add_json(classify, "one line of JSON for each image")
@@ -283,7 +281,7 @@ def _add_info(commands: Any) -> None:
         "examples:\n  mnv2 info mnv2.npz\n  mnv2 info\n",
     )
     info.add_argument("model", metavar="M.npz", nargs="?", help="a model file")
-    _add_backend(info)
+    add_backend(info)
     add_precision(info)
     add_json(info, "one JSON object")
 
@@ -324,62 +322,3 @@ def _add_warmup(commands: Any) -> None:
         "model", metavar="M.npz", nargs="?", help="a model file to run once with them"
     )
     add_json(warmup, "one JSON object")
-
-
-def add_command(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
-    return commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
-        epilog=epilog + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def add_json(command: Any, what: str) -> None:
-    command.add_argument("--json", action="store_true", help=f"answer with {what}")
-
-
-def add_threads(command: Any, what: str) -> None:
-    command.add_argument(
-        "--threads",
-        metavar="N|auto",
-        type=_threads,
-        default=1,
-        help=f"threads {what}; auto: as many as this process has CPUs (default: 1)",
-    )
-
-
-def _add_backend(command: Any) -> None:
-    command.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        help="c: the fused kernels; numba: the same, compiled by Numba; numpy: the slow reference; "
-        f"auto: the first of them that is there (default: ${BACKEND_VARIABLE}, else auto)",
-    )
-
-
-def add_precision(command: Any) -> None:
-    command.add_argument(
-        "--precision",
-        choices=tuple(PRECISIONS),
-        help="what to compute in; bfloat16: for files of bfloat16 weights, on CPUs with "
-        "AVX512_BF16 (default: the model file's own, float32 for weights of 16 and 32 bits)",
-    )
-
-
-def _threads(text: str) -> int | str:
-    return text if text == "auto" else positive(text)
-
-
-def positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
-
-
-def _resolution(text: str) -> tuple[int, int]:
-    extents = text.lower().split("x")
-    if len(extents) > 2 or not all(each.isascii() and each.isdecimal() for each in extents):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected N or HxW, in pixels, as in 96x128")
-    return int(extents[0]), int(extents[-1])

@@ -48,7 +48,7 @@ def complain(text: str, bar: Any = None) -> None:
 def shown_log(backend: str | None) -> Iterator[None]:
     """Shows what the engine logs meanwhile, such as that it compiles, if a `backend` is asked for
     that may have something to say. The C core has not, and needs no logging to be imported."""
-    from ..backends import has_core, requested
+    from ..executors.backends import has_core, requested
 
     if requested(backend) != "numba" and has_core():
         yield

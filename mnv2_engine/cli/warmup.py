@@ -7,10 +7,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..backends import numba_problem
 from ..errors import MnvError
-from ..modelfile import open_model
-from ..shapes import natural_precision
+from ..executors.backends import numba_problem
+from ..model.modelfile import open_model
+from ..plan.shapes import natural_precision
 from .output import as_json, say, shown, shown_log
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..architecture import (
+from ..errors import CheckpointError, UnsupportedError
+from ..network.architecture import (
     EFFICIENTNET_LITE_SCALING,
     IMAGE_CHANNELS,
     MAX_CLASSES,
@@ -23,13 +24,12 @@ from ..architecture import (
     mobilenet_v2,
     parameters,
 )
-from ..errors import CheckpointError, UnsupportedError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..quantization import Quantization
+    from ..network.quantization import Quantization
 
     Float32 = NDArray[np.float32]
 

@@ -9,11 +9,11 @@ import os
 import stat
 from typing import BinaryIO, NamedTuple
 
-from ..architecture import Architecture
 from ..errors import CheckpointError, InputError, MnvError
-from ..input_spec import InputSpec
-from ..meta import printable
-from ..modelfile import write_model
+from ..model.input_spec import InputSpec
+from ..model.meta import printable
+from ..model.modelfile import write_model
+from ..network.architecture import Architecture
 from .archive import Archive
 from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
 from .options import Options, check_options, settle

@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..architecture import PADDINGS, Architecture
 from ..errors import CheckpointError, InputError, ModelFileError
-from ..input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
-from ..labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
-from ..packing import DTYPES
+from ..model.input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
+from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
+from ..model.packed import DTYPES
+from ..network.architecture import PADDINGS, Architecture
 from .checkpoint import Checkpoint
 
 IMAGENET = "imagenet"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..architecture import PADDINGS, Layer, layers, padding_of
 from ..errors import CheckpointError, UnsupportedError
+from ..network.architecture import PADDINGS, Layer, layers, padding_of
 from .checkpoint import Checkpoint, Identity, Normalisation, recognise
 from .tflite_graph import FoundLayer, FoundNetwork, Pads, find_network
 from .tflite_metadata import Metadata, read_metadata

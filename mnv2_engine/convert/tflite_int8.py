@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import CheckpointError, InputError, UnsupportedError
-from ..quantization import LayerQuantization, Quantization
+from ..network.quantization import LayerQuantization, Quantization
 from ..quantize.folding import Activation, fold_classifier, fold_layer, fold_pool
 from .tflite_schema import EIGHT_BITS
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from ..errors import InputError
-from ..labels import IMAGENET_CLASSES, imagenet, imagenet_synsets
+from ..model.labels import IMAGENET_CLASSES, imagenet, imagenet_synsets
 
 # A WordNet id, by itself or at the head of a label: "n01440764 tench".
 _WORDNET_ID = re.compile(r"n\d{8}(?!\d)")

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..image_files import find_images
+from ..images.image_files import find_images
 from .classes import ModelClasses, is_index
 from .truth import CsvTruth, FolderTruth, NoTruth, PrefixTruth, Truth
 

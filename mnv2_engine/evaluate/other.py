@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS
 from ..engine import Engine
 from ..errors import InputError
-from ..modelfile import ModelFile, open_model
+from ..images.preprocess import pixels_for
+from ..model.modelfile import ModelFile, open_model
+from ..network.architecture import IMAGE_CHANNELS
 from ..peers import PEERS, Peer, peer_and_file
-from ..preprocess import pixels_for
 from .record import file_sha256
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def open_other(text: str, model: ModelFile, threads: int | str) -> Other:
     if not path:
         raise InputError(f"{text}: expected its file too, {text}:FILE{peer.suffixes[0]}")
     if threads != 1:
-        from ..cpus import thread_count
+        from ..executors.cpus import thread_count
 
         threads = thread_count(threads)
     return OtherPeer(peer, path, model, int(threads))

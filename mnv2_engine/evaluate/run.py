@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .. import __version__
-from ..architecture import IMAGE_CHANNELS
 from ..engine import Engine
 from ..errors import InputError
-from ..modelfile import ModelFile, open_model
-from ..preprocess import load_image, pixels_for
+from ..images.preprocess import load_image, pixels_for
+from ..model.modelfile import ModelFile, open_model
+from ..network.architecture import IMAGE_CHANNELS
 from .answers import answer, difference
 from .classes import ModelClasses
 from .dataset import Sample, survey

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS, Architecture, Layer, layers
 from ..errors import InputError
-from ..input_spec import InputSpec
-from ..quantization import MULTIPLIER_BITS, LayerQuantization, PoolQuantization, Quantization
+from ..model.input_spec import InputSpec
+from ..network.architecture import IMAGE_CHANNELS, Architecture, Layer, layers
+from ..network.quantization import (
+    MULTIPLIER_BITS,
+    LayerQuantization,
+    PoolQuantization,
+    Quantization,
+)
 from .reference import Outputs, ReferenceExecutor, convolution, depthwise
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import layers
 from ..errors import InputError, MnvError, UnsupportedError
-from ..input_spec import InputSpec
-from ..modelfile import ModelFile
-from ..plan import Plan, Step
+from ..model.input_spec import InputSpec
+from ..model.modelfile import ModelFile
+from ..network.architecture import layers
+from ..plan.steps import Plan, Step
 from .memory import private_memory
 from .pool import Pool
 
 if TYPE_CHECKING:
-    from ..quantization import Quantization
+    from ..network.quantization import Quantization
 
 ISA_VARIABLE = "MNV2_ISA"
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS, Architecture, Layer, layers
 from ..errors import InputError
-from ..input_spec import InputSpec
+from ..model.input_spec import InputSpec
+from ..network.architecture import IMAGE_CHANNELS, Architecture, Layer, layers
 from .arrays import ArrayExecutor
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
 
     Float = NDArray[np.floating[Any]]
     Numbers = NDArray[Any]  # of one dtype

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..meta import encode
+from ..model.meta import encode
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
 
 _SAID = ("architecture", "preprocessing", "labels", "provenance")
 

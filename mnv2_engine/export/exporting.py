@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..modelfile import open_model
+from ..model.modelfile import open_model
 from .description import feeding
 
 SUFFIXES = (".onnx", ".tflite")  # each has a module that writes it, onnx_network, tflite_network
@@ -48,7 +48,7 @@ def export(
     ModelFileError for a damaged model file, UnsupportedError for integers that the format cannot
     hold, and MnvError if the file cannot be written.
     """
-    from ..whole_file import write_whole
+    from ..model.whole_file import write_whole
 
     path = _out_path(out)
     suffix = os.path.splitext(path)[1].lower()

@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..architecture import IMAGE_CHANNELS, Layer
 from ..errors import missing_extra
+from ..network.architecture import IMAGE_CHANNELS, Layer
 from .description import description, feeding
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
 
 # 13 is the first in which DequantizeLinear takes a scale for each channel. Runtimes from 2020 on
 # read it, and nothing newer is needed.

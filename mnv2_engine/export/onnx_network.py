@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS
+from ..network.architecture import IMAGE_CHANNELS
 from .onnx_graph import OPSET, OnnxGraph
 from .qdq import encode_int8
 from .trunk import trunk
 
 if TYPE_CHECKING:
-    from ..architecture import Architecture, Layer
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
+    from ..network.architecture import Architecture, Layer
 
 FORMAT = f"ONNX, opset {OPSET}"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS, Layer, layers
+from ..network.architecture import IMAGE_CHANNELS, Layer, layers
 from ..quantize.folding import Activation
 from .onnx_graph import OnnxGraph
 from .trunk import trunk
@@ -21,7 +21,7 @@ from .unfolding import IntegerNetwork, unfold
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
 
 
 def encode_int8(model: ModelFile, batch: int | str) -> bytes:

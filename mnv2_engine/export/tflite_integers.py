@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS, Layer
 from ..executors.integer import unpadded
+from ..network.architecture import IMAGE_CHANNELS, Layer
 from .tflite_graph import Scales
 from .tflite_layers import NO_ACTIVATION, FloatLayers, ordered, padded_extents
 from .unfolding import unfold
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
     from ..quantize.folding import Activation
     from .tflite_graph import TfliteGraph
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS, Layer, padding_of
+from ..network.architecture import IMAGE_CHANNELS, Layer, padding_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
     from .tflite_graph import TfliteGraph
 
 # Values of the schema's enumerations Padding and ActivationFunctionType.

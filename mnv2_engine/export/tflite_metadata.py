@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
 
 METADATA = "TFLITE_METADATA"  # its name in the model
 _IDENTIFIER = b"M001"

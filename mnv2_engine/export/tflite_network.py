@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..architecture import IMAGE_CHANNELS
+from ..network.architecture import IMAGE_CHANNELS
 from .description import description
 from .tflite_graph import TfliteGraph
 from .tflite_integers import IntegerLayers
@@ -14,8 +14,8 @@ from .tflite_metadata import METADATA, labels_archive, metadata
 from .trunk import trunk
 
 if TYPE_CHECKING:
-    from ..architecture import Architecture
-    from ..modelfile import ModelFile
+    from ..model.modelfile import ModelFile
+    from ..network.architecture import Architecture
 
 FORMAT = "TensorFlow Lite"
 

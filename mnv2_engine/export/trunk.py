@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..architecture import Architecture, Layer, layers
+from ..network.architecture import Architecture, Layer, layers
 
 T = TypeVar("T")
 

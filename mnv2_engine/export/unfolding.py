@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..architecture import Layer, layers
 from ..errors import UnsupportedError
 from ..executors.integer import pad_pixel
-from ..quantization import (
+from ..network.architecture import Layer, layers
+from ..network.quantization import (
     MULTIPLIER_BITS,
     SHORTCUT_BITS,
     LayerQuantization,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..input_spec import InputSpec
-    from ..modelfile import ModelFile
+    from ..model.input_spec import InputSpec
+    from ..model.modelfile import ModelFile
 
     Float64 = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..architecture import Architecture
+from ..network.architecture import Architecture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

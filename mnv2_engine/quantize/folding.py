@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..quantization import (
+from ..network.quantization import (
     MAX_HIDDEN_SCALE,
     MAX_MULTIPLIER,
     MULTIPLIER_BITS,

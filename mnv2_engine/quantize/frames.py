@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..architecture import IMAGE_CHANNELS
 from ..errors import InputError
-from ..image_files import find_images
-from ..preprocess import load_image, pixels_for
+from ..images.image_files import find_images
+from ..images.preprocess import load_image, pixels_for
+from ..network.architecture import IMAGE_CHANNELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..input_spec import InputSpec
+    from ..model.input_spec import InputSpec
 
 NEEDED = (
     "give a folder of photographs such as the network will see, some dozens; without them the "

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..architecture import Layer
 from ..executors.reference import pad, tap
+from ..network.architecture import Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..architecture import Architecture, layers
 from ..convert.conversion import sha256_of
 from ..errors import InputError
 from ..executors import reference
-from ..input_spec import InputSpec
-from ..meta import printable
-from ..modelfile import ModelFile, open_model, write_model
-from ..quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
+from ..model.input_spec import InputSpec
+from ..model.meta import printable
+from ..model.modelfile import ModelFile, open_model, write_model
+from ..network.architecture import Architecture, layers
+from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .equalisation import ChannelRange, equalise
 from .frames import NEEDED, calibration_frames
 from .report import Quantised, agreement

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..architecture import Architecture, Layer, layers
 from ..executors import integer, reference
 from ..executors.integer import frame, pad_pixel, unpadded
-from ..input_spec import InputSpec
-from ..quantization import MAX_HIDDEN_SCALE, LayerQuantization, PoolQuantization, Quantization
+from ..model.input_spec import InputSpec
+from ..network.architecture import Architecture, Layer, layers
+from ..network.quantization import (
+    MAX_HIDDEN_SCALE,
+    LayerQuantization,
+    PoolQuantization,
+    Quantization,
+)
 from .folding import Activation, fold_classifier, fold_layer, fold_pool
 from .moments import Moments
 from .ranges import Histogram, choose_reach

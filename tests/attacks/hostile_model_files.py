@@ -19,9 +19,9 @@ import numpy as np
 from conftest import small_network
 from hypothesis import strategies as st
 
-from mnv2_engine.architecture import layers
 from mnv2_engine.errors import MnvError, ModelFileError, UnsupportedError
-from mnv2_engine.quantization import (
+from mnv2_engine.network.architecture import layers
+from mnv2_engine.network.quantization import (
     LayerQuantization,
     PoolQuantization,
     Quantization,

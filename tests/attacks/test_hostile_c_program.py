@@ -21,8 +21,8 @@ from int8_network import random_int8
 
 from mnv2_engine import Engine
 from mnv2_engine.errors import MnvError
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import open_model, write_model
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
 
 NETWORK = small_network()
 LABELS = ["a", "ä", '"\\', "𝄞", "e e"]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mnv2_engine.errors import MnvError
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
 
 MEMORY = 64 << 20  # bytes of Python objects that any attack may cost; the largest bomb has 1 GiB
 

@@ -31,8 +31,8 @@ from torch_files import (
     zip_file,
 )
 
-from mnv2_engine.architecture import layers, mobilenet_v2
 from mnv2_engine.errors import CheckpointError, MnvError, UnsupportedError
+from mnv2_engine.network.architecture import layers, mobilenet_v2
 
 CANARY = "executed"
 COMMAND = f"touch {CANARY}"

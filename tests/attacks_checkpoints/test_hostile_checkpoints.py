@@ -15,7 +15,7 @@ from torch_files import state_file
 
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import MnvError
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
 
 MEMORY = 64 << 20  # bytes that any attack may cost; the largest bomb has 1 GiB
 OPTIONS: dict[str, Any] = {

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 from .compiling import Compilation, compile_entries
 
 if TYPE_CHECKING:
-    from ...modelfile import ModelFile
-    from ...plan import Plan
+    from ...model.modelfile import ModelFile
+    from ...plan.steps import Plan
     from .executor import NumbaExecutor
 
 __all__ = ["Compilation", "compile_kernels", "executor_of"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .compiling import inlined
 from .pointwise import LINEAR_TO_CHANNELS, Input, Output, pointwise, to_panels
 from .strips import panels_of

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .compiling import inlined, kernel
 from .vector import load, relu6, spread, store, taps
 

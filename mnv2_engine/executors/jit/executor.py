@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
-from ...plan import Plan, Step
+from ...plan.steps import Plan, Step
 from ..arrays import ArrayExecutor
 from ..memory import private_memory
 from .compiling import Entry

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
-from ...modelfile import ModelFile
-from ...packing import packed_members
-from ...plan import Plan
+from ...model.modelfile import ModelFile
+from ...model.packing import packed_members
+from ...plan.steps import Plan
 from .compiling import compile_entries
 from .executor import Entries, NumbaExecutor
 from .head import classifier_step, head_step
@@ -57,7 +57,7 @@ def _weights(model: ModelFile, plan: Plan) -> tuple[NDArray[np.float32], dict[st
         weights = np.frombuffer(buffer[:whole], np.float32)
         places = {name: offset // FLOAT_BYTES for name, offset in offsets.items()}
     else:
-        from ...packing_half import widen
+        from ...model.packing_half import widen
 
         packed = {}
         for name, member in packed_members(plan.architecture, plan.dtype).items():

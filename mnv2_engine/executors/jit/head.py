@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .compiling import FLOATS, INT, WEIGHTS, entry
 from .pointwise import LINEAR_TO_CHANNELS, NOWHERE, Input, Output, pointwise, to_pool
 from .strips import panels_of

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .compiling import TILE_PANELS, inlined, kernel
 from .vector import add, load, load_part, outer, relu6, spread, store, store_part, sum_pixels
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .block import EXPANDED_PANELS, expand, project
 from .compiling import BOOL, BYTES, COUNTS, FLOATS, INT, NORMALISATION, WEIGHTS, entry, inlined
 from .depthwise import Filter, depthwise

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
-from ...packing import PANEL
+from ...model.packed import PANEL
+from ...network.architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .compiling import inlined
 from .pointwise import Input, pointwise, to_panels
 from .vector import float_at

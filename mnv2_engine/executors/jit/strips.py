@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .compiling import inlined
 
 # What is counted of each block while a cascade runs.

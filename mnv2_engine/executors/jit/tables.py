@@ -11,8 +11,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ...architecture import Architecture, layers
-from ...plan import Plan, Step
+from ...network.architecture import Architecture, layers
+from ...plan.steps import Plan, Step
 
 
 def _record(names: str) -> np.dtype[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 from .block import EXPANDED_PANELS, expand, project
 from .compiling import FLOATS, INT, WEIGHTS, entry, inlined
 from .depthwise import Filter, depthwise

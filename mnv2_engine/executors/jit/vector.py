@@ -35,7 +35,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
-from ...packing import PANEL
+from ...model.packed import PANEL
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, PANEL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....packing import PANEL
-from ....packing_int8 import GROUP
+from ....model.packed import PANEL
+from ....model.packing_int8 import GROUP
 from ..compiling import inlined
 from .depthwise import Filter, Rows, depthwise
 from .pointwise import TABLE, Input, groups_of, pointwise, to_panels

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ....packing import PANEL
+from ....model.packed import PANEL
 from ..compiling import kernel
 from ..depthwise import kernels_of
 from ..vector import taps

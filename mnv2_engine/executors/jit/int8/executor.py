@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import UnsupportedError
-from ....input_spec import InputSpec
-from ....modelfile import ModelFile
-from ....plan import Plan
-from ....quantization import Quantization
+from ....model.input_spec import InputSpec
+from ....model.modelfile import ModelFile
+from ....network.quantization import Quantization
+from ....plan.steps import Plan
 from ...integer import flushed, pad_pixel
 from ..compiling import compile_entries
 from ..executor import Entries, NumbaExecutor

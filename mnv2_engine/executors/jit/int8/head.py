@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ....packing import PANEL
-from ....packing_int8 import GROUP
-from ....quantization import MULTIPLIER_BITS
+from ....model.packed import PANEL
+from ....model.packing_int8 import GROUP
+from ....network.quantization import MULTIPLIER_BITS
 from ..compiling import BYTES, FLOATS, INT, MEMORY, entry, inlined
 from ..strips import panels_of
 from ..tables import HEADS, STEPS

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ....packing import PANEL
-from ....packing_int8 import GROUP
+from ....model.packed import PANEL
+from ....model.packing_int8 import GROUP
 from ..compiling import TILE_PANELS, inlined, kernel
 from ..pointwise import NOWHERE, convolution_of
 from ..vector import add, store, sum_pixels

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ....packing import PANEL
+from ....model.packed import PANEL
 from ..block import EXPANDED_PANELS
 from ..compiling import BOOL, BYTES, COUNTS, INT, MEMORY, NORMALISATION, entry, inlined
 from ..pointwise import NOWHERE

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ....architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
-from ....packing import PANEL
-from ....packing_int8 import GROUP, STEM_ROW_GROUPS
+from ....model.packed import PANEL
+from ....model.packing_int8 import GROUP, STEM_ROW_GROUPS
+from ....network.architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from ..compiling import inlined
 from ..stem import stem_columns
 from ..vector import float_at

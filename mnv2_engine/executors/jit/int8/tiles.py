@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....packing import PANEL
+from ....model.packed import PANEL
 from ..block import EXPANDED_PANELS
 from ..compiling import BYTES, INT, MEMORY, entry, inlined
 from ..pointwise import NOWHERE

@@ -38,9 +38,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import models, register_model
 
-from ....packing import PANEL
-from ....packing_int8 import GROUP
-from ....quantization import MULTIPLIER_BITS, SHORTCUT_BITS
+from ....model.packed import PANEL
+from ....model.packing_int8 import GROUP
+from ....network.quantization import MULTIPLIER_BITS, SHORTCUT_BITS
 from ..compiling import cpu_has
 from ..vector import LANE, MASK, Tile, Typed, Writer, written, written_in_llvm
 

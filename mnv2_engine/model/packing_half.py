@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .architecture import IMAGE_CHANNELS, STEM_KERNEL, Architecture, Layer, layers
-from .errors import CheckpointError
+from ..errors import CheckpointError
+from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL, Architecture, Layer, layers
 
 if TYPE_CHECKING:
     import numpy as np

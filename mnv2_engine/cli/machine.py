@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .errors import InputError, UnsupportedError
+from ..errors import InputError, UnsupportedError
 
 
 class Machine(NamedTuple):
@@ -51,8 +51,8 @@ def machine() -> Machine:
     name that is unknown, UnsupportedError for one that this CPU does not have."""
     import platform
 
-    from . import __version__
-    from .cpus import usable_cpus
+    from .. import __version__
+    from ..executors.cpus import usable_cpus
 
     backends = {name: problem() for name, problem in PROBLEMS.items()}
     isas, chosen = _isas() if backends["c"] is None else ({}, {})
@@ -71,7 +71,7 @@ def machine() -> Machine:
 
 def _core_problem() -> str | None:
     try:
-        from . import _core  # noqa: F401
+        from .. import _core  # noqa: F401
     except ImportError as error:
         return f"the C core cannot be imported ({error}); install from a wheel or with a C compiler"
     return None
@@ -85,7 +85,7 @@ def _numpy_problem() -> str | None:
 
 
 def _numba_problem() -> str | None:
-    from .backends import numba_problem
+    from ..executors.backends import numba_problem
 
     problem = numba_problem()
     return None if problem is None else str(problem)
@@ -101,7 +101,7 @@ PROBLEMS: dict[str, Callable[[], str | None]] = {
 
 def _isas() -> tuple[dict[str, bool], dict[str, str | None]]:
     """Those that were built, and which of them computes in each precision."""
-    from .executors.native import built_isas, chosen_isa
+    from ..executors.native import built_isas, chosen_isa
 
     # Every set computes in float32: what is wrong here is wrong with MNV2_ISA.
     chosen: dict[str, str | None] = {"float32": chosen_isa("float32", "float32")}

@@ -15,7 +15,7 @@ from binascii import crc32
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from .errors import InputError, ModelFileError
+from ..errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     from mmap import mmap

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from .architecture import MAX_CLASSES
-from .errors import InputError, MnvError
+from ..errors import InputError, MnvError
+from ..network.architecture import MAX_CLASSES
 
 IMAGENET_FILE = "data/imagenet_classes.txt"
 SYNSETS_FILE = "data/imagenet_synsets.txt"

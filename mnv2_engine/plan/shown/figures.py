@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .plan import least_arena, unused_bytes
-from .schedules import classifier_schedule, head_schedule, schedules_from
-from .shapes import PRECISIONS, Shapes
+from ..arena import least_arena, unused_bytes
+from ..schedules import classifier_schedule, head_schedule, schedules_from
+from ..shapes import PRECISIONS, Shapes
 
 if TYPE_CHECKING:
-    from .plan import Buffer, Plan, Step
+    from ..steps import Buffer, Plan, Step
 
 TENSOR = "tensors in and out"
 SUMS = "partial sums"

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .plan_figures import TENSOR, Live, live_buffers, peak
-from .plan_table import PEAK, kib_number, shape_text
+from .figures import TENSOR, Live, live_buffers, peak
+from .table import PEAK, kib_number, shape_text
 
 if TYPE_CHECKING:
-    from .plan import Plan, Step
+    from ..steps import Plan, Step
 
 LEGEND = """\
 thin      a ring of the last rows that came in

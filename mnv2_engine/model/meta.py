@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from .architecture import Architecture, architecture
-from .errors import InputError, ModelFileError, UnsupportedError
+from ..errors import InputError, ModelFileError, UnsupportedError
+from ..network.architecture import Architecture, architecture
 from .input_spec import InputSpec, from_json, to_json
-from .packing import DTYPES
+from .packed import DTYPES
 
 if TYPE_CHECKING:
-    from .quantization import Quantization
+    from ..network.quantization import Quantization
 
 FORMAT = "mnv2_engine"
 FORMAT_VERSION = 1
@@ -106,7 +106,7 @@ def encode(
             "provenance": dict(sorted(provenance.items())),
         }
         if quantization is not None:
-            from . import quantization as quantised
+            from ..network import quantization as quantised
 
             document["quantization"] = quantised.to_json(quantization)
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
@@ -153,7 +153,7 @@ def decode(content: bytes) -> Meta:
     _check_texts("provenance", [*provenance, *provenance.values()])
     quantization = None
     if is_quantised:
-        from . import quantization as quantised
+        from ..network import quantization as quantised
 
         quantization = quantised.from_json(document["quantization"], network)
     labels = document["labels"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from .errors import InputError
+from ..errors import InputError
 
 MOST_THREADS = 64  # MNV2_MAX_THREADS of kernels/mnv2.h
 

@@ -20,36 +20,17 @@ those of packing_int8.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from .architecture import Architecture, Layer, layers
-from .errors import CheckpointError
+from ..errors import CheckpointError
+from ..network.architecture import Architecture, Layer, layers
+from .packed import PANEL, Packed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
-
-PANEL = 16
-# Of a model file's weights, each with its bytes.
-DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-FLOAT_DTYPES = ("float32", "float16", "bfloat16")  # those of networks that are not quantised
-
-
-class Packed(NamedTuple):
-    """What a packed member of a model file has to be."""
-
-    descr: str  # NumPy's name of the dtype, such as "<f4"
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of data."""
-        size = int(self.descr[-1])
-        for extent in self.shape:
-            size *= extent
-        return size
 
 
 def packed_members(network: Architecture, dtype: str = "float32") -> dict[str, Packed]:

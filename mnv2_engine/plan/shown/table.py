@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .plan import Plan
+    from ..steps import Plan
 
 PEAK = "◂"
 
@@ -27,14 +27,14 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def describe(plan: Plan) -> str:
     """The plan as text: the table and the drawing of its steps."""
-    from .plan_drawing import drawing
+    from .drawing import drawing
 
     return f"{table(plan)}\n\n{drawing(plan)}"
 
 
 def table(plan: Plan) -> str:
     """The plan as a table: a line a step, then the sums."""
-    from .plan_figures import peak, per_block
+    from .figures import peak, per_block
 
     without, highest = per_block(plan), peak(plan)
     header = ("step (KiB)", "schedule", "input", "output", "live  ", "per block", "unfused")

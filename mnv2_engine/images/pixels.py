@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from .architecture import IMAGE_CHANNELS
-from .errors import InputError, missing_extra
-from .input_spec import InputSpec
+from ..errors import InputError, missing_extra
+from ..model.input_spec import InputSpec
+from ..network.architecture import IMAGE_CHANNELS
 
 _UINT8 = ("B", "<B", "=B", "@B", "|B")
 _FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")

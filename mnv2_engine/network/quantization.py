@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..errors import InputError, ModelFileError
 from .architecture import Architecture, layers
-from .errors import InputError, ModelFileError
 
 FRACTION = 5  # bits that a requantised sum has beyond its unit, unless its multipliers are large
 MAX_FRACTION = 6

@@ -21,17 +21,18 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .architecture import Architecture
-from .errors import CheckpointError, InputError, ModelFileError, UnsupportedError
+from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
+from ..network.architecture import Architecture
 from .input_spec import InputSpec
 from .meta import META_LIMIT, Labels, Meta, decode, encode
 from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
-from .packing import FLOAT_DTYPES, Packed, pack, packed_members, unpack
+from .packed import FLOAT_DTYPES, Packed
+from .packing import pack, packed_members, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .quantization import Quantization
+    from ..network.quantization import Quantization
 
 META = "meta"
 _HEAD_BYTES = 4096 + 12  # of a member, read to compare its .npy header

@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .architecture import IMAGE_CHANNELS, STEM_KERNEL, Architecture, Layer, layers
-from .errors import CheckpointError
-from .packing import PANEL, Packed
-from .quantization import MAX_MULTIPLIER, MAX_SHIFT
+from ..errors import CheckpointError
+from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL, Architecture, Layer, layers
+from ..network.quantization import MAX_MULTIPLIER, MAX_SHIFT
+from .packed import PANEL, Packed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ same.
 
 from __future__ import annotations
 
-from .architecture import IMAGE_CHANNELS, STEM_KERNEL
+from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL
 from .schedules import Schedule
 from .shapes import Shapes, elements, panels_of
 

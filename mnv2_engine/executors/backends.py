@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
+from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
 
 if TYPE_CHECKING:
-    from .executors import Executor
-    from .modelfile import ModelFile
-    from .plan import Plan
+    from ..model.modelfile import ModelFile
+    from ..plan.steps import Plan
+    from . import Executor
 
 BACKENDS = ("auto", "c", "numba", "numpy")
 BACKEND_VARIABLE = "MNV2_BACKEND"
@@ -66,18 +66,18 @@ def found(backend: str, precision: str) -> str:
 def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
     """The executor of a plan in a backend that was `found`."""
     if backend == "c":
-        from .executors.native import NativeExecutor
+        from .native import NativeExecutor
 
         return NativeExecutor(model, plan)
     if backend == "numba":
-        from .executors import jit
+        from . import jit
 
         return jit.executor_of(model, plan)
     if model.dtype == "int8":
-        from .executors.integer import IntegerExecutor
+        from .integer import IntegerExecutor
 
         return IntegerExecutor(model)
-    from .executors.reference import ReferenceExecutor
+    from .reference import ReferenceExecutor
 
     return ReferenceExecutor(model)
 

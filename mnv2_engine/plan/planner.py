@@ -8,12 +8,11 @@ alignment included; the caller's image and the mapped weights are stated apart.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from .architecture import IMAGE_CHANNELS, Architecture
+from ..errors import UnsupportedError
+from ..model.packing import packed_members
+from ..network.architecture import IMAGE_CHANNELS, Architecture
+from .arena import least_arena, moves, unused_bytes
 from .cost import cycles_of
-from .errors import UnsupportedError
-from .packing import packed_members
 from .schedules import (
     FIRST_CACHE_BYTES,
     Schedule,
@@ -22,7 +21,8 @@ from .schedules import (
     schedules_from,
     scratch_of,
 )
-from .shapes import INT8, OVERREAD_BYTES, PRECISIONS, Shapes, elements
+from .shapes import INT8, PRECISIONS, Shapes, elements
+from .steps import Buffer, Plan, Step
 
 # Longer strips and larger tiles are faster: the planner spends up to this share of the least
 # arena on them.
@@ -31,52 +31,6 @@ LEAST_ROOM = 7 << 10  # bytes, where that is more: a few KiB are little to anyon
 # In int8, where beginning a strip weighs more. What fits a first cache is as fast in less, and runs
 # where every KiB counts.
 ROOM_INT8, ROOM_INT8_CACHED = 1 / 7, 1 / 32
-
-
-class Buffer(NamedTuple):
-    """An array in the arena."""
-
-    name: str
-    offset: int  # bytes from the arena's start, a multiple of ALIGNMENT
-    bytes: int  # rounded up to ALIGNMENT
-    shape: tuple[int, ...]
-    copies: int = 1  # one a thread, Step.thread_bytes apart; `bytes` and `shape` are of one
-
-
-class Step(NamedTuple):
-    """One step: reads the tensor at `input`, leaves one at `output`, uses scratch in between."""
-
-    kind: str  # of its schedule: "rows", "tiles", "head", "classifier", or, measured, "layers"
-    name: str  # "stem, block0-3", "block4", "head + pool", "classifier"
-    blocks: range  # those that stream into each other, or the one; empty for the ends
-    input: Buffer | None  # None: the caller's image
-    output: Buffer | None  # None: the caller's logits
-    in_place: bool
-    scratch: tuple[Buffer, ...]  # named as in kernels/mnv2.h, those of a block after its number
-    strip: int  # rows: output pixels of a strip, at most
-    tile: int  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
-    thread_bytes: int  # of one thread's own scratch
-    bytes: int  # of the arena that are live during the step
-    unfused_bytes: int  # what the same layers need when each writes its whole output
-
-
-class Plan(NamedTuple):
-    """A network's whole schedule. `str()` is a table and a drawing for people."""
-
-    architecture: Architecture
-    precision: str  # what it is computed in, one of shapes.PRECISIONS
-    dtype: str  # of the weights, one of packing.DTYPES
-    threads: int  # that share every step
-    steps: tuple[Step, ...]
-    arena_bytes: int  # exactly what a prediction needs, its scratch included
-    weight_bytes: int  # packed weights, mapped from the model file
-    image_bytes: int  # the caller's uint8 image
-    unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
-
-    def __str__(self) -> str:
-        from .plan_table import describe
-
-        return describe(self)
 
 
 def make_plan(
@@ -131,38 +85,7 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     )
 
 
-def unused_bytes(shapes: Shapes) -> int:
-    """What an arena has beyond its largest step."""
-    return OVERREAD_BYTES if shapes.precision is INT8 else 0
-
-
 # --- choosing -----------------------------------------------------------------------------
-#
-# A tensor lies at the low end of the arena or at the high end, and a step moves it to the other
-# end unless it runs in place. So a step needs exactly its own bytes, and the arena is the largest
-# step. In place, a tensor at the low end may change its size; one at the high end may not.
-
-
-def moves(schedule: Schedule, high: bool) -> list[bool]:
-    """The ends at which the output may lie when the input lies at the `high` end or not."""
-    if not schedule.in_place:
-        return [False, True] if schedule.input_bytes == 0 else [not high]
-    return [high] if not high or schedule.input_bytes == schedule.output_bytes else []
-
-
-def least_arena(choices: list[list[Schedule]]) -> int:
-    """The least peak over every sequence of schedules: (choice, end of the tensor) -> peak."""
-    reached: dict[tuple[int, bool], int] = {(0, False): 0}
-    for at, schedules in enumerate(choices):
-        for high in (False, True):
-            if (at, high) not in reached:
-                continue
-            for schedule in schedules:
-                needed = max(reached[at, high], schedule.bytes)
-                for end in moves(schedule, high):
-                    key = at + max(1, len(schedule.blocks)), end
-                    reached[key] = min(needed, reached.get(key, needed))
-    return min(peak for (at, _), peak in reached.items() if at == len(choices))
 
 
 def _room(shapes: Shapes, least: int) -> int:

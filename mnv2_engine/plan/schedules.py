@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
-from .errors import UnsupportedError
-from .packing import PANEL
+from ..errors import UnsupportedError
+from ..model.packed import PANEL
+from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
 from .shapes import INT8, Shapes, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile

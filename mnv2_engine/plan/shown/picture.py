@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from .plan_figures import (
+from .figures import (
     RING,
     ROLES,
     STRIP,
@@ -23,11 +23,11 @@ from .plan_figures import (
     peak,
     per_block,
 )
-from .plan_table import kib, kib_number, shape_text
 from .svg import LABEL, document, element, label, line, rect, text, text_width, titled
+from .table import kib, kib_number, shape_text
 
 if TYPE_CHECKING:
-    from .plan import Plan, Step
+    from ..steps import Plan, Step
 
 WIDTH, HEIGHT = 900, 660
 LEFT, RIGHT = 58, 886  # of both panels

@@ -10,14 +10,14 @@ import io
 import os
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, missing_extra
+from ..errors import InputError, missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from PIL.Image import Image
 
-    from .input_spec import InputSpec
+    from ..model.input_spec import InputSpec
 
 EXIF_ORIENTATION = 0x0112
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .errors import InputError, UnsupportedError
+from ..errors import InputError, UnsupportedError
 
 STEM_KERNEL = 3
 STEM_STRIDE = 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .architecture import Architecture, layers
-from .packing import DTYPES, PANEL
+from ..model.packed import DTYPES, PANEL
+from ..network.architecture import Architecture, layers
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 # What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h. A lone

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO
 
-from .errors import InputError, MnvError
+from ..errors import InputError, MnvError
 
 
 def write_whole(name: str, what: str, size: int, write: Callable[[BinaryIO], object]) -> None:

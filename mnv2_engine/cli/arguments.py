@@ -1,0 +1,77 @@
+"""The arguments that several commands take, and the form of a command's --help."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..executors.backends import BACKEND_VARIABLE, BACKENDS
+from ..plan.shapes import PRECISIONS
+
+EXIT_CODES = """
+exit codes:
+  0    done; every image was answered
+  1    some image could not be read; the others were answered
+  2    wrong usage, or an error of the model, the checkpoint or the output
+  130  interrupted by Ctrl-C
+  141  the reader of the output went away
+"""
+
+
+def add_command(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
+        epilog=epilog + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_json(command: Any, what: str) -> None:
+    command.add_argument("--json", action="store_true", help=f"answer with {what}")
+
+
+def add_threads(command: Any, what: str) -> None:
+    command.add_argument(
+        "--threads",
+        metavar="N|auto",
+        type=_threads,
+        default=1,
+        help=f"threads {what}; auto: as many as this process has CPUs (default: 1)",
+    )
+
+
+def add_backend(command: Any) -> None:
+    command.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="c: the fused kernels; numba: the same, compiled by Numba; numpy: the slow reference; "
+        f"auto: the first of them that is there (default: ${BACKEND_VARIABLE}, else auto)",
+    )
+
+
+def add_precision(command: Any) -> None:
+    command.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        help="what to compute in; bfloat16: for files of bfloat16 weights, on CPUs with "
+        "AVX512_BF16 (default: the model file's own, float32 for weights of 16 and 32 bits)",
+    )
+
+
+def _threads(text: str) -> int | str:
+    return text if text == "auto" else positive(text)
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
+def resolution(text: str) -> tuple[int, int]:
+    extents = text.lower().split("x")
+    if len(extents) > 2 or not all(each.isascii() and each.isdecimal() for each in extents):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected N or HxW, in pixels, as in 96x128")
+    return int(extents[0]), int(extents[-1])

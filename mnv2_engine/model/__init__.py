@@ -1,0 +1,1 @@
+"""The model file: container, description, packed weights, labels, input specification."""

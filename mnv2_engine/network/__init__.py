@@ -1,0 +1,1 @@
+"""What a network is: its layers, and the papers' tables that make them."""

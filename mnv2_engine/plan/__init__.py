@@ -1,0 +1,1 @@
+"""How a network runs: steps with every byte of the arena placed."""

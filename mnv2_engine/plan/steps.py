@@ -1,0 +1,53 @@
+"""A plan as plain data: steps, and the arrays of the arena that each works on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..network.architecture import Architecture
+
+
+class Buffer(NamedTuple):
+    """An array in the arena."""
+
+    name: str
+    offset: int  # bytes from the arena's start, a multiple of ALIGNMENT
+    bytes: int  # rounded up to ALIGNMENT
+    shape: tuple[int, ...]
+    copies: int = 1  # one a thread, Step.thread_bytes apart; `bytes` and `shape` are of one
+
+
+class Step(NamedTuple):
+    """One step: reads the tensor at `input`, leaves one at `output`, uses scratch in between."""
+
+    kind: str  # of its schedule: "rows", "tiles", "head", "classifier", or, measured, "layers"
+    name: str  # "stem, block0-3", "block4", "head + pool", "classifier"
+    blocks: range  # those that stream into each other, or the one; empty for the ends
+    input: Buffer | None  # None: the caller's image
+    output: Buffer | None  # None: the caller's logits
+    in_place: bool
+    scratch: tuple[Buffer, ...]  # named as in kernels/mnv2.h, those of a block after its number
+    strip: int  # rows: output pixels of a strip, at most
+    tile: int  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
+    thread_bytes: int  # of one thread's own scratch
+    bytes: int  # of the arena that are live during the step
+    unfused_bytes: int  # what the same layers need when each writes its whole output
+
+
+class Plan(NamedTuple):
+    """A network's whole schedule. `str()` is a table and a drawing for people."""
+
+    architecture: Architecture
+    precision: str  # what it is computed in, one of shapes.PRECISIONS
+    dtype: str  # of the weights, one of packing.DTYPES
+    threads: int  # that share every step
+    steps: tuple[Step, ...]
+    arena_bytes: int  # exactly what a prediction needs, its scratch included
+    weight_bytes: int  # packed weights, mapped from the model file
+    image_bytes: int  # the caller's uint8 image
+    unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
+
+    def __str__(self) -> str:
+        from .shown.table import describe
+
+        return describe(self)
