@@ -9,8 +9,7 @@ import pytest
 from native_network import SUPPORTED_ISAS, NativeNetwork, image
 
 from mnv2_engine.network.architecture import mobilenet_v2
-from mnv2_engine.plan import planner as plan
-from mnv2_engine.plan import schedules
+from mnv2_engine.plan import planner, schedules
 from mnv2_engine.plan.planner import make_plan
 
 BENCHES = Path(__file__).resolve().parents[1] / "benches"
@@ -32,9 +31,9 @@ def test_other_plans_give_the_same_bits_and_leave_the_planner_as_it_was(random_w
     from schedules import plans  # of benches/, not of the package
 
     network = mobilenet_v2(0.35, 96, 10)
-    before = plan.ROOM, dict(schedules.STRIP_PIXELS), schedules.LONGEST_CASCADE
+    before = planner.ROOM, dict(schedules.STRIP_PIXELS), schedules.LONGEST_CASCADE
     made = plans(network)
-    assert before == (plan.ROOM, schedules.STRIP_PIXELS, schedules.LONGEST_CASCADE)
+    assert before == (planner.ROOM, schedules.STRIP_PIXELS, schedules.LONGEST_CASCADE)
     assert made["default"] == make_plan(network)
     assert len({other.arena_bytes for other in made.values()}) > 3
     weights, x = random_weights(network), image(network)
@@ -57,8 +56,8 @@ def test_a_constant_that_the_planner_lost_is_named():
     from schedules import constants
 
     with (
-        pytest.raises(SystemExit, match=r"the planner has no plan\.GONE any more"),
-        constants({"plan.ROOM": 1, "plan.GONE": 1}),
+        pytest.raises(SystemExit, match=r"the planner has no planner\.GONE any more"),
+        constants({"planner.ROOM": 1, "planner.GONE": 1}),
     ):
         pass
-    assert plan.ROOM < 1
+    assert planner.ROOM < 1

@@ -117,8 +117,7 @@ def test_threads_change_no_bit(network, threads):
 
 @needs_it
 def test_schedules_change_no_bit(monkeypatch):
-    from mnv2_engine.plan import planner as plan
-    from mnv2_engine.plan import schedules
+    from mnv2_engine.plan import planner, schedules
 
     network = mobilenet_v2(0.5, 96, 10)
     weights, x = make_weights(network), image(network)
@@ -128,7 +127,7 @@ def test_schedules_change_no_bit(monkeypatch):
         monkeypatch.setitem(schedules.STRIP_PIXELS, "bfloat16", strips)
         monkeypatch.setattr(schedules, "TILE_CHANNELS", tiles)
         monkeypatch.setattr(schedules, "LONGEST_CASCADE", longest)
-        monkeypatch.setattr(plan, "ROOM", longest)
+        monkeypatch.setattr(planner, "ROOM", longest)
         plans.add(make_plan(network, 1, "bfloat16"))
         for found, one in zip(computed(network, weights, x), expected, strict=True):
             np.testing.assert_array_equal(found, one)

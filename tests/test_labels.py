@@ -114,7 +114,7 @@ def test_label_files_that_cannot_be_read(tmp_path):
 
 
 def test_imagenets_labels_are_found_in_a_zip_file(tmp_path):
-    package = Path(labels.__file__).parent
+    package = Path(labels.__file__).parent.parent
     with zipfile.ZipFile(tmp_path / "package.zip", "w") as file:
         for path in package.rglob("*"):
             if path.suffix in (".py", ".txt"):
@@ -122,7 +122,7 @@ def test_imagenets_labels_are_found_in_a_zip_file(tmp_path):
     code = f"""if True:
         import sys
         sys.path.insert(0, {str(tmp_path / "package.zip")!r})
-        from mnv2_engine.labels import __file__, imagenet
+        from mnv2_engine.model.labels import __file__, imagenet
         assert "package.zip" in __file__
         print(imagenet()[1])
     """

@@ -223,7 +223,7 @@ def test_a_file_replaced_while_open_is_still_the_old_one(
 def test_reading_imports_neither_numpy_nor_zipfile(small_model: Callable[..., Path]) -> None:
     code = """
 import sys
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
 open_model(sys.argv[1])
 print([name for name in ("numpy", "zipfile", "pickle", "ast", "dataclasses", "inspect", "pathlib",
                          "tempfile", "shutil", "logging", "zlib") if name in sys.modules])
@@ -392,11 +392,11 @@ def test_a_real_limit_on_file_size(target: Path) -> None:
     code = """
 import resource, sys
 import numpy as np
-from mnv2_engine.architecture import mobilenet_v2
+from mnv2_engine.network.architecture import mobilenet_v2
 from mnv2_engine.errors import MnvError
-from mnv2_engine.input_spec import PRESETS
-from mnv2_engine.modelfile import write_model
-from mnv2_engine.packing import canonical_shapes
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.model.packing import canonical_shapes
 
 network = mobilenet_v2(0.1, 32, 5, divisor=4)
 weights = {name: np.zeros(shape) for name, shape in canonical_shapes(network).items()}

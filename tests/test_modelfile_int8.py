@@ -95,7 +95,7 @@ def test_equal_networks_are_equal_files(path: Path, tmp_path: Path) -> None:
 def test_opening_imports_no_numpy(path: Path) -> None:
     code = """
 import sys
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
 print(open_model(sys.argv[1]).dtype, "numpy" in sys.modules)
 """
     run = subprocess.run(

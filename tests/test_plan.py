@@ -153,7 +153,7 @@ import os, sys
 import numpy as np
 from conftest import make_weights
 from native_network import NativeNetwork, SUPPORTED_ISAS, image
-from mnv2_engine.architecture import mobilenet_v2
+from mnv2_engine.network.architecture import mobilenet_v2
 network = mobilenet_v2(0.35, 32, 5)
 run = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0])
 x = image(network)

@@ -41,7 +41,7 @@ def imagenet_synsets() -> tuple[str, ...]:
 def _packaged(name: str) -> tuple[str, ...]:
     from pkgutil import get_data  # the package may lie in a zip file
 
-    data = get_data(__package__, name)
+    data = get_data(__package__.split(".")[0], name)
     assert data is not None
     return parse_labels(data, name, MnvError)
 

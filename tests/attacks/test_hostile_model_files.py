@@ -83,7 +83,7 @@ def _open_files() -> int:
 CONFINED = """
 import resource, sys
 from mnv2_engine.errors import MnvError
-from mnv2_engine.modelfile import open_model
+from mnv2_engine.model.modelfile import open_model
 
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = used + (128 << 20)
