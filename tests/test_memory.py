@@ -24,7 +24,8 @@ SCRIPT = """
 import sys
 from mnv2_engine import Engine
 import json, mnv2_engine.executors.native, mnv2_engine._core
-import mnv2_engine.model.packing_int8, mnv2_engine.network.quantization  # else compiled now, where not cached
+# Else compiled now, where not cached.
+import mnv2_engine.model.packing_int8, mnv2_engine.network.quantization
 
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:
