@@ -1,0 +1,418 @@
+"""A network is a table of layers: operations with their inputs by name, every shape resolved.
+
+The table is the truth, the name of a family only a label. `Builder` makes networks layer by layer
+and resolves the shapes; families.py has the papers' tables, blocks.py matches a table with what
+the kernels run, supported.py says what they do not.
+
+Pure Python without imports beyond `typing`: loading an engine in a low-RAM process runs this.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import InputError
+
+IMAGE = "image"  # the name of the network's input
+IMAGE_CHANNELS = 3
+
+# What a layer can be. `add` joins a shortcut, `pool` is the mean over all pixels.
+OPERATIONS = ("conv", "pointwise", "depthwise", "add", "pool", "dense")
+WINDOWED = ("conv", "depthwise")  # those that have a kernel, a stride, a dilation and pads
+WEIGHTED = ("conv", "pointwise", "depthwise", "dense")
+ACTIVATIONS = ("linear", "relu", "relu6")
+# How logits become answers: one of many classes, each class by itself, or numbers as they are.
+ANSWERS = ("softmax", "sigmoid", "linear")
+PADDINGS = ("same", "symmetric")
+
+# Bounds on what a model file or a caller may ask for, so that hostile sizes end in an error
+# and not in arithmetic: far above any published network, far below 2**31.
+MAX_RESOLUTION = 4096
+MAX_CHANNELS = 1 << 20
+MAX_LAYERS = 1024
+MAX_KERNEL = 31
+MAX_VALUES = 1 << 30  # of one tensor, or of one layer's weights
+MAX_NAME = 64  # characters
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+class Layer(NamedTuple):
+    """One operation with every shape resolved.
+
+    `conv` is a full convolution, `pointwise` one of 1×1, `depthwise` one of each channel by
+    itself, `add` the sum of two maps, `pool` the mean over all pixels, `dense` a matrix times
+    pooled features. Pads are (before, after) of the rows and of the columns, in pixels of zero.
+    """
+
+    name: str  # "stem", "block3.expand", "head", "classifier" in the families' tables
+    operation: str  # one of OPERATIONS
+    inputs: tuple[str, ...]  # names of layers, or IMAGE; two of `add`, else one
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int
+    dilation: int
+    in_size: tuple[int, int]  # (height, width), pixels; (1, 1) behind the pool
+    out_size: tuple[int, int]
+    pad_rows: tuple[int, int]
+    pad_columns: tuple[int, int]
+    activation: str  # one of ACTIVATIONS
+
+    @property
+    def pads(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right), pixels."""
+        (top, bottom), (left, right) = self.pad_rows, self.pad_columns
+        return top, left, bottom, right
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the canonical weight: OIHW, or (out, in) for dense layers."""
+        if self.operation == "dense":
+            return (self.out_channels, self.in_channels)
+        inputs = 1 if self.operation == "depthwise" else self.in_channels
+        return (self.out_channels, inputs, self.kernel, self.kernel)
+
+    @property
+    def parameters(self) -> int:
+        """Weights plus bias, or plus batch-norm scale and shift, as the papers count them."""
+        if self.operation not in WEIGHTED:
+            return 0
+        weights = 1
+        for extent in self.weight_shape:
+            weights *= extent
+        return weights + self.out_channels * (1 if self.operation == "dense" else 2)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image."""
+        if self.operation not in WEIGHTED:
+            return 0
+        inputs = 1 if self.operation == "depthwise" else self.in_channels
+        per_pixel = self.out_channels * inputs * self.kernel * self.kernel
+        return per_pixel * self.out_size[0] * self.out_size[1]
+
+
+class Network(NamedTuple):
+    """A table of layers, in the order of execution. Made by `Builder.network`."""
+
+    name: str  # a label for people, such as "mobilenet_v2_1.0_224"
+    resolution: tuple[int, int]  # (height, width) of the input, pixels
+    layers: tuple[Layer, ...]
+    outputs: tuple[
+        str, ...
+    ]  # of layers; one: the last dense layer, or the pool where there is none
+    answer: str  # one of ANSWERS
+
+    @property
+    def weighted(self) -> tuple[Layer, ...]:
+        """The layers that have weights, in the order of execution."""
+        return tuple(layer for layer in self.layers if layer.operation in WEIGHTED)
+
+    @property
+    def classes(self) -> int:
+        """Values of the answer; 0 of a network without a classifier, which gives features."""
+        last = self.layers[-1]
+        return last.out_channels if last.operation == "dense" else 0
+
+    @property
+    def features(self) -> int:
+        """Channels of the pooled features."""
+        return next(layer.out_channels for layer in self.layers if layer.operation == "pool")
+
+    @property
+    def padding(self) -> str:
+        """How windows are padded: "same" (TensorFlow), "symmetric" (PyTorch), or "explicit" where
+        neither rule gives the pads of all of them."""
+        windows = [
+            layer for layer in self.layers if layer.operation in WINDOWED and layer.kernel > 1
+        ]
+        for padding in PADDINGS:
+            if all(
+                (layer.pad_rows, layer.pad_columns)
+                == tuple(
+                    padding_of(size, layer.kernel, layer.stride, padding)[1:]
+                    for size in layer.in_size
+                )
+                for layer in windows
+            ):
+                return padding
+        return "explicit"
+
+
+def padding_of(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int, int]:
+    """Output size and the pads before and after, in pixels, of one axis of a convolution.
+
+    ``same`` is TensorFlow's: as many outputs as ceil(size / stride), the odd pixel after.
+    ``symmetric`` is PyTorch's: (k - 1) / 2 on either side; the row or column that the last
+    output does not reach is not counted into the pad after.
+    """
+    if padding == "same":
+        out = -(-size // stride)
+        total = max((out - 1) * stride + kernel - size, 0)
+        return out, total // 2, total - total // 2
+    before = (kernel - 1) // 2
+    out = (size + 2 * before - kernel) // stride + 1
+    return out, before, max((out - 1) * stride + kernel - size - before, 0)
+
+
+def parameters(network: Network) -> int:
+    """Trainable parameters, batch-norm scale and shift counted, as the papers do."""
+    return sum(layer.parameters for layer in network.layers)
+
+
+def multiply_adds(network: Network) -> int:
+    """Multiply-adds of one image, convolutions and dense layers, as the papers count them."""
+    return sum(layer.multiply_adds for layer in network.layers)
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` may name a layer: 1 to 64 of the letters a-z, digits, ``_``, ``.``, ``-``."""
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= MAX_NAME
+        and _NAME_CHARACTERS.issuperset(text)
+        and text != IMAGE
+    )
+
+
+class Builder:
+    """Makes a network layer by layer, each behind layers that are there.
+
+    Every method adds one layer, resolves its shapes and returns its name. Raises InputError for a
+    name that is taken or malformed, an input that is not there, and sizes out of bounds.
+    """
+
+    def __init__(self, resolution: int | tuple[int, int]) -> None:
+        size = (resolution, resolution) if is_integer(resolution) else resolution
+        if (
+            not isinstance(size, tuple)
+            or len(size) != 2
+            or not all(is_integer(extent) and 1 <= extent <= MAX_RESOLUTION for extent in size)
+        ):
+            raise InputError(
+                f"resolution {resolution!r:.80}: expected a size or (height, width), "
+                f"each from 1 to {MAX_RESOLUTION} pixels"
+            )
+        self.resolution = size
+        self._layers: dict[str, Layer] = {}
+        self._shapes: dict[str, tuple[tuple[int, int], int]] = {IMAGE: (size, IMAGE_CHANNELS)}
+        self._pooled: set[str] = set()
+
+    def conv(
+        self,
+        name: str,
+        source: str,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        pads: str | tuple[int, int, int, int] = "same",
+        activation: str = "linear",
+        dilation: int = 1,
+    ) -> str:
+        """A full convolution. `pads` are (top, left, bottom, right), or one of PADDINGS."""
+        return self._window(
+            "conv", name, source, channels, kernel, stride, pads, activation, dilation
+        )
+
+    def depthwise(
+        self,
+        name: str,
+        source: str,
+        kernel: int,
+        stride: int = 1,
+        pads: str | tuple[int, int, int, int] = "same",
+        activation: str = "linear",
+        dilation: int = 1,
+    ) -> str:
+        """A convolution of each channel by itself."""
+        channels = self._shape(name, source)[1]
+        return self._window(
+            "depthwise", name, source, channels, kernel, stride, pads, activation, dilation
+        )
+
+    def pointwise(self, name: str, source: str, channels: int, activation: str = "linear") -> str:
+        """A 1×1 convolution."""
+        size, inputs = self._shape(name, source)
+        self._check_map(name, source)
+        return self._add(
+            name, "pointwise", (source,), inputs, channels, 1, 1, 1, size, size, activation
+        )
+
+    def add(self, name: str, first: str, second: str) -> str:
+        """The sum of two maps of one shape: a shortcut joins."""
+        shape = self._shape(name, first)
+        if self._shape(name, second) != shape or first in self._pooled:
+            raise InputError(f"{name}: adds {first!r} and {second!r}: expected maps of one shape")
+        size, channels = shape
+        return self._add(
+            name, "add", (first, second), channels, channels, 1, 1, 1, size, size, "linear"
+        )
+
+    def pool(self, name: str, source: str) -> str:
+        """The mean over all pixels."""
+        size, channels = self._shape(name, source)
+        self._check_map(name, source)
+        made = self._add(
+            name, "pool", (source,), channels, channels, 1, 1, 1, size, (1, 1), "linear"
+        )
+        self._pooled.add(name)
+        return made
+
+    def dense(self, name: str, source: str, channels: int, activation: str = "linear") -> str:
+        """A matrix times pooled features."""
+        size, inputs = self._shape(name, source)
+        if source not in self._pooled:
+            raise InputError(f"{name}: a dense layer of {source!r}: expected pooled features")
+        made = self._add(
+            name, "dense", (source,), inputs, channels, 1, 1, 1, size, size, activation
+        )
+        self._pooled.add(name)
+        return made
+
+    def network(self, name: str, outputs: tuple[str, ...], answer: str = "softmax") -> Network:
+        """The network, whose answer is the value of the one layer of `outputs`, the last one."""
+        if answer not in ANSWERS:
+            raise InputError(f"answer {answer!r:.80}: expected one of {', '.join(ANSWERS)}")
+        made = tuple(self._layers.values())
+        output = made[-1].name if made else ""
+        if outputs != (output,):
+            raise InputError(f"outputs {outputs!r:.80}: expected one, the last layer of the table")
+        if output not in self._pooled:
+            raise InputError(f"output {output!r}: expected pooled features or a dense layer")
+        if answer == "softmax" and made[-1].operation == "dense" and made[-1].out_channels == 1:
+            raise InputError(
+                "one class with the answer softmax is 100 % for every image; if the network ends "
+                "in a sigmoid, its answer is sigmoid"
+            )
+        if made[-1].activation != "linear" and made[-1].operation == "dense":
+            raise InputError(
+                f"{output}: {made[-1].activation} behind the last dense layer: expected linear"
+            )
+        return Network(name, self.resolution, made, outputs, answer)
+
+    def _shape(self, name: str, source: str) -> tuple[tuple[int, int], int]:
+        if source not in self._shapes:
+            raise InputError(f"{name!s:.80}: input {source!r:.80} is no layer before it")
+        return self._shapes[source]
+
+    def _check_map(self, name: str, source: str) -> None:
+        if source in self._pooled:
+            raise InputError(f"{name}: a convolution of {source!r}: expected a map, not features")
+
+    def _window(
+        self,
+        operation: str,
+        name: str,
+        source: str,
+        channels: int,
+        kernel: int,
+        stride: int,
+        pads: str | tuple[int, int, int, int],
+        activation: str,
+        dilation: int,
+    ) -> str:
+        size, inputs = self._shape(name, source)
+        self._check_map(name, source)
+        for what, value, most in (("kernel", kernel, MAX_KERNEL), ("stride", stride, 16)):
+            if not is_integer(value) or not 1 <= value <= most:
+                raise InputError(f"{name}: {what} {value!r:.80}: expected 1 to {most}")
+        if not is_integer(dilation) or not 1 <= dilation <= 16:
+            raise InputError(f"{name}: dilation {dilation!r:.80}: expected 1 to 16")
+        reach = (kernel - 1) * dilation + 1
+        if isinstance(pads, str):
+            if pads not in PADDINGS:
+                raise InputError(f"padding {pads!r:.80}: expected one of {', '.join(PADDINGS)}")
+            rows, columns = (padding_of(extent, reach, stride, pads) for extent in size)
+        else:
+            if len(pads) != 4 or not all(is_integer(p) and 0 <= p < reach for p in pads):
+                raise InputError(
+                    f"{name}: pads {pads!r:.80}: expected (top, left, bottom, right), each from 0 "
+                    f"to {reach - 1}"
+                )
+            top, left, bottom, right = pads
+            rows, columns = (
+                ((extent + before + after - reach) // stride + 1, before, after)
+                for extent, before, after in zip(size, (top, left), (bottom, right), strict=True)
+            )
+        out = (rows[0], columns[0])
+        if min(out) < 1:
+            raise InputError(f"{name}: a {kernel}×{kernel} window does not fit a map of {size}")
+        # Pixels that no output reaches are no padding: equal pads make equal tables.
+        ends = [
+            max((o - 1) * stride + reach - extent - before, 0)
+            if not isinstance(pads, str)
+            else after
+            for o, extent, (_, before, after) in zip(out, size, (rows, columns), strict=True)
+        ]
+        return self._add(
+            name,
+            operation,
+            (source,),
+            inputs,
+            channels,
+            kernel,
+            stride,
+            dilation,
+            size,
+            out,
+            activation,
+            (rows[1], ends[0]),
+            (columns[1], ends[1]),
+        )
+
+    def _add(
+        self,
+        name: str,
+        operation: str,
+        inputs: tuple[str, ...],
+        in_channels: int,
+        channels: int,
+        kernel: int,
+        stride: int,
+        dilation: int,
+        in_size: tuple[int, int],
+        out_size: tuple[int, int],
+        activation: str,
+        pad_rows: tuple[int, int] = (0, 0),
+        pad_columns: tuple[int, int] = (0, 0),
+    ) -> str:
+        if not is_name(name):
+            raise InputError(
+                f"layer name {name!r:.80}: expected 1 to {MAX_NAME} letters, digits, _, . and -"
+            )
+        if name in self._layers:
+            raise InputError(f"layer name {name!r}: two layers have it")
+        if len(self._layers) >= MAX_LAYERS:
+            raise InputError(f"more than {MAX_LAYERS} layers: no network that is known has as many")
+        if not is_integer(channels) or not 1 <= channels <= MAX_CHANNELS:
+            raise InputError(f"{name}: {channels!r:.80} channels: expected 1 to {MAX_CHANNELS}")
+        if activation not in ACTIVATIONS:
+            raise InputError(
+                f"{name}: activation {activation!r:.80}: expected one of {', '.join(ACTIVATIONS)}"
+            )
+        layer = Layer(
+            name=name,
+            operation=operation,
+            inputs=inputs,
+            in_channels=in_channels,
+            out_channels=channels,
+            kernel=kernel,
+            stride=stride,
+            dilation=dilation,
+            in_size=in_size,
+            out_size=out_size,
+            pad_rows=pad_rows,
+            pad_columns=pad_columns,
+            activation=activation,
+        )
+        values = out_size[0] * out_size[1] * channels
+        if values > MAX_VALUES or layer.parameters > MAX_VALUES:
+            raise InputError(f"{name}: more than {MAX_VALUES} values: no machine here runs it")
+        self._layers[name] = layer
+        self._shapes[name] = (out_size, channels)
+        return name
+
+
+def is_integer(value: object) -> bool:
+    """Whether `value` is an integer, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
