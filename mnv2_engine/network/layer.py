@@ -183,7 +183,7 @@ class Builder:
     """
 
     def __init__(self, resolution: int | tuple[int, int]) -> None:
-        size = (resolution, resolution) if is_integer(resolution) else resolution
+        size = (resolution, resolution) if isinstance(resolution, int) else resolution
         if (
             not isinstance(size, tuple)
             or len(size) != 2
