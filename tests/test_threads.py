@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -20,6 +21,7 @@ from test_native import WIDTHS, any_network, network_of
 
 from mnv2_engine import Engine, InputError
 from mnv2_engine.executors import cpus
+from mnv2_engine.executors import pool as pool_module
 from mnv2_engine.executors.pool import Pool
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
@@ -201,6 +203,65 @@ def test_a_forked_child_has_threads_of_its_own(model_path, pixels, expected, cal
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(engine.logits(pixels), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_threads_that_call_at_once_in_a_forked_child_start_one_pool(model_path, pixels, expected):
+    """Each used to see that the pool was the parent's, and to throw away what another had begun:
+    a crash, or a call that never ended."""
+    engine = Engine.load(model_path, threads=2)
+    engine.logits(pixels[0])
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(30)
+            getpid, start, started = os.getpid, Pool._start, []
+
+            def yielding() -> int:
+                found = getpid()
+                time.sleep(0.003)
+                return found
+
+            def counted(pool: Pool) -> object:
+                started.append(pool)
+                time.sleep(0.003)
+                return start(pool)
+
+            os.getpid, Pool._start = yielding, counted
+            wrong, gate = [], threading.Barrier(4)
+
+            def calls() -> None:
+                gate.wait()
+                for _ in range(5):
+                    if not np.array_equal(engine.logits(pixels[0]), expected[:1]):
+                        wrong.append(1)
+
+            callers = [threading.Thread(target=calls) for _ in range(4)]
+            for caller in callers:
+                caller.start()
+            for caller in callers:
+                caller.join()
+            status = 2 if wrong else 0 if len(started) == 1 else 3
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_lock_that_is_held_while_the_process_forks_is_free_in_the_child(model_path, pixels):
+    engine = Engine.load(model_path, threads=2)
+    with pool_module._lock:  # as by another thread that starts a pool
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(30)
+                engine.logits(pixels[0])
+                status = 0
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_system_without_more_threads_is_said_and_survived(model_path, pixels, expected):

@@ -6,9 +6,31 @@ from __future__ import annotations
 import os
 import warnings
 from _thread import allocate_lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from .memory import private_memory
+
+_lock = allocate_lock()  # one thread starts a pool
+_process = object()  # stands for this process; a forked child gets another
+
+
+def _forked() -> None:
+    """In a forked child, before it can have a second thread: what the parent started is not its
+    own, and a lock that another thread of the parent held would stay locked for ever."""
+    global _lock, _process
+    _lock, _process = allocate_lock(), object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class _Started(NamedTuple):
+    """What a process has started. One value, so that no thread can see half of it."""
+
+    process: object
+    handle: Any  # mnv2_pool *, or NULL where the system gave no threads
+    memory: Any  # that the pool lies in
 
 
 class Pool:
@@ -17,41 +39,36 @@ class Pool:
     def __init__(self, ffi: Any, lib: Any, threads: int, kept: object = None) -> None:
         """`kept` is what its threads may look at as long as there are any."""
         self._ffi, self._lib, self._threads, self._kept = ffi, lib, threads, kept
-        self._process = os.getpid()
-        self._lock = allocate_lock()
-        self._memory: Any = None
-        self._started: Any = None
+        self._started: _Started | None = None
 
     def handle(self) -> Any:
         """The pool as the C core's `mnv2_pool *`; NULL where one thread is enough or the system
         gave no more, which is said once, by a RuntimeWarning."""
         if self._threads == 1:
             return self._ffi.NULL
-        if self._process != os.getpid():
-            # What there is belongs to the parent: threads, lock and all.
-            self._started = self._memory = None
-            self._lock = allocate_lock()
-            self._process = os.getpid()
-        if self._started is None:
-            with self._lock:
-                if self._started is None:
-                    self._started = self._start()
-        return self._started
+        started = self._started
+        if started is None or started.process is not _process:
+            with _lock:
+                started = self._started
+                if started is None or started.process is not _process:
+                    # A parent's pool is let go of, not stopped: its threads are the parent's.
+                    started = self._started = self._start()
+        return started.handle
 
-    def _start(self) -> Any:
-        self._memory = private_memory(self._lib.mnv2_pool_bytes(self._threads))
-        start = self._ffi.from_buffer(self._memory, require_writable=True)
+    def _start(self) -> _Started:
+        memory = private_memory(self._lib.mnv2_pool_bytes(self._threads))
+        start = self._ffi.from_buffer(memory, require_writable=True)
         if self._lib.mnv2_pool_start(start, self._threads) == self._lib.MNV2_OK:
-            return self._ffi.cast("mnv2_pool *", start)
+            return _Started(_process, self._ffi.cast("mnv2_pool *", start), memory)
         warnings.warn(
             f"the system gave no {self._threads - 1} more threads; one does the work of all. Raise "
             "the limit of processes, or ask for threads=1",
             RuntimeWarning,
             stacklevel=5,
         )
-        return self._ffi.NULL
+        return _Started(_process, self._ffi.NULL, memory)
 
     def __del__(self) -> None:
         started = getattr(self, "_started", None)
-        if started and self._process == os.getpid():
-            self._lib.mnv2_pool_stop(started)
+        if started and started.handle and started.process is _process:
+            self._lib.mnv2_pool_stop(started.handle)

@@ -109,6 +109,15 @@ ENTRIES: dict[str, list[Entry]] = {"float32": [], "int8": []}  # by what they co
 _lock = allocate_lock()  # one thread compiles; others find it done
 
 
+def _forked() -> None:
+    global _lock  # which another thread of the parent may have held
+    _lock = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def entry(precision: str, *arguments: Any) -> Callable[[Callable[..., Any]], Entry]:
     """Makes a function of those types an entry."""
 
