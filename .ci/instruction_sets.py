@@ -3,8 +3,7 @@
     python .ci/instruction_sets.py BUILD
 
 BUILD is CMake's build folder, for x86-64 or AArch64. The core's own files, the Python module and
-the kernels of `baseline` must run on any such CPU, and each instruction set's kernels wherever
-kernels/dispatch.c calls it supported: one wider instruction would end the process on a lesser CPU,
+the kernels of `baseline` must run on any such X would end the process on a lesser CPU,
 and a compiler adds them by itself when a flag slips.
 """
 
@@ -51,29 +50,42 @@ SVE_OR_HALVES = re.compile(r"\bz\d+\.|\bp\d+[./]")
 HALF_ARITHMETIC = re.compile(r"f(add|sub|mul|mla|mls|max|min|maxnm|minnm|div|neg|abs)")
 
 
-def beyond_x86(isa: str, instruction: Instruction) -> bool:
+# What a flag of isas.def, whatever else is in it, allows.
+ALLOWED_X86 = {
+    "-mavx512vnni": VNNI,
+    "-mavxvnni": VNNI,
+    "-mavx512bf16": BFLOAT16,
+}
+
+
+def flags_of() -> dict[str, str]:
+    """Every instruction set of kernels/isas.def, and its compiler flags."""
+    text = (Path(__file__).parents[1] / "kernels" / "isas.def").read_text()
+    found = dict(re.findall(r'^ISA\((\w+), .*"(.*)"\)$', text, re.MULTILINE))
+    if len(found) != len(re.findall(r"^ISA", text, re.MULTILINE)):
+        raise SystemExit("kernels/isas.def has lines that do not read as ISA(name, ..., flags)")
+    return found
+
+
+def beyond_x86(flags: str, instruction: Instruction) -> bool:
     name, operands = instruction.name, instruction.operands
-    if VNNI.fullmatch(name) and isa in ("avxvnni", "avx512vnni"):
-        return isa == "avxvnni" and bool(WIDE.search(operands))
-    if VNNI.fullmatch(name):
-        return True
-    if BFLOAT16.fullmatch(name):
-        return isa != "avx512bf16"
-    if isa == "baseline":
+    if not flags:
         is_vector = bool(re.search(r"%[yz]mm|%k[0-7]\b", operands))
         return is_vector or name.startswith("v") or bool(AFTER_SSE2.fullmatch(name))
-    if isa in ("avx2", "avxvnni"):
-        return bool(WIDE.search(operands))
-    is_512 = bool(WIDE.search(operands))
-    return is_512 and bool(OTHER_512.fullmatch(name))
+    if "-mavx512" not in flags and WIDE.search(operands):
+        return True
+    named = [flag for flag, names in ALLOWED_X86.items() if names.fullmatch(name)]
+    if named:
+        return not any(flag in flags.split() for flag in named)
+    return bool(WIDE.search(operands)) and bool(OTHER_512.fullmatch(name))
 
 
-def beyond_aarch64(isa: str, instruction: Instruction) -> bool:
+def beyond_aarch64(flags: str, instruction: Instruction) -> bool:
     name, operands = instruction.name, instruction.operands
     if DOT.fullmatch(name):
-        return isa not in ("dotprod", "i8mm")
+        return "+dotprod" not in flags
     if I8MM.fullmatch(name):
-        return isa != "i8mm"
+        return "+i8mm" not in flags
     if HALF_ARITHMETIC.fullmatch(name) and re.search(r"\bv\d+\.[48]h|\bh\d+\b", operands):
         return True
     return bool(AFTER_ARMV8.fullmatch(name) or SVE_OR_HALVES.search(operands))
@@ -82,12 +94,12 @@ def beyond_aarch64(isa: str, instruction: Instruction) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Whether objects keep to their instruction sets.")
     parser.add_argument("build", type=Path)
-    wrong = 0
+    wrong, flags = 0, flags_of()
     for kernels in objects(parser.parse_args().build):
         isa = kernels.isa or "baseline"
         beyond = beyond_x86 if machine_of(kernels.path) == "x86_64" else beyond_aarch64
         code = instructions(kernels.path)
-        found = [each for each in code if beyond(isa, each)]
+        found = [each for each in code if beyond(flags[isa], each)]
         wrong += bool(found)
         print(f"{kernels.name}: {len(code)} instructions, {len(found)} beyond {isa}")
         for name, count in Counter(each.name for each in found).most_common(8):

@@ -3,6 +3,9 @@
 #ifndef MNV2_CPU_AARCH64_H
 #define MNV2_CPU_AARCH64_H
 
+/* Every one does. */
+static inline int supported_neon(void) { return 1; }
+
 #if defined(__linux__)
 #include <sys/auxv.h>
 

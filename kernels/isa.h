@@ -27,7 +27,7 @@ typedef struct {
 struct mnv2_isa {
     const char *name;
     int (*supported)(void);
-    const mnv2_steps *steps[MNV2_PRECISIONS]; /* NULL: it does not compute so */
+    const mnv2_steps *steps[MNV2_PRECISIONS]; /* all NULL: it does not compute so */
 };
 
 /* The steps of the instruction set that is being compiled, by the name of their precision. */
