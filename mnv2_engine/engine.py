@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from .errors import InputError, UnsupportedError
+from .errors import InputError, ModelFileError, UnsupportedError
 from .executors import backends
 from .images.pixels import batch_of, images_in, pixels_of
 from .model.input_spec import InputSpec
@@ -53,6 +53,7 @@ class Info(NamedTuple):
     provenance: dict[str, str]
     arena_bytes: int
     weight_bytes: int
+    private: bool = False  # the weights are a copy that was asked for
 
     def __str__(self) -> str:
         from .plan.shown.table import kib
@@ -76,7 +77,11 @@ class Info(NamedTuple):
         return "\n".join(f"{key:<14}{value}" for key, value in rows)
 
     def _storage(self) -> str:
-        return "mapped" if self.mapped else "copied: the file's members are compressed or unaligned"
+        if self.mapped:
+            return "mapped"
+        if self.private:
+            return "copied, as private=True asks"
+        return "copied: the file's members are compressed or unaligned"
 
 
 class Engine:
@@ -96,6 +101,8 @@ class Engine:
         """An engine for an open model file; see `load`."""
         asked = backends.requested(backend)
         chosen = checked_precision(model, precision)
+        self._warned = False  # of floats that are not normalised
+        self._options = (threads, backend, precision)  # as they were asked for
         found = backends.found(asked, chosen)
         count = _thread_count(threads, asked, found)
         self._plan = make_plan(model.architecture, count, chosen, model.dtype)
@@ -109,6 +116,8 @@ class Engine:
         threads: int | str = 1,
         backend: str | None = None,
         precision: str | None = None,
+        *,
+        private: bool = False,
     ) -> Engine:
         """Loads a model file that `mnv2 convert` wrote.
 
@@ -128,13 +137,18 @@ class Engine:
         bfloat16 weights and a CPU with AVX512_BF16; it is faster, needs less memory, and keeps
         about three digits of an activation.
 
+        `private` copies the weights instead of mapping them, and checks every checksum: for files
+        that others may overwrite in place. Each process then has its own copy, unless it is forked
+        from one that has loaded. Without it, a call raises ModelFileError once the file was
+        overwritten or shortened (docs/model-file.md).
+
         Raises ModelFileError for a file that is not a sound model file, UnsupportedError for one
         that this version cannot run, or not in that precision or backend, MissingExtraError for
         the backend numba where Numba is absent, InputError for a bad argument.
         """
         asked = backends.requested(backend)
         _thread_count(threads, asked, asked)
-        return cls(open_model(path), threads, backend, precision)
+        return cls(open_model(path, private), threads, backend, precision)
 
     @overload
     def predict(
@@ -147,53 +161,60 @@ class Engine:
     ) -> list[list[Prediction]]: ...
 
     @overload
-    def predict(self, source: Any, top_k: int = 5) -> Any: ...
+    def predict(self, source: Any, top_k: int = 5, *, errors: str = "raise") -> Any: ...
 
-    def predict(self, source: Any, top_k: int = 5) -> Any:
+    def predict(self, source: Any, top_k: int = 5, *, errors: str = "raise") -> Any:
         """The `top_k` most probable classes of an image, most probable first: [Prediction].
 
         `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 RGB pixels of shape
         (H, W, 3) in any array or buffer. Pixels of the network's own size are used as they are;
         other images are resized and cropped as the model file says. A list or tuple of those, or
         an (N, H, W, 3) array, gives a list of such lists, in the memory of one image. Raises
-        InputError for anything that is not such an image.
+        InputError for anything that is not such an image; with ``errors="return"`` the InputError
+        of an image stands in the list in its answer's place, and the others are answered.
         """
         executor, model = self._open()
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise InputError(f"top_k {top_k!r}: expected an integer of at least 1")
+        count = _at_least_one("top_k", top_k)
+        if errors not in ("raise", "return"):
+            raise InputError(f"errors {errors!r:.80}: expected 'raise' or 'return'")
         network, labels = self._plan.architecture, model.labels
         logits = executor.new_floats(network.classes)
 
         def answer(image: Any) -> list[Prediction]:
             pixels = pixels_of(image, model.input_spec, network.resolution)
-            executor.run(pixels, False, logits=logits)
+            _run(executor, model, pixels, False, logits=logits)
             return [
                 Prediction(labels[index] if labels else f"class {index}", index, probability)
-                for index, probability in executor.top_k(logits, top_k)
+                for index, probability in executor.top_k(logits, count)
             ]
 
         images = images_in(source)
-        return answer(source) if images is None else _each(answer, images)
+        if images is None:
+            return answer(source)
+        return _each_or_error(answer, images) if errors == "return" else _each(answer, images)
 
     def logits(self, x: Any) -> NDArray[np.float32]:
         """Logits, float32 (N, classes), of images of the network's own size.
 
         `x` has shape (N, H, W, 3), or (H, W, 3) for one: uint8 RGB pixels, which are normalised
-        as the model file says, or float32 that is normalised already. Raises InputError for
+        as the model file says, or float32 that is normalised already (values far outside of what
+        pixels become are warned of, once). Raises InputError for
         another shape or dtype and for values that are not finite.
         """
         import numpy as np
 
-        executor, _ = self._open()
+        executor, model = self._open()
         network = self._plan.architecture
         batch = batch_of(x, network.resolution)
         if batch.is_float and (at := executor.first_not_finite(batch.view)) >= 0:
             raise InputError(
                 f"value {at} of the input is NaN or infinite: expected finite, normalised float32"
             )
+        if batch.is_float and not self._warned:
+            self._warned = _warn_of_pixels(np.asarray(batch.view), model.input_spec)
         out = np.empty((len(batch.view), network.classes), np.float32)
         for image, row in zip(batch.images(), out, strict=True):
-            executor.run(image, batch.is_float, logits=row)
+            _run(executor, model, image, batch.is_float, logits=row)
         return out
 
     def embed(self, source: Any) -> NDArray[np.float32]:
@@ -207,7 +228,7 @@ class Engine:
         def features(image: Any) -> NDArray[np.float32]:
             out = np.empty(network.head_channels, np.float32)
             pixels = pixels_of(image, model.input_spec, network.resolution)
-            executor.run(pixels, False, features=out)
+            _run(executor, model, pixels, False, features=out)
             return out
 
         images = images_in(source)
@@ -238,13 +259,37 @@ class Engine:
             dict(model.provenance),
             self._plan.arena_bytes,
             model.weight_bytes,
+            model.private,
         )
+
+    def verify(self) -> None:
+        """Reads every weight and compares checksums: raises ModelFileError for a file that is
+        damaged, was overwritten, or holds NaN or infinity. `mnv2 verify` is the same."""
+        self._open()[1].verify()
+
+    def stale(self) -> bool:
+        """Whether the path that was loaded now leads to another file, to a changed one, or to
+        none: time to load again. The engine goes on with what it has loaded."""
+        return self._open()[1].stale()
 
     def close(self) -> None:
         """Lets go of the file and the arena; calls that still run in other threads finish first.
         Closing twice is fine; any other call afterwards raises InputError."""
         # Dropped, not unmapped: a call in flight holds references of its own.
         self._executor = self._model = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the path, the options and the file's identity: it loads where it arrives."""
+        _, model = self._open()
+        model.check()
+        return _unpickled, (model.place, model.identity, *self._options, model.private)
+
+    def __copy__(self) -> Engine:
+        """Another engine on the same mapping, with an arena and threads of its own."""
+        return Engine(self._open()[1], *self._options)
+
+    def __deepcopy__(self, _: object) -> Engine:
+        return self.__copy__()
 
     def __enter__(self) -> Engine:
         return self
@@ -261,6 +306,31 @@ class Engine:
         if executor is None or model is None:
             raise InputError("this engine is closed; load the model file again")
         return executor, model
+
+
+def _run(executor: Executor, model: ModelFile, image: Any, is_float: bool, **outputs: Any) -> None:
+    """One image, with weights that nobody has changed before or meanwhile."""
+    model.check()
+    executor.run(image, is_float, **outputs)
+    model.check()
+
+
+def _unpickled(
+    path: str,
+    identity: str,
+    threads: int | str,
+    backend: str | None,
+    precision: str | None,
+    private: bool,
+) -> Engine:
+    """The engine of a pickle. Raises ModelFileError where the path holds another model."""
+    model = open_model(path, private)
+    if model.identity != identity:
+        model.close()
+        raise ModelFileError(
+            f"{path}: holds another model than when this engine was pickled; load it by its path"
+        )
+    return Engine(model, threads, backend, precision)
 
 
 def _thread_count(threads: int | str, asked: str, found: str) -> int:
@@ -294,6 +364,49 @@ def checked_precision(model: ModelFile, precision: str | None) -> str:
         f"{model.path}: precision {precision!r} is not for {model.dtype} weights, which are "
         f"computed in {own}; {remedy}"
     )
+
+
+def _at_least_one(name: str, value: Any) -> int:
+    """`value` if it is an integer, NumPy's included, of at least 1."""
+    try:
+        count = value.__index__()
+    except (AttributeError, TypeError):
+        count = 0
+    if isinstance(value, bool) or count < 1:
+        raise InputError(f"{name} {value!r:.80}: expected an integer of at least 1")
+    return int(count)
+
+
+def _warn_of_pixels(values: NDArray[np.float32], spec: InputSpec) -> bool:
+    """Warn where floats cannot have been normalised: they reach further beyond the range of a
+    normalised picture than that range is wide, as plain pixels of 0 to 255 do."""
+    if not values.size:
+        return False
+    edges = [(end - mean) / std for end in (0, 255) for mean, std in zip(*spec[:2], strict=True)]
+    low, high = min(edges), max(edges)
+    least, most = float(values.min()), float(values.max())
+    if 2 * low - high <= least and most <= 2 * high - low:
+        return False
+    import warnings
+
+    warnings.warn(
+        f"float32 input from {least:g} to {most:g}: expected normalised values, about {low:g} to "
+        f"{high:g}; give pixels of 0 to 255 as uint8, and they are normalised here",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return True
+
+
+def _each_or_error(answer: Callable[[Any], T], images: Iterable[Any]) -> list[T | InputError]:
+    """`answer` of every image, or the error of those that have none."""
+    answers: list[T | InputError] = []
+    for image in images:
+        try:
+            answers.append(answer(image))
+        except InputError as error:
+            answers.append(error)
+    return answers
 
 
 def _each(answer: Callable[[Any], T], images: Iterable[Any]) -> list[T]:

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 
+def shown(text: str) -> str:
+    """`text` on one line, with control characters escaped: names and labels come from strangers."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
 class MnvError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose. Its text is one line without control
+    characters, whatever the file or the request holds that it quotes: fit for a log."""
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*(shown(each) if isinstance(each, str) else each for each in given))
 
 
 class ModelFileError(MnvError, ValueError):

@@ -249,7 +249,7 @@ def test_no_stopped_process_is_left_behind(small_model):
 def test_what_stops_a_contestant_is_told(small_model):
     with pytest.raises(MnvError, match="precision 'float8'"):
         Contestant(rival(small_model(), engine={"precision": "float8"}))
-    with pytest.raises(MnvError, match=r"ended by itself, exit code 1\n(?s:.)*KeyError"):
+    with pytest.raises(MnvError, match=r"ended by itself, exit code 1\\n.*KeyError"):
         Contestant(rival(small_model(), peer="no such peer"))
 
 

@@ -303,7 +303,7 @@ def test_a_device() -> None:
 
 
 def test_a_name_with_nul() -> None:
-    with pytest.raises(ModelFileError, match=r"'a\\x00b'.*null"):
+    with pytest.raises(ModelFileError, match=r"a\\x00b: .*null"):
         open_model("a\0b")
 
 

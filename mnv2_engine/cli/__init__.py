@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from .. import __version__
-from ..errors import InputError, MnvError
+from ..errors import InputError, MnvError, shown
 from . import bench, classify, evaluate, export, quantize, warmup
 from .options import parser
-from .output import abandon_output, as_json, complain, may_write, say, shown, shown_log
+from .output import abandon_output, as_json, complain, may_write, say, shown_log
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -44,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         abandon_output()
         return BROKEN_PIPE
     except OSError as error:
-        # Whatever else is read or written raises MnvError.
+        # What commands read and write raises MnvError; an error without a file's name is that of
+        # the output, one with a name says itself which file is meant.
         abandon_output()
-        complain(f"error: cannot write the answer: {error.strerror or error}")
+        what = error.filename if error.filename is not None else "cannot write the answer"
+        complain(f"error: {what}: {error.strerror or error}")
         return FAILED
 
 

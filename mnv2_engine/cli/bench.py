@@ -9,8 +9,8 @@ from argparse import Namespace
 from contextlib import suppress
 from typing import Any
 
-from ..errors import InputError
-from .output import as_json, say, shown
+from ..errors import InputError, shown
+from .output import as_json, say
 
 
 def run(args: Namespace) -> int:

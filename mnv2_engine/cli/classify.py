@@ -8,10 +8,10 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..images.image_files import ImageFile, find_images
 from .options import MODEL_VARIABLE
-from .output import as_json, complain, progress, say, shown, shown_log
+from .output import as_json, complain, progress, say, shown_log
 
 if TYPE_CHECKING:
     from ..engine import Engine

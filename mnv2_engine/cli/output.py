@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 BAR_FROM = 5  # units of work; fewer are done before a bar would help
 
@@ -68,13 +68,6 @@ def shown_log(backend: str | None) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def shown(text: str) -> str:
-    """`text` on one line, with control characters escaped: names and labels come from strangers."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
 
 
 def as_json(value: object) -> str:

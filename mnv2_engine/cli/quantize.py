@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from .output import as_json, complain, may_write, progress, say, shown
+from ..errors import shown
+from .output import as_json, complain, may_write, progress, say
 
 
 def run(args: Namespace) -> int:

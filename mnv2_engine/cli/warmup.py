@@ -7,11 +7,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MnvError
+from ..errors import MnvError, shown
 from ..executors.backends import numba_problem
 from ..model.modelfile import open_model
 from ..plan.shapes import natural_precision
-from .output import as_json, say, shown, shown_log
+from .output import as_json, say, shown_log
 
 if TYPE_CHECKING:
     from ..executors.jit import Compilation

@@ -22,6 +22,9 @@ MAX_PICKLE_BYTES = 16 << 20
 _MAX_RANK = 8
 _MAX_PROTOCOL = 5
 _MAX_LINE = 512  # bytes of a module's or a class's name
+_MAX_KEY = (
+    4096  # characters; to compare two equal ones of megabytes, again and again, takes minutes
+)
 
 SAVE_WEIGHTS = "save the weights alone: torch.save(model.state_dict(), FILE)"
 
@@ -204,6 +207,8 @@ class Machine:
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(key, (str, int)):  # to hash a deeply nested tuple is to recurse
                 raise self._damaged(f"a dict has a key of type {type(key).__name__}")
+            if isinstance(key, str) and len(key) > _MAX_KEY:
+                raise self._damaged(f"a dict has a key of {len(key)} characters")
             target[key] = value
 
     def _global(self, module: object, name: object) -> None:
@@ -272,6 +277,8 @@ class Machine:
         _, kind, key, _, elements, *view = given
         if not isinstance(kind, _Name) or not isinstance(key, str) or not _is_natural(elements):
             raise self._damaged("a storage is not described as PyTorch does")
+        if len(key) > _MAX_KEY:
+            raise self._damaged(f"a storage has a name of {len(key)} characters")
         if view not in ([], [None]):
             raise CheckpointError(
                 f"{self.what}: one of its storages is a part of another, as only the first "

@@ -92,8 +92,21 @@ def _without_core() -> ImportError | None:
     try:
         import mnv2_engine._core  # noqa: F401
     except ImportError as error:
-        return error
+        tree = _source_tree()
+        if tree is None:
+            return error
+        return ImportError(
+            f"{error}: this is the source tree {tree}, where nothing is compiled; to use the "
+            "installed package, start Python in another folder"
+        )
     return None
+
+
+def _source_tree() -> str | None:
+    """The checkout that this package was imported from, or None where it was installed."""
+    tree = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    marks = ("pyproject.toml", "kernels")
+    return tree if all(os.path.exists(os.path.join(tree, mark)) for mark in marks) else None
 
 
 def numba_problem() -> MnvError | None:

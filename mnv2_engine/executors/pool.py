@@ -64,7 +64,7 @@ class Pool:
             f"the system gave no {self._threads - 1} more threads; one does the work of all. Raise "
             "the limit of processes, or ask for threads=1",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
         return _Started(_process, self._ffi.NULL, memory)
 

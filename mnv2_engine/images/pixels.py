@@ -18,6 +18,12 @@ from ..network.architecture import IMAGE_CHANNELS
 _UINT8 = ("B", "<B", "=B", "@B", "|B")
 _FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")
 
+ARRAYS = "pixels in an array or any buffer of shape (N, height, width, 3) or (height, width, 3)"
+IMAGES = (
+    "a path, bytes of an encoded image, a PIL.Image, or pixels in an array or any buffer of shape "
+    "(height, width, 3)"
+)
+
 
 class Batch(NamedTuple):
     """Images of one shape, contiguous in C order."""
@@ -78,7 +84,12 @@ def pixels_of(source: object, spec: InputSpec, resolution: tuple[int, int]) -> A
 def batch_of(source: object, resolution: tuple[int, int]) -> Batch:
     """Images (N, H, W, 3) or (H, W, 3) of the network's own size, uint8 pixels or float32 that is
     already normalised. Raises InputError for anything else."""
-    view = _view(source)
+    if _is_encoded(source) or _is_pillow(source):
+        raise InputError(
+            f"{type(source).__name__}: `logits` takes pixels in an array or a buffer; `predict` "
+            "takes paths, encoded images and Pillow's"
+        )
+    view = _view(source, ARRAYS)
     is_float = _check_format(view, floats=True)
     expected = (*resolution, IMAGE_CHANNELS)
     if view.ndim not in (3, 4) or view.shape[-3:] != expected:
@@ -114,16 +125,13 @@ def _pillow_image(view: Any) -> Any:
     return Image.frombuffer("RGB", (width, height), view, "raw", "RGB", 0, 1)
 
 
-def _view(source: object) -> Any:
+def _view(source: object, expected: str = IMAGES) -> Any:
     try:
         return memoryview(source)  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError):
         pass
     if not hasattr(source, "__array__"):
-        raise InputError(
-            f"{type(source).__name__}: expected a path, bytes of an encoded image, a PIL.Image, "
-            "or pixels in an array or any buffer of shape (height, width, 3)"
-        )
+        raise InputError(f"{type(source).__name__}: expected {expected}")
     import numpy as np
 
     try:
@@ -139,18 +147,11 @@ def _check_format(view: Any, floats: bool) -> bool:
     """Whether the values are float32; InputError unless they are uint8 or, if allowed, float32."""
     if view.format in _UINT8:
         return False
-    if view.format in _FLOAT32:
-        if floats:
-            return True
-        raise InputError(
-            "float32 pixels: expected uint8, 0 to 255; for input that is already normalised "
-            "call `logits`"
-        )
-    expected = "uint8 pixels or normalised float32" if floats else "uint8 pixels, 0 to 255"
-    raise InputError(
-        f"values of buffer format {view.format!r}: expected {expected}; convert them first, "
-        "for example with .astype(numpy.uint8)"
-    )
+    if floats and view.format in _FLOAT32:
+        return True
+    from .advice import advice
+
+    raise InputError(advice(view.format, floats))
 
 
 def _contiguous(view: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, missing_extra
@@ -55,7 +56,11 @@ def load_image(source: str | os.PathLike[str] | bytes | bytearray | memoryview |
     if isinstance(source, (str, os.PathLike)):
         name = os.fsdecode(source)
         try:
-            with open(source, "rb") as file:
+            with open(source, "rb", opener=_without_waiting) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise InputError(
+                        f"{name}: not a regular file; read it yourself and give its bytes"
+                    )
                 return _decode(file, name)
         except InputError:
             raise
@@ -110,6 +115,11 @@ def pixels_for(image: Image, spec: InputSpec, resolution: tuple[int, int]) -> by
     left = round((cover_columns - width) / 2)
     top = round((cover_rows - height) / 2)
     return resized.crop((left, top, left + width, top + height)).tobytes()
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """Opens a FIFO without waiting for someone who writes to it."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _pillow() -> ModuleType:

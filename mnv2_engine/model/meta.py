@@ -145,7 +145,7 @@ def decode(content: bytes) -> Meta:
     dtype = document.get("dtype")
     is_quantised = dtype == "int8"
     _object("meta", document, (*_KEYS, "quantization") if is_quantised else _KEYS)
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise UnsupportedError(f"meta: dtype {dtype!r:.80}: this version reads {', '.join(DTYPES)}")
     network = _architecture(_object("architecture", document["architecture"], _ARCHITECTURE_KEYS))
     spec = from_json(document["preprocessing"])

@@ -10,14 +10,13 @@ read the weights where the operating system maps them, shared by all processes. 
 saved again with `numpy.savez` or `numpy.savez_compressed` is read too, by a copy (`mapped` False).
 
 A mapping follows its file: replace a model file by renaming a new one over it, as `write_model`
-does, and never shorten one that is open.
+does, and never overwrite or shorten one that is open. `ModelFile.check` says whether that happened.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +24,16 @@ from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedErr
 from ..network.architecture import Architecture
 from .input_spec import InputSpec
 from .meta import META_LIMIT, Labels, Meta, decode, encode
-from .npz import ALIGNMENT, Member, npy_data_offset, read_directory, read_member, write_npz
+from .npz import (
+    ALIGNMENT,
+    Member,
+    directory_crc,
+    npy_data_offset,
+    read_directory,
+    read_member,
+    write_npz,
+)
+from .open_file import OpenFile
 from .packed import FLOAT_DTYPES, Packed
 from .packing import pack, packed_members, unpack
 
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
     from ..network.quantization import Quantization
 
 META = "meta"
+LONGEST_PATH = 4096  # of Linux; longer ones are something else
 _HEAD_BYTES = 4096 + 12  # of a member, read to compare its .npy header
 
 # A copy of compressed members may be this many times larger than the file. Float weights deflate
@@ -66,7 +75,8 @@ class ModelFile:
     provenance: dict[str, str]
     dtype: str  # of the weights, one of packing.DTYPES
     quantization: Quantization | None  # of int8 networks
-    mapped: bool  # False: members were compressed or unaligned, and were copied
+    mapped: bool  # False: the weights were copied
+    private: bool  # the copy was asked for; else members were compressed or unaligned
     tensors: dict[str, Tensor]  # in the order of execution
     weight_bytes: int  # of all tensors
     file_bytes: int
@@ -78,17 +88,22 @@ class ModelFile:
         tensors: dict[str, Tensor],
         buffer: mmap.mmap,
         members: dict[str, Member] | None,
-        file_bytes: int,
+        file: OpenFile,
+        directory_crc: int,
+        private: bool,
     ) -> None:
         self.path = path
         self.architecture, self.input_spec, self.labels, self.provenance = meta[:4]
         self.dtype, self.quantization = meta.dtype, meta.quantization
-        self.mapped = members is not None
+        self.mapped = members is not None and not private
+        self.private = private
         self.tensors = tensors
         self.weight_bytes = sum(tensor.size for tensor in tensors.values())
-        self.file_bytes = file_bytes
+        self.file_bytes = file.size
         self._buffer: mmap.mmap | None = buffer
         self._members = members
+        self._file = file
+        self._directory_crc = directory_crc
 
     def __repr__(self) -> str:
         return f"<ModelFile {self.architecture.name} {self.path!r} mapped={self.mapped}>"
@@ -121,6 +136,53 @@ class ModelFile:
             return packing_int8.unpack(self.architecture, packed)
         return unpack(self.architecture, packed, self.dtype)
 
+    @property
+    def place(self) -> str:
+        """The absolute path that the file was opened by."""
+        return self._file.place
+
+    @property
+    def identity(self) -> str:
+        """Equal for files of equal content: size and checksum of the zip's directory, which holds
+        each member's checksum. No proof against forgery."""
+        return f"{self.file_bytes}-{self._directory_crc:08x}"
+
+    def check(self) -> None:
+        """Raise ModelFileError if the mapped file was overwritten or shortened since. One system
+        call, about a microsecond; none for weights that were copied."""
+        if self.mapped and (change := self._file.change()) is not None:
+            if self._file.has_size() and self._is_what_it_was():
+                self._file.only_touched()
+                return
+            raise ModelFileError(
+                f"{self.path}: the model file {change} while it was in use, so its weights can no "
+                "longer be trusted; load it again. Replace a model file by renaming the new one "
+                "over it (mv), not by copying onto it (cp, rsync --inplace); or load it with "
+                "private=True"
+            )
+
+    def stale(self) -> bool:
+        """Whether the path now leads to another file than was opened, to a changed one, or to
+        none."""
+        return self._file.is_elsewhere()
+
+    def _is_what_it_was(self) -> bool:
+        """Whether directory and data of the mapped file are still those that were opened."""
+        try:
+            if directory_crc(self.buffer) != self._directory_crc:
+                return False
+            self._verify_checksums()
+        except ModelFileError:
+            return False
+        return True
+
+    def _verify_checksums(self) -> None:
+        for name, member in (self._members or {}).items():
+            try:
+                read_member(self.buffer, member, member.size)
+            except ModelFileError as error:
+                raise ModelFileError(f"member {name!r} {error}") from None
+
     def verify(self) -> None:
         """Read every weight: raises ModelFileError for a wrong checksum, NaN or infinity; of int8,
         also for numbers that docs/int8.md does not allow, and for padding that is not zero.
@@ -129,11 +191,11 @@ class ModelFile:
         """
         import numpy as np
 
-        for name, member in (self._members or {}).items():
-            try:
-                read_member(self.buffer, member, member.size)
-            except ModelFileError as error:
-                raise ModelFileError(f"{self.path}: member {name!r} {error}") from None
+        self.check()
+        try:
+            self._verify_checksums()
+        except ModelFileError as error:
+            raise ModelFileError(f"{self.path}: {error}") from None
         for name, tensor in self.tensors.items():
             finite = True
             if tensor.descr[1] == "f":
@@ -169,6 +231,7 @@ class ModelFile:
     def close(self) -> None:
         """Give the mapping up; it ends with the last array that views it. Harmless if repeated."""
         buffer, self._buffer = self._buffer, None
+        self._file.close()
         if buffer is not None:
             try:
                 buffer.close()
@@ -182,8 +245,8 @@ class ModelFile:
         self.close()
 
 
-def open_model(path: str | os.PathLike[str]) -> ModelFile:
-    """Map the model file at `path`.
+def open_model(path: str | os.PathLike[str], private: bool = False) -> ModelFile:
+    """Map the model file at `path`; or copy it whole, if `private`, and check every checksum.
 
     Raises ModelFileError for a file that is absent, unreadable, damaged, or not exactly what its
     architecture needs; UnsupportedError for a newer format version or an unknown architecture;
@@ -191,15 +254,10 @@ def open_model(path: str | os.PathLike[str]) -> ModelFile:
     is copied; those of mapped weights are left to `ModelFile.verify`.
     """
     name = _path_text(path)
-    buffer = _map(name)
     try:
-        return _open(name, buffer)
+        return _open(name, OpenFile(name), private)
     except (ModelFileError, UnsupportedError) as error:
-        buffer.close()
         raise type(error)(f"{name}: {error}") from None
-    except BaseException:
-        buffer.close()
-        raise
 
 
 def write_model(
@@ -245,40 +303,37 @@ def write_model(
 
 
 def _path_text(path: str | os.PathLike[str]) -> str:
+    expected = "expected a str or an os.PathLike"
     try:
-        return os.fsdecode(path)
-    except TypeError:
-        raise InputError(
-            f"model path: got {type(path).__name__}, expected a str or an os.PathLike"
-        ) from None
+        name = os.fsdecode(path)
+    except (TypeError, UnicodeError):
+        if not isinstance(path, bytes):
+            raise InputError(f"model path: got {type(path).__name__}, {expected}") from None
+        name = ""
+    if isinstance(path, bytes) and (not name or len(path) > LONGEST_PATH or path[:2] == b"PK"):
+        raise InputError(f"model path: got {len(path)} bytes, {expected}; write them to a file")
+    if len(name) > LONGEST_PATH:
+        raise InputError(f"model path: got a text of {len(name)} characters, {expected}")
+    return name
 
 
-def _map(name: str) -> mmap.mmap:
-    """The whole file `name`, mapped read-only."""
+def _open(path: str, file: OpenFile, private: bool) -> ModelFile:
+    buffer = file.copy() if private else file.map()
     try:
-        # Not to wait for a writer if it is a FIFO; O_BINARY exists on Windows only.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        handle = os.open(name, flags)
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ModelFileError(f"{name!r}: cannot open the model file: {reason}") from None
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise ModelFileError(f"{name}: not a regular file; expected a .npz model file")
-        if not state.st_size:
-            raise ModelFileError(f"{name}: an empty file; expected a .npz model file")
-        try:
-            return mmap.mmap(handle, state.st_size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError, OverflowError) as error:
-            raise ModelFileError(f"{name}: cannot be mapped into memory: {error}") from None
-    finally:
-        os.close(handle)
+        model = _made(path, file, buffer, private)
+        if private:
+            model._verify_checksums()
+    except BaseException:
+        buffer.close()
+        file.close()
+        raise
+    if not model.mapped:
+        file.close()
+    return model
 
 
-def _open(path: str, buffer: mmap.mmap) -> ModelFile:
-    file_bytes = len(buffer)
-    members = read_directory(buffer)
+def _made(path: str, file: OpenFile, buffer: mmap.mmap, private: bool) -> ModelFile:
+    members, directory = read_directory(buffer), directory_crc(buffer)
     meta_member = members.pop(META, None)
     if meta_member is None:
         raise ModelFileError(
@@ -303,10 +358,10 @@ def _open(path: str, buffer: mmap.mmap) -> ModelFile:
             for name, due in expected.items()
         }
         if all(tensor.offset % ALIGNMENT == 0 for tensor in tensors.values()):
-            return ModelFile(path, meta, tensors, buffer, members, file_bytes)
+            return ModelFile(path, meta, tensors, buffer, members, file, directory, private)
     copy, tensors = _copy(buffer, members, expected)
     buffer.close()
-    return ModelFile(path, meta, tensors, copy, None, file_bytes)
+    return ModelFile(path, meta, tensors, copy, None, file, directory, private)
 
 
 def _check_member_names(

@@ -149,6 +149,12 @@ def read_directory(buffer: Bytes) -> dict[str, Member]:
     return members
 
 
+def directory_crc(buffer: Bytes) -> int:
+    """Checksum of the directory of a zip that `read_directory` took: names, sizes, checksums."""
+    start = _END.unpack_from(buffer, len(buffer) - _END.size)[6]
+    return crc32(buffer[start:])
+
+
 def _read_member(buffer: Bytes, at: int, directory: int, end_at: int) -> tuple[Member, int, int]:
     """One member, the offset of its local header, and that of the next directory entry."""
     entry = _CENTRAL.unpack_from(buffer, at)

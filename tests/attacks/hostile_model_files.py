@@ -797,6 +797,11 @@ def a_version_that_is_true(members: Members) -> bytes:
     return edited(members, lambda meta: meta.update(version=True))
 
 
+@lie(r"dtype \[\]", UnsupportedError)
+def a_dtype_that_is_a_list(members: Members) -> bytes:
+    return edited(members, lambda meta: meta.update(dtype=[]))
+
+
 @lie("dtype 'float8'", UnsupportedError)
 def a_dtype_that_nobody_knows(members: Members) -> bytes:
     return edited(members, lambda meta: meta.update(dtype="float8"))

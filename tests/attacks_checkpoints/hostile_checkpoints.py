@@ -121,12 +121,12 @@ def a_global_of_numpy() -> bytes:
     return torch_zip(named("numpy.core.multiarray", "_reconstruct") + b"(tR")
 
 
-@lie(r"asks for posix.\?\[2Jsystem\?\[31m, which was not executed")
+@lie(r"asks for posix.\\x1b\[2Jsystem\\x1b\[31m, which was not executed")
 def a_name_that_would_clear_the_terminal() -> bytes:
     return torch_zip(named("posix", "\x1b[2Jsystem\x1b[31m") + b")R")
 
 
-@lie(r"has the unknown features.0.0.weight\?\[2J")
+@lie(r"has the unknown features.0.0.weight\\x1b\[2J")
 def a_layer_that_would_clear_the_terminal() -> bytes:
     arrays = {**STATE.arrays, f"{STEM}\x1b[2J": STATE.arrays[STEM]}
     return state_file(arrays, "zip")
@@ -230,6 +230,24 @@ def a_pickle_of_a_million_instructions() -> bytes:
 @lie("holds a tuple: expected a state_dict")
 def a_tower_of_tuples() -> bytes:
     return torch_zip(b")" + b"\x85" * 250_000)
+
+
+@lie("a dict has a key of 7340032 characters")
+def two_equal_keys_of_megabytes() -> bytes:
+    """To set one key again and again compares it with the other, megabytes each time."""
+    key = b"X" + struct.pack("<I", 7 << 20) + bytes(7 << 20)
+    again = b"h\0Ns" + b"h\1Ns"
+    return torch_zip(key + b"q\0" + key + b"q\1" + b"}" + again * 40_000 + b".")
+
+
+@lie("a storage has a name of 7340032 characters")
+def two_equal_storages_of_megabytes() -> bytes:
+    key = b"X" + struct.pack("<I", 7 << 20) + bytes(7 << 20)
+    start = b"(X\x07\0\0\0storagectorch\nFloatStorage\n"
+    end = b"X\3\0\0\0cpuK\1tQ"
+    return torch_zip(
+        key + b"q\0" + key + b"q\1" + (start + b"h\0" + end + start + b"h\1" + end) * 9
+    )
 
 
 @lie("a dict has a key of type tuple")
