@@ -6,6 +6,7 @@
 ...     print(p.label, p.probability)
 """
 
+from .accounting import Stats
 from .engine import Engine, Info, Prediction
 from .errors import (
     CheckpointError,
@@ -29,6 +30,7 @@ __all__ = [
     "ModelFileError",
     "Plan",
     "Prediction",
+    "Stats",
     "Step",
     "UnsupportedError",
     "__version__",

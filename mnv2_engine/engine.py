@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
+from .accounting import Account, Stats
 from .errors import InputError, ModelFileError, UnsupportedError
 from .executors import backends
 from .images.pixels import batch_of, images_in, pixels_of
@@ -106,6 +108,7 @@ class Engine:
         found = backends.found(asked, chosen)
         count = _thread_count(threads, asked, found)
         self._plan = make_plan(model.architecture, count, chosen, model.dtype)
+        self._account = Account(self._plan.arena_bytes)
         self._model: ModelFile | None = model
         self._executor: Executor | None = backends.executor(found, model, self._plan)
 
@@ -181,8 +184,9 @@ class Engine:
         logits = executor.new_floats(network.classes)
 
         def answer(image: Any) -> list[Prediction]:
+            started = perf_counter()
             pixels = pixels_of(image, model.input_spec, network.resolution)
-            _run(executor, model, pixels, False, logits=logits)
+            self._run(executor, model, pixels, False, started, logits=logits)
             return [
                 Prediction(labels[index] if labels else f"class {index}", index, probability)
                 for index, probability in executor.top_k(logits, count)
@@ -214,7 +218,7 @@ class Engine:
             self._warned = _warn_of_pixels(np.asarray(batch.view), model.input_spec)
         out = np.empty((len(batch.view), network.classes), np.float32)
         for image, row in zip(batch.images(), out, strict=True):
-            _run(executor, model, image, batch.is_float, logits=row)
+            self._run(executor, model, image, batch.is_float, perf_counter(), logits=row)
         return out
 
     def embed(self, source: Any) -> NDArray[np.float32]:
@@ -227,8 +231,9 @@ class Engine:
 
         def features(image: Any) -> NDArray[np.float32]:
             out = np.empty(network.head_channels, np.float32)
+            started = perf_counter()
             pixels = pixels_of(image, model.input_spec, network.resolution)
-            _run(executor, model, pixels, False, features=out)
+            self._run(executor, model, pixels, False, started, features=out)
             return out
 
         images = images_in(source)
@@ -272,6 +277,11 @@ class Engine:
         none: time to load again. The engine goes on with what it has loaded."""
         return self._open()[1].stale()
 
+    def stats(self) -> Stats:
+        """What this engine has done so far in this process: images, arenas in use now and at
+        most, seconds. Works on a closed engine too."""
+        return self._account.stats()
+
     def close(self) -> None:
         """Lets go of the file and the arena; calls that still run in other threads finish first.
         Closing twice is fine; any other call afterwards raises InputError."""
@@ -301,18 +311,31 @@ class Engine:
         state = self._executor.backend if self._executor else "closed"
         return f"<Engine {self._plan.architecture.name} {state}>"
 
+    def _run(
+        self,
+        executor: Executor,
+        model: ModelFile,
+        image: Any,
+        is_float: bool,
+        started: float,
+        **outputs: Any,
+    ) -> None:
+        """One image, which became pixels since `started`, with weights that nobody changed before
+        or meanwhile."""
+        model.check()
+        begun = perf_counter()
+        self._account.enter(begun - started)
+        try:
+            executor.run(image, is_float, **outputs)
+        finally:
+            self._account.leave(perf_counter() - begun)
+        model.check()
+
     def _open(self) -> tuple[Executor, ModelFile]:
         executor, model = self._executor, self._model
         if executor is None or model is None:
             raise InputError("this engine is closed; load the model file again")
         return executor, model
-
-
-def _run(executor: Executor, model: ModelFile, image: Any, is_float: bool, **outputs: Any) -> None:
-    """One image, with weights that nobody has changed before or meanwhile."""
-    model.check()
-    executor.run(image, is_float, **outputs)
-    model.check()
 
 
 def _unpickled(

@@ -21,8 +21,8 @@ from test_native import WIDTHS, any_network, network_of
 
 from mnv2_engine import Engine, InputError
 from mnv2_engine.executors import cpus
-from mnv2_engine.executors import pool as pool_module
 from mnv2_engine.executors.pool import Pool
+from mnv2_engine.executors.process import here
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
@@ -251,7 +251,7 @@ def test_threads_that_call_at_once_in_a_forked_child_start_one_pool(model_path, 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_lock_that_is_held_while_the_process_forks_is_free_in_the_child(model_path, pixels):
     engine = Engine.load(model_path, threads=2)
-    with pool_module._lock:  # as by another thread that starts a pool
+    with here().lock:  # as by another thread that starts a pool
         child = os.fork()
         if child == 0:
             status = 1

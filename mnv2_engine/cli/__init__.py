@@ -106,6 +106,29 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(args: argparse.Namespace) -> int:
+    """Exit code 0 for a sound model file, 1 for one that is not."""
+    from ..engine import Engine
+    from ..errors import ModelFileError, UnsupportedError
+
+    try:
+        with shown_log(args.backend), Engine.load(args.model, backend=args.backend) as engine:
+            engine.verify()
+            network, megabytes = engine.info.architecture, engine.info.weight_bytes / 1e6
+            height, width = network.resolution
+            engine.predict(memoryview(bytes(height * width * 3)).cast("B", (height, width, 3)))
+    except (ModelFileError, UnsupportedError) as error:
+        if args.json:
+            say(as_json({"file": args.model, "ok": False, "error": str(error)}))
+        complain(f"error: {error}")
+        return 1
+    if args.json:
+        say(as_json({"file": args.model, "ok": True, "error": None}))
+    else:
+        say(f"{shown(args.model)}: sound, {network.name}, {megabytes:.1f} MB of weights")
+    return 0
+
+
 def _plan(args: argparse.Namespace) -> int:
     from ..engine import checked_precision
     from ..executors.cpus import thread_count
@@ -140,6 +163,7 @@ COMMANDS = {
     "evaluate": evaluate.run,
     "classify": classify.run,
     "info": _info,
+    "verify": _verify,
     "plan": _plan,
     "warmup": warmup.run,
     "bench": bench.run,

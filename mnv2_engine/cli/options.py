@@ -49,6 +49,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_evaluate,
         _add_classify,
         _add_info,
+        _add_verify,
         _add_plan,
         _add_warmup,
         add_bench,
@@ -284,6 +285,21 @@ def _add_info(commands: Any) -> None:
     add_backend(info)
     add_precision(info)
     add_json(info, "one JSON object")
+
+
+def _add_verify(commands: Any) -> None:
+    verify = add_command(
+        commands,
+        "verify",
+        "check a model file: checksums, finite weights, one prediction",
+        "Opening a model file checks its form and reads no weight. This reads all of them, so it\n"
+        "takes as long as the disk does: for health checks, and after a file was copied.",
+        "examples:\n  mnv2 verify mnv2.npz\n  mnv2 verify mnv2.npz && systemctl reload mnv2\n\n"
+        "Exit code 1: the file is absent, damaged, or not one that this version runs.\n",
+    )
+    verify.add_argument("model", metavar="M.npz", help="a model file")
+    add_backend(verify)
+    add_json(verify, "one JSON object")
 
 
 def _add_plan(commands: Any) -> None:

@@ -3,32 +3,17 @@ asleep while there is none, ended with the engine, and begun anew in a forked ch
 
 from __future__ import annotations
 
-import os
 import warnings
-from _thread import allocate_lock
 from typing import Any, NamedTuple
 
 from .memory import private_memory
-
-_lock = allocate_lock()  # one thread starts a pool
-_process = object()  # stands for this process; a forked child gets another
-
-
-def _forked() -> None:
-    """In a forked child, before it can have a second thread: what the parent started is not its
-    own, and a lock that another thread of the parent held would stay locked for ever."""
-    global _lock, _process
-    _lock, _process = allocate_lock(), object()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+from .process import Process, here
 
 
 class _Started(NamedTuple):
     """What a process has started. One value, so that no thread can see half of it."""
 
-    process: object
+    process: Process
     handle: Any  # mnv2_pool *, or NULL where the system gave no threads
     memory: Any  # that the pool lies in
 
@@ -46,11 +31,11 @@ class Pool:
         gave no more, which is said once, by a RuntimeWarning."""
         if self._threads == 1:
             return self._ffi.NULL
-        started = self._started
-        if started is None or started.process is not _process:
-            with _lock:
+        started, process = self._started, here()
+        if started is None or started.process is not process:
+            with process.lock:
                 started = self._started
-                if started is None or started.process is not _process:
+                if started is None or started.process is not process:
                     # A parent's pool is let go of, not stopped: its threads are the parent's.
                     started = self._started = self._start()
         return started.handle
@@ -59,16 +44,16 @@ class Pool:
         memory = private_memory(self._lib.mnv2_pool_bytes(self._threads))
         start = self._ffi.from_buffer(memory, require_writable=True)
         if self._lib.mnv2_pool_start(start, self._threads) == self._lib.MNV2_OK:
-            return _Started(_process, self._ffi.cast("mnv2_pool *", start), memory)
+            return _Started(here(), self._ffi.cast("mnv2_pool *", start), memory)
         warnings.warn(
             f"the system gave no {self._threads - 1} more threads; one does the work of all. Raise "
             "the limit of processes, or ask for threads=1",
             RuntimeWarning,
             stacklevel=6,
         )
-        return _Started(_process, self._ffi.NULL, memory)
+        return _Started(here(), self._ffi.NULL, memory)
 
     def __del__(self) -> None:
         started = getattr(self, "_started", None)
-        if started and started.handle and started.process is _process:
+        if started and started.handle and started.process is here():
             self._lib.mnv2_pool_stop(started.handle)
