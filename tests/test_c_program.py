@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c_program import SOURCE, CProgram, configure
-from conftest import make_weights, networks
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from conftest import make_weights
 from int8_network import random_int8
 
 from mnv2_engine import Engine
@@ -139,19 +137,36 @@ def no_weights(network: Architecture, path: Path, dtype: str) -> Path:
     return path
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(networks, st.sampled_from(["float32", "int8"]), st.sampled_from([1, 1, 2, 5]))
-def test_the_arena_is_nearly_the_engines(
-    c_program: CProgram, tmp_path: Path, network: Architecture, dtype: str, threads: int
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_plan_is_the_engines(
+    dtype: str, threads: int, c_program: CProgram, tmp_path: Path
 ) -> None:
+    """tests/test_c_plans.py compares whole plans of many networks."""
+    network = NETWORKS["oblong"]
     path = no_weights(network, tmp_path / "zeros.npz", dtype)
     said = c_program.description(path, "--threads", threads)
     assert said["architecture"] == network.name
     plan = make_plan(network, threads, natural_precision(dtype), dtype)
     assert int(said["weights"].split()[0]) == plan.weight_bytes
-    # The least arena is the same, and what is spent on speed at most an eighth.
-    arena = int(said["arena"].split()[0])
-    assert 0.85 * plan.arena_bytes <= arena <= 1.15 * plan.arena_bytes + 8192
+    assert said["arena"] == f"{plan.arena_bytes} bytes, {len(plan.steps)} steps"
+    shown = c_program(path, "--plan", "--threads", threads)
+    assert f"arena_bytes={plan.arena_bytes} " in shown.out
+    assert shown.out.count("\nstep") == len(plan.steps)
+
+
+def test_bfloat16_is_computed_in_where_it_is_asked_for(c_program: CProgram, tmp_path: Path) -> None:
+    network = NETWORKS["oblong"]
+    path = write(tmp_path / "model.npz", network, "bfloat16")
+    plan = make_plan(network, 1, "bfloat16", "bfloat16")
+    answer = c_program(path, "--bfloat16", "--plan")
+    if answer.status:  # the program of the tests has `baseline` alone, which may not have it
+        assert "this CPU has none of the instruction sets" in answer.err
+    else:
+        assert f"arena_bytes={plan.arena_bytes} " in answer.out
+    answer = c_program(write(path, network, "float32"), "--bfloat16")
+    assert answer.status == 1
+    assert "--bfloat16: " in answer.err
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")

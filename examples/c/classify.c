@@ -11,6 +11,7 @@
 #include "mnv2.h"
 #include "model_file.h"
 #include "planner.h"
+#include "show_plan.h"
 
 static const char usage[] =
     "usage: classify MODEL.npz [IMAGE|-] [options]\n"
@@ -23,6 +24,8 @@ static const char usage[] =
     "  --logits       print all logits instead, exactly, as hexadecimal floats\n"
     "  --threads N    threads that share the work, 1 to 64 (1)\n"
     "  --isa NAME     instruction set, instead of the best that this CPU has\n"
+    "  --bfloat16     compute in bfloat16, too, what has bfloat16 weights\n"
+    "  --plan         print the whole plan, a line for each step and block, and run nothing\n"
     "  --memory       say on standard error how much memory the process has used\n"
     "  --verify       check every weight first, which reads the whole file\n";
 
@@ -31,7 +34,7 @@ enum { FAILED = 1, MISUSED = 2 };
 typedef struct {
     const char *model, *image, *isa;
     long top, threads;
-    bool logits, memory, verify;
+    bool logits, memory, verify, bfloat16, plan;
 } options;
 
 /* What a run needs. */
@@ -52,8 +55,17 @@ static int misuse(const char *given, const char *expected) {
 /* 0 or MISUSED. */
 static int read_options(int count, char **arguments, options *made) {
     *made = (options){.top = 5, .threads = 1};
+    const struct {
+        const char *name;
+        bool *is_given;
+    } flags[] = {{"--logits", &made->logits},     {"--memory", &made->memory},
+                 {"--verify", &made->verify},     {"--bfloat16", &made->bfloat16},
+                 {"--plan", &made->plan}};
+    enum { FLAGS = sizeof flags / sizeof *flags };
     for (int i = 1; i < count; i++) {
         const char *given = arguments[i];
+        int flag = 0;
+        while (flag < FLAGS && strcmp(given, flags[flag].name) != 0) flag++;
         const bool is_top = strcmp(given, "--top") == 0;
         const bool is_threads = strcmp(given, "--threads") == 0;
         if (is_top || is_threads) {
@@ -67,12 +79,8 @@ static int read_options(int count, char **arguments, options *made) {
         } else if (strcmp(given, "--isa") == 0) {
             if (i + 1 == count) return misuse(given, "the name of an instruction set");
             made->isa = arguments[++i];
-        } else if (strcmp(given, "--logits") == 0) {
-            made->logits = true;
-        } else if (strcmp(given, "--memory") == 0) {
-            made->memory = true;
-        } else if (strcmp(given, "--verify") == 0) {
-            made->verify = true;
+        } else if (flag < FLAGS) {
+            *flags[flag].is_given = true;
         } else if (given[0] == '-' && given[1]) {
             return misuse(given, "an option as below");
         } else if (!made->model) {
@@ -124,9 +132,13 @@ static bool start_pool(session *s, int32_t threads, refusal *why) {
 static bool start(session *s, const options *said, refusal *why) {
     memset(s, 0, sizeof *s);
     if (!model_file_open(&s->model, said->model, why)) return false;
-    const network *net = &s->model.net;
+    network *net = &s->model.net;
     if (said->verify && !model_file_verify(&s->model, why))
         return refuse_within(why, "%.200s: ", said->model);
+    if (said->bfloat16 && net->precision != MNV2_BFLOAT16_WEIGHTS)
+        return refuse(why, "--bfloat16: %.200s has other weights; leave the option out",
+                      said->model);
+    if (said->bfloat16) net->precision = MNV2_BFLOAT16;
     if (!choose_isa(&s->isa, said->isa, net->precision, why)) return false;
     plan_network(&s->planned, net, s->model.buffer_bytes, (int32_t)said->threads);
     const int64_t arena = s->planned.plan.arena_bytes;
@@ -214,8 +226,9 @@ int main(int count, char **arguments) {
     static session running; /* 50 KB, too much for a small stack */
     refusal why;
     bool done = start(&running, &said, &why);
-    if (done && !said.image) describe(&running);
-    if (done && said.image) done = answer(&running, &said, &why);
+    if (done && said.plan) show_plan(stdout, &running.planned.plan);
+    if (done && !said.image && !said.plan) describe(&running);
+    if (done && said.image && !said.plan) done = answer(&running, &said, &why);
     if (done && said.memory) print_memory(&running);
     stop(&running);
     if (done && (fflush(stdout) != 0 || ferror(stdout)))

@@ -15,11 +15,11 @@ static int64_t over(int64_t count, int64_t unit) { return (count + unit - 1) / u
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Of a 1x1 convolution; int8 adds four products at once. */
+/* Of a 1x1 convolution, of which a multiply-add takes one or several terms at once. */
 static int64_t pointwise_cycles(const planned *plan, int64_t pixels, int64_t depth,
                                 int64_t panels) {
     const int64_t tiles = over(pixels, TILE_PIXELS) * over(panels, 2);
-    if (plan->net->precision == MNV2_INT8) depth = over(depth, 4);
+    depth = over(depth, plan->sizes.terms);
     return tiles * TILE_CYCLES + depth * larger(pixels * panels / 2, tiles * LATENCY_CYCLES);
 }
 
@@ -61,21 +61,33 @@ static int64_t block_cycles(const planned *plan, int32_t index, int64_t strip, i
     return rows_in * made + filtered + rows_out * projected;
 }
 
-/* Of the first thread's band of output rows, with the rows that it needs. */
-static int64_t rows_cycles(const planned *plan, const schedule *s) {
+/* Of a thread's band of output rows, with the rows that it needs. */
+static int64_t band_cycles(const planned *plan, const schedule *s, int32_t thread) {
+    const int64_t height = plan->blocks[s->first + s->count - 1].out_height;
+    int64_t first = height * thread / plan->threads, end = height * (thread + 1) / plan->threads;
     int64_t weights = 0, cycles = 0;
+    if (first == end) return 0;
     for (int32_t i = 0; i < s->count; i++)
         weights += weight_bytes(plan, &plan->blocks[s->first + i]);
-    int64_t rows = over(plan->blocks[s->first + s->count - 1].out_height, plan->threads);
-    if (weights > CACHED_WEIGHT_BYTES) cycles = weights * (rows - 1) / REREAD_BYTES_A_CYCLE;
+    if (weights > CACHED_WEIGHT_BYTES) cycles = weights * (end - first - 1) / REREAD_BYTES_A_CYCLE;
     for (int32_t i = s->first + s->count - 1; i >= s->first; i--) {
         const mnv2_block *block = &plan->blocks[i];
-        const int64_t needed = (rows - 1) * block->stride - block->pad_top + block->kernel;
-        const int64_t rows_in = smaller(needed, block->in_height);
-        cycles += block_cycles(plan, i, s->strip, rows_in, rows);
-        rows = rows_in;
+        const int64_t rows_out = end - first;
+        end = smaller((end - 1) * block->stride - block->pad_top + block->kernel,
+                      block->in_height);
+        first = larger(first * block->stride - block->pad_top, 0);
+        cycles += block_cycles(plan, i, s->strip, end - first, rows_out);
     }
     return cycles;
+}
+
+/* A step ends with its slowest thread: those in the middle make rows at both ends of their band
+ * that a neighbour makes, too. */
+static int64_t rows_cycles(const planned *plan, const schedule *s) {
+    int64_t most = 0;
+    for (int32_t thread = 0; thread < plan->threads; thread++)
+        most = larger(most, band_cycles(plan, s, thread));
+    return most;
 }
 
 int64_t cycles_of(const planned *plan, const schedule *s) {

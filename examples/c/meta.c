@@ -171,7 +171,8 @@ static bool read_three(const char *name, const json_value *value, double least, 
 }
 
 /* How pixels become numbers. Resizing is left to whoever makes the pixels. */
-static bool read_preprocessing(mnv2_stem *stem, const json_value *value, refusal *why) {
+static bool read_preprocessing(mnv2_stem *stem, bool is_int8, const json_value *value,
+                               refusal *why) {
     static const char *const keys[] = {"mean", "std", "resample", "crop_fraction", NULL};
     static const char *const filters[] = {"bilinear", "bicubic", "nearest", "lanczos",
                                           "box",      "hamming", NULL};
@@ -194,6 +195,7 @@ static bool read_preprocessing(mnv2_stem *stem, const json_value *value, refusal
     for (int i = 0; i < 3; i++) {
         stem->scale[i] = (float)(1.0 / std[i]); /* x = (pixel - mean) / std */
         stem->shift[i] = (float)(-mean[i] / std[i]);
+        if (!is_int8) continue;
         stem->mean[i] = (float)mean[i];
         stem->std[i] = (float)std[i];
         stem->pad[i] = (uint8_t)fmin(fmax(rint(mean[i]), 0), 255); /* what is nearest to zero */
@@ -328,7 +330,8 @@ static bool read_document(network *net, const char ***labels, const json_value *
     mnv2_precision precision = MNV2_FLOAT32;
     if (!read_format(document, &precision, why) ||
         !read_architecture(net, json_get(document, "architecture"), why) ||
-        !read_preprocessing(&net->stem, json_get(document, "preprocessing"), why) ||
+        !read_preprocessing(&net->stem, precision == MNV2_INT8,
+                            json_get(document, "preprocessing"), why) ||
         !check_provenance(json_get(document, "provenance"), why))
         return false;
     net->precision = precision;

@@ -201,7 +201,7 @@ layer_member weight_member(const network_layer *layer, mnv2_precision precision)
         made.array = (npy_array){"|i1", 4, {panels, is_stem ? 9 : over(inputs, 4), PANEL, 4}};
     else if (precision == MNV2_FLOAT16_WEIGHTS && !is_depthwise)
         made.array.descr = "<f2";
-    else if (precision == MNV2_BFLOAT16_WEIGHTS && !is_depthwise)
+    else if ((precision == MNV2_BFLOAT16_WEIGHTS || precision == MNV2_BFLOAT16) && !is_depthwise)
         made.array = (npy_array){"<u2", 4, {panels, is_stem ? 15 : over(inputs, 2), PANEL, 2}};
     return made;
 }

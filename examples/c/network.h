@@ -23,7 +23,8 @@ typedef struct {
 } architecture;
 
 /* What a run computes: the part of a mnv2_plan that does not depend on how it is scheduled.
- * Residuals are 1 or 0 here, an expand_weight is -1 where there is no expand layer. */
+ * Residuals are 1 or 0 here, an expand_weight is -1 where there is no expand layer. The precision
+ * is that of the weights; who wants bfloat16 weights computed in bfloat16 sets MNV2_BFLOAT16. */
 typedef struct {
     char name[64];
     mnv2_precision precision;

@@ -59,7 +59,9 @@ static int64_t search(const planned *plan, int64_t arena, state states[STATES][2
                     follow(states, at, high, &found[i], before->cost + found[i].cycles);
             }
     }
-    *end = is_better(&states[last][1], &states[last][0]) && states[last][1].is_reached;
+    /* Among equals the high end, as in the Python package, whose plans are the same. */
+    const state *low = &states[last][0], *high = &states[last][1];
+    *end = high->is_reached && !(low->is_reached && is_better(low, high));
     return states[last][*end].cost;
 }
 
@@ -77,17 +79,20 @@ static void place(const planned *plan, const schedule *s, bool was_high, bool is
     if (!was_high) low = s->input_bytes;
     if (!is_high && s->output_bytes > low) low = s->output_bytes;
     place_scratch(plan, s, low, step);
-    step->input = was_high ? arena - s->input_bytes : 0;
-    step->output = is_high ? arena - s->output_bytes : 0;
+    /* 0 where it is the caller's. */
+    step->input = was_high && s->input_bytes > 0 ? arena - s->input_bytes : 0;
+    step->output = is_high && s->output_bytes > 0 ? arena - s->output_bytes : 0;
 }
 
 void plan_network(network_plan *made, const network *net, int64_t weight_bytes, int32_t threads) {
     state states[STATES][2];
     bool high;
     memcpy(made->blocks, net->blocks, sizeof made->blocks);
-    const planned plan = {net, made->blocks, threads};
+    const planned plan = planned_of(net, made->blocks, threads);
     const int64_t least = search(&plan, -1, states, &high);
     search(&plan, least + room_beyond(&plan, least), states, &high);
+
+    memcpy(made->blocks, net->blocks, sizeof made->blocks); /* without the scratch of trials */
 
     /* The sequence, from its end to its beginning. */
     const int32_t last = net->block_count + 2;

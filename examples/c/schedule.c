@@ -13,8 +13,13 @@ static int64_t smaller64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static bool is_int8(const planned *plan) { return plan->net->precision == MNV2_INT8; }
 
-/* Of a value; the sums of unfinished convolutions are of 4 bytes in any precision. */
-static int64_t value_bytes(const planned *plan) { return is_int8(plan) ? 1 : 4; }
+planned planned_of(const network *net, mnv2_block *blocks, int32_t threads) {
+    static const value_sizes single = {4, 4, 4, 4, 1}, half = {2, 4, 2, 4, 2}, byte = {1, 1, 1, 4, 4};
+    const value_sizes sizes = net->precision == MNV2_INT8       ? byte
+                              : net->precision == MNV2_BFLOAT16 ? half
+                                                                : single;
+    return (planned){net, blocks, threads, sizes};
+}
 
 /* Of an array in the arena. Int8 kernels may read, and ignore, a little behind it: a lone thread
  * needs that at the arena's end; where another one may be writing, every array needs its own. */
@@ -31,7 +36,7 @@ static int64_t take(const planned *plan, int64_t *at, int64_t bytes) {
 }
 
 static int64_t tensor_bytes(const planned *plan, int64_t height, int64_t width, int64_t channels) {
-    return array_bytes(plan, height * width * channels * value_bytes(plan));
+    return array_bytes(plan, height * width * channels * plan->sizes.thin);
 }
 
 /* --- rows ---------------------------------------------------------------------------------- */
@@ -66,9 +71,11 @@ static void place_block(const planned *plan, const schedule *s, int32_t index, i
     const int64_t columns = (block->out_width - 1) * stride + k;
     int32_t rows = is_int8(plan) ? block->stride : 1;
     if (is_int8(plan)) /* the rows that the next output needs */
-        block->ring = take(plan, at, (k - stride) * panels * columns * PANEL);
+        block->ring =
+            take(plan, at, (k - stride) * panels * columns * PANEL * plan->sizes.expanded);
     else /* the sums of output rows in progress */
-        block->partial = take(plan, at, (k - 1) / stride * panels * block->out_width * PANEL * 4);
+        block->partial = take(plan, at, (k - 1) / stride * panels * block->out_width * PANEL *
+                                            plan->sizes.sums);
     /* A shortcut waits for as many input rows as the kernel reaches below its middle. */
     if (block->residual) rows = larger(rows, (block->kernel - 1) / 2 + 1);
     int64_t row = (int64_t)block->in_width * block->in_channels;
@@ -76,16 +83,17 @@ static void place_block(const planned *plan, const schedule *s, int32_t index, i
     if (index == 0) row = block->in_width * panels * PANEL;
     if (index > 0 && index == s->first) return; /* they lie in a tensor */
     block->thin_rows = rows;
-    block->thin = take(plan, at, rows * row * value_bytes(plan));
+    block->thin = take(plan, at, rows * row * plan->sizes.thin);
 }
 
 static int64_t place_rows(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
-    const int64_t value = value_bytes(plan), start = at;
+    const value_sizes *of = &plan->sizes;
+    const int64_t start = at;
     common_rows common = {0, 0, 0};
     for (int32_t i = 0; i < s->count; i++) widen(plan, s, s->first + i, &common);
-    step->expanded = take(plan, &at, EXPANDED_PANELS * common.expanded * PANEL * value);
-    step->halo = take(plan, &at, common.halo * PANEL * value);
-    step->filtered = take(plan, &at, common.filtered * s->strip * PANEL * value);
+    step->expanded = take(plan, &at, EXPANDED_PANELS * common.expanded * PANEL * of->expanded);
+    step->halo = take(plan, &at, common.halo * PANEL * of->expanded);
+    step->filtered = take(plan, &at, common.filtered * s->strip * PANEL * of->filtered);
     for (int32_t i = 0; i < s->count; i++) place_block(plan, s, s->first + i, &at);
     step->thread_bytes = at - start;
     return start + plan->threads * step->thread_bytes;
@@ -122,19 +130,25 @@ static bool runs_in_place(const planned *plan, int32_t first, int32_t count) {
 
 static int64_t place_tiles(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
     const mnv2_block *block = &plan->blocks[s->first];
-    const int64_t value = value_bytes(plan), panels = over(s->tile, PANEL);
+    const value_sizes *of = &plan->sizes;
+    const int64_t panels = over(s->tile, PANEL);
     const int64_t pixels = (int64_t)block->out_height * block->out_width;
     const int64_t turns = plan->threads > 1 ? 2 : 1; /* one is projected, the next one filtered */
     step->lines = larger(block->pad_top + block->in_height,
                          (block->out_height - 1) * block->stride + block->kernel);
     step->columns = larger(block->pad_left + block->in_width,
                            (block->out_width - 1) * block->stride + block->kernel);
-    step->filtered = take(plan, &at, turns * plan->threads * panels * pixels * PANEL * value);
-    if (is_int8(plan) && s->tile * plan->threads < block->hidden) /* 8 bits hold no sums */
-        step->sums = take(plan, &at, over(block->out_channels, PANEL) * pixels * PANEL * 4);
+    step->filtered =
+        take(plan, &at, turns * plan->threads * panels * pixels * PANEL * of->filtered);
+    if (of->thin < of->sums && s->tile * plan->threads < block->hidden) { /* no room for sums */
+        const int64_t channels =
+            is_int8(plan) ? over(block->out_channels, PANEL) * PANEL : block->out_channels;
+        step->sums = take(plan, &at, channels * pixels * of->sums);
+    }
     const int64_t start = at;
     const int64_t expanded = smaller(EXPANDED_PANELS, (int32_t)panels);
-    step->expanded = take(plan, &at, expanded * step->lines * step->columns * PANEL * value);
+    step->expanded =
+        take(plan, &at, expanded * step->lines * step->columns * PANEL * of->expanded);
     step->thread_bytes = at - start;
     return start + plan->threads * step->thread_bytes;
 }
@@ -143,8 +157,8 @@ static int64_t place_tiles(const planned *plan, const schedule *s, int64_t at, m
  * fit into the first cache anyway. */
 static bool is_cut(const planned *plan, const schedule *tiles) {
     const mnv2_block *block = &plan->blocks[tiles->first];
-    const int64_t tensor =
-        tensor_bytes(plan, block->in_height, block->in_width, block->hidden);
+    const int64_t tensor = array_bytes(plan, (int64_t)block->in_height * block->in_width *
+                                                 block->hidden * plan->sizes.expanded);
     mnv2_step step;
     place_scratch(plan, tiles, 0, &step);
     return tensor <= FIRST_CACHE_BYTES || step.thread_bytes * 3 < tensor;
@@ -167,6 +181,7 @@ int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, m
         .count = chosen->count,
         .strip = chosen->strip,
         .tile = chosen->tile,
+        .layers = MNV2_EXPAND | MNV2_DEPTHWISE | MNV2_PROJECT,
     };
     switch (chosen->kind) {
         case MNV2_ROWS:
@@ -197,12 +212,13 @@ static void add(const planned *plan, schedule s, schedule *found, int *count) {
 }
 
 static int64_t feature_bytes(const planned *plan) {
-    return array_bytes(plan, (int64_t)over(plan->net->head.features, PANEL) * PANEL * 4);
+    return array_bytes(plan, (int64_t)over(plan->net->head.features, PANEL) * PANEL *
+                                 plan->sizes.sums);
 }
 
 static int head_schedule(const planned *plan, schedule *found) {
     const mnv2_head *head = &plan->net->head;
-    *found = (schedule){.kind = MNV2_HEAD, .first = plan->net->block_count};
+    *found = (schedule){.kind = MNV2_HEAD};
     found->input_bytes = tensor_bytes(plan, head->height, head->width, head->channels);
     found->output_bytes = feature_bytes(plan);
     found->bytes = found->input_bytes + found->output_bytes;
@@ -211,14 +227,17 @@ static int head_schedule(const planned *plan, schedule *found) {
 
 static int classifier_schedule(const planned *plan, schedule *found) {
     mnv2_step step;
-    *found = (schedule){.kind = MNV2_CLASSIFIER, .first = plan->net->block_count};
+    *found = (schedule){.kind = MNV2_CLASSIFIER};
     found->input_bytes = feature_bytes(plan);
     found->bytes = place_scratch(plan, found, found->input_bytes, &step);
     return 1;
 }
 
 int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]) {
-    static const int32_t strips[2][2] = {{14, 28}, {28, 56}}; /* of float32, of int8 */
+    static const int32_t single[] = {14, 28, 0}, half[] = {56, 0}, byte[] = {28, 56, 0};
+    const int32_t *strips = is_int8(plan)                                ? byte
+                            : plan->net->precision == MNV2_BFLOAT16 ? half
+                                                                         : single;
     static const int32_t tiles[] = {32, 64, 128, 192};
     const int32_t blocks = plan->net->block_count, threads = plan->threads;
     if (first >= blocks)
@@ -229,14 +248,13 @@ int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHED
     for (int32_t n = 1; n <= LONGEST_CASCADE && first + n <= blocks; n++) {
         const bool may_be_in_place = first > 0 && threads == 1 && runs_in_place(plan, first, n);
         widest = larger(widest, plan->blocks[first + n - 1].out_width);
-        for (int i = 0; i < 2; i++) {
-            const int32_t most = strips[is_int8(plan)][i];
+        for (const int32_t *most = strips; *most; most++) {
             schedule rows = {.kind = MNV2_ROWS, .first = first, .count = n};
-            rows.strip = strip_of(plan, first, n, most);
+            rows.strip = strip_of(plan, first, n, *most);
             add(plan, rows, found, &count);
             rows.is_in_place = may_be_in_place;
             if (may_be_in_place) add(plan, rows, found, &count);
-            if (most >= widest) break;
+            if (*most >= widest) break;
         }
     }
     const int32_t hidden = plan->blocks[first].hidden;

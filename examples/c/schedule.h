@@ -26,12 +26,25 @@ typedef struct {
     int64_t cycles;
 } schedule;
 
+/* Bytes of a value of each kind of array, in the precision of the plan, and how many terms of a sum
+ * one multiply-add of a 1x1 convolution takes. */
+typedef struct {
+    int64_t thin;     /* input and output of a block */
+    int64_t expanded; /* in front of the depthwise layer */
+    int64_t filtered; /* behind it */
+    int64_t sums;     /* of a convolution that is not complete */
+    int64_t terms;
+} value_sizes;
+
 /* A network that is being planned. Blocks get the offsets of their scratch. */
 typedef struct {
     const network *net;
     mnv2_block *blocks;
     int32_t threads;
+    value_sizes sizes;
 } planned;
+
+planned planned_of(const network *net, mnv2_block *blocks, int32_t threads);
 
 /* Every way to run the blocks from `first` on, one or several; past the last block the head, and
  * past that the classifier. Returns how many there are. */

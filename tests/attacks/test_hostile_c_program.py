@@ -30,6 +30,7 @@ LABELS = ["a", "ä", '"\\', "𝄞", "e e"]
 OTHER_WORDS = {
     "another_kind_of_file": r"not a \.npz model file: it begins with '\\x89PNG",
     "a_version_that_is_true": "version true",
+    "a_dtype_that_is_a_list": "dtype list",
     "no_provenance": "provenance: null found",
 }
 

@@ -1,0 +1,65 @@
+#include "show_plan.h"
+
+#include <inttypes.h>
+
+#define SHOW(record, field) fprintf(file, " " #field "=%" PRId64, (int64_t)(record)->field)
+#define SHOW_THREE(record, field)                                                                \
+    fprintf(file, " " #field "=%a,%a,%a", (double)(record)->field[0], (double)(record)->field[1], \
+            (double)(record)->field[2])
+
+static void show_stem(FILE *file, const mnv2_stem *stem) {
+    fputs("stem", file);
+    SHOW(stem, in_height), SHOW(stem, in_width), SHOW(stem, out_height), SHOW(stem, out_width);
+    SHOW(stem, channels), SHOW(stem, pad_top), SHOW(stem, pad_left);
+    SHOW_THREE(stem, scale), SHOW_THREE(stem, shift), SHOW_THREE(stem, mean);
+    SHOW_THREE(stem, std), SHOW_THREE(stem, pad);
+    SHOW(stem, fraction), SHOW(stem, weight), SHOW(stem, bias);
+    fputc('\n', file);
+}
+
+static void show_block(FILE *file, int32_t index, const mnv2_block *block) {
+    fprintf(file, "block%d", index);
+    SHOW(block, in_height), SHOW(block, in_width), SHOW(block, in_channels);
+    SHOW(block, hidden);
+    SHOW(block, out_height), SHOW(block, out_width), SHOW(block, out_channels);
+    SHOW(block, kernel), SHOW(block, stride), SHOW(block, pad_top), SHOW(block, pad_left);
+    SHOW(block, residual);
+    SHOW(block, expand_fraction), SHOW(block, depthwise_fraction), SHOW(block, project_fraction);
+    SHOW(block, expand_weight), SHOW(block, expand_bias);
+    SHOW(block, depthwise_weight), SHOW(block, depthwise_bias);
+    SHOW(block, project_weight), SHOW(block, project_bias);
+    SHOW(block, partial), SHOW(block, ring), SHOW(block, thin), SHOW(block, thin_rows);
+    fputc('\n', file);
+}
+
+static void show_step(FILE *file, int32_t index, const mnv2_step *step) {
+    fprintf(file, "step%d", index);
+    SHOW(step, kind), SHOW(step, first), SHOW(step, count);
+    SHOW(step, input), SHOW(step, output);
+    SHOW(step, expanded), SHOW(step, filtered), SHOW(step, halo), SHOW(step, sums);
+    SHOW(step, thread_bytes), SHOW(step, strip), SHOW(step, tile);
+    SHOW(step, lines), SHOW(step, columns), SHOW(step, layers), SHOW(step, pixels);
+    fputc('\n', file);
+}
+
+static void show_head(FILE *file, const mnv2_head *head) {
+    fputs("head", file);
+    SHOW(head, height), SHOW(head, width), SHOW(head, channels), SHOW(head, features);
+    SHOW(head, classes);
+    SHOW(head, head_weight), SHOW(head, head_bias);
+    SHOW(head, classifier_weight), SHOW(head, classifier_bias);
+    SHOW(head, fraction), SHOW(head, pool_fraction), SHOW(head, pool_bias);
+    SHOW(head, pool_multiplier), SHOW(head, pool_shift);
+    fprintf(file, " feature_scale=%a\n", (double)head->feature_scale);
+}
+
+void show_plan(FILE *file, const mnv2_plan *plan) {
+    fputs("plan", file);
+    SHOW(plan, block_count), SHOW(plan, step_count), SHOW(plan, precision), SHOW(plan, threads);
+    SHOW(plan, arena_bytes), SHOW(plan, weight_bytes);
+    fputc('\n', file);
+    show_stem(file, &plan->stem);
+    for (int32_t i = 0; i < plan->block_count; i++) show_block(file, i, &plan->blocks[i]);
+    for (int32_t i = 0; i < plan->step_count; i++) show_step(file, i, &plan->steps[i]);
+    show_head(file, &plan->head);
+}

@@ -1,0 +1,38 @@
+/* For the tests of examples/c: reads the `meta` members of model files from standard input and
+ * says of each what it is refused for, or plans it. A record is three little-endian uint32 (bytes
+ * of the JSON, threads, mnv2_precision to compute in, or 0 for that of the weights), then the
+ * JSON. Each answer ends with an empty line. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "meta.h"
+#include "planner.h"
+#include "show_plan.h"
+
+static void answer(char *text, const uint32_t *record) {
+    static network net;
+    static network_plan made;
+    const char **labels;
+    refusal why;
+    if (!meta_read(&net, &labels, text, record[0], &why)) {
+        printf("refused: %s\n\n", why.text);
+        return;
+    }
+    if (record[2]) net.precision = (mnv2_precision)record[2];
+    plan_network(&made, &net, 0, (int32_t)record[1]);
+    show_plan(stdout, &made.plan);
+    puts("");
+    free(labels);
+}
+
+int main(void) {
+    uint32_t record[3];
+    while (fread(record, sizeof record, 1, stdin) == 1) {
+        char *text = malloc((size_t)record[0] + 1); /* exactly, for the sanitizer to see */
+        if (!text || fread(text, 1, record[0], stdin) != record[0]) return 1;
+        text[record[0]] = '\0';
+        answer(text, record);
+        free(text);
+    }
+    return fflush(stdout) != 0;
+}
