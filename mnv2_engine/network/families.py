@@ -7,6 +7,7 @@ squeeze-excite, ReLU6, and stem, head and the repeats of the first and last row 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import InputError, UnsupportedError
@@ -25,6 +26,7 @@ class BlockSpec(NamedTuple):
     repeats: int  # n
     stride: int  # s, of the first repeat; the others have 1
     kernel: int = 3  # k
+    shortcut: bool = True  # False: the first repeat has none, though its ends may be equal
 
 
 MOBILENET_V2 = (
@@ -69,6 +71,7 @@ class BlockShape(NamedTuple):
     kernel: int = 3
     expands: bool = True  # False: no expand layer; `hidden` is then the input's channels
     activation: str = "linear"  # behind the project layer
+    shortcut: bool = True  # where the thin ends are equal; False: there is none
 
 
 def inverted_residuals(
@@ -105,7 +108,8 @@ def inverted_residuals(
         )
         at = build.pointwise(f"block{i}.project", at, block.channels, block.activation)
         # A shortcut joins the thin ends: stride 1 and the same channels (section 3.3).
-        if block.stride == 1 and channels == block.channels and block.activation == "linear":
+        equal = block.stride == 1 and channels == block.channels
+        if equal and block.shortcut and block.activation == "linear":
             at = build.add(f"block{i}.add", at, thin)
         channels = block.channels
     if head is not None:
@@ -201,8 +205,11 @@ def family_network(
     raise UnsupportedError(f"architecture {family!r}: this version knows {', '.join(FAMILIES)}")
 
 
-def block_shapes(stem: int, rows: list[BlockSpec]) -> list[BlockShape]:
-    """The blocks of a table whose channels are resolved."""
+def block_shapes(
+    stem: int, rows: Sequence[BlockSpec], always_expands: bool = False
+) -> list[BlockShape]:
+    """The blocks of a table whose channels are resolved. With t = 1 there is no expand layer, or
+    one as wide as its input where the family `always_expands`."""
     blocks: list[BlockShape] = []
     channels = stem
     for row in rows:
@@ -213,7 +220,8 @@ def block_shapes(stem: int, rows: list[BlockSpec]) -> list[BlockShape]:
                     channels=row.channels,
                     stride=row.stride if i == 0 else 1,
                     kernel=row.kernel,
-                    expands=row.expansion != 1,
+                    expands=always_expands or row.expansion != 1,
+                    shortcut=row.shortcut or i > 0,
                 )
             )
             channels = row.channels
@@ -233,5 +241,10 @@ def _check(width: float, classes: int, divisor: int) -> None:
         raise InputError(f"width multiplier {width!r}: expected a number in (0, {MAX_WIDTH:g}]")
     if not is_integer(divisor) or not 1 <= divisor <= 64:
         raise InputError(f"channel divisor {divisor!r}: expected an integer from 1 to 64")
+    check_classes(classes)
+
+
+def check_classes(classes: int) -> None:
+    """Raise InputError for a class count out of range."""
     if not is_integer(classes) or not 1 <= classes <= MAX_CLASSES:
         raise InputError(f"class count {classes!r}: expected an integer from 1 to {MAX_CLASSES}")
