@@ -277,6 +277,17 @@ class Engine:
         none: time to load again. The engine goes on with what it has loaded."""
         return self._open()[1].stale()
 
+    @property
+    def identity(self) -> str:
+        """Equal for model files of equal content; of another file, or of a changed one, another."""
+        return self._open()[1].identity
+
+    def reloaded(self) -> Engine:
+        """A new engine of what the same path holds now, with the same options."""
+        _, model = self._open()
+        threads, backend, precision = self._options
+        return Engine.load(model.place, threads, backend, precision, private=model.private)
+
     def stats(self) -> Stats:
         """What this engine has done so far in this process: images, arenas in use now and at
         most, seconds. Works on a closed engine too."""

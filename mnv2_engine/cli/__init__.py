@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import InputError, MnvError, shown
-from . import bench, classify, evaluate, export, quantize, warmup
+from . import bench, classify, evaluate, export, quantize, serve, warmup
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown_log
 
@@ -166,5 +166,6 @@ COMMANDS = {
     "verify": _verify,
     "plan": _plan,
     "warmup": warmup.run,
+    "serve": serve.run,
     "bench": bench.run,
 }

@@ -20,6 +20,7 @@ from .arguments import (
     resolution,
 )
 from .bench_options import add_bench
+from .serve import add_serve
 
 MODEL_VARIABLE = "MNV2_MODEL"
 
@@ -52,6 +53,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_verify,
         _add_plan,
         _add_warmup,
+        add_serve,
         add_bench,
     ):
         add(commands)
