@@ -374,3 +374,35 @@ def test_a_real_network_keeps_its_answers(shared, tmp_path):
         made = engine.logits(pixels[1::2])
     assert (made.argmax(1) == truth[1::2].argmax(1)).mean() >= 0.97
     assert np.abs(made - truth[1::2]).mean() <= 0.12
+
+
+# What the agreement is measured on
+
+
+def test_images_are_held_out_where_there_are_enough(model, tmp_path):
+    with open_model(model) as source:
+        network = source.architecture
+    frames = np.concatenate([smooth_frames(network, seed=seed) for seed in range(5)])
+    assert len(frames) == 20
+    report = quantize(model, tmp_path / "held.npz", frames)
+    held = np.arange(20) % 5 == 2
+    assert (report.agreement.images, report.agreement.held_out) == (4, True)
+    assert "on 4 images that were held out: the same first answer" in str(report)
+    with open_model(tmp_path / "held.npz") as made:
+        assert made.provenance["quantisation"] == "minmax, 16 calibration images"
+    with Engine.load(tmp_path / "held.npz") as integers, Engine.load(model) as floats:
+        error = np.abs(integers.logits(frames[held]) - floats.logits(frames[held])).mean()
+    assert report.agreement.logit_error == pytest.approx(error, rel=1e-3)
+    quantize(model, tmp_path / "alone.npz", frames[~held])  # the others were calibrated with
+    with open_model(tmp_path / "held.npz") as a, open_model(tmp_path / "alone.npz") as b:
+        assert all(np.array_equal(a.array(name), b.array(name)) for name in a.tensors)
+
+
+def test_copies_are_noticed_and_too_few_images_said(model, tmp_path):
+    with open_model(model) as source:
+        frame = smooth_frames(source.architecture)[:1]
+    report = quantize(model, tmp_path / "q.npz", np.repeat(frame, 24, axis=0))
+    assert report.notes[0] == "23 of 24 images are copies of others, and were left out"
+    assert "calibrated with 1 images only" in report.notes[1]
+    assert (report.agreement.images, report.agreement.held_out) == (1, False)
+    assert "on the 1 calibration images, which the network was corrected on" in str(report)

@@ -250,15 +250,10 @@ def test_headers_that_do_not_arrive_or_do_not_end(small_model):
         limits = Limits(header_seconds=0.3).checked()
         metrics = processes.Metrics()
         server = asyncio.ensure_future(processes._served(service, limits, listener, metrics, None))
-        for sent in (
-            b"",
-            b"GET /healthz HTTP/1.1\r\nHost: a\r\nA: b",
-            b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /",
-        ):
+        for sent in (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\nA: b"):
             reader, writer = await asyncio.open_connection(*address)
             writer.write(sent)
-            answer = await asyncio.wait_for(reader.read(), 10)  # until it is closed
-            assert answer.startswith(b"HTTP/1.1 200" if sent.endswith(b"GET /") else b"")
+            assert await asyncio.wait_for(reader.read(), 10) == b""  # it is closed
             writer.close()
         reader, writer = await asyncio.open_connection(*address)
         with pytest.raises(ConnectionError):  # noqa: PT012  wherever it is seen first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,18 @@ def calibration_frames(
         found = "; ".join(frames.skipped[:3]) or "no image was given"
         raise InputError(f"no image to calibrate with ({found}): {NEEDED}")
     return frames
+
+
+def without_copies(frames: Frames) -> Frames:
+    """Each picture once: a copy says nothing new, and would be measured on what it was made for."""
+    seen: dict[bytes, int] = {}
+    for i, frame in enumerate(frames.pixels):
+        seen.setdefault(sha256(frame).digest(), i)
+    copies = len(frames.pixels) - len(seen)
+    if not copies:
+        return frames
+    note = f"{copies} of {len(frames.pixels)} images are copies of others, and were left out"
+    return Frames(frames.pixels[list(seen.values())], (*frames.skipped, note))
 
 
 def _names(source: object) -> list[str]:

@@ -10,21 +10,22 @@ import numpy as np
 
 from ..convert.conversion import sha256_of
 from ..errors import InputError
-from ..executors import reference
+from ..executors import integer, reference
 from ..model.input_spec import InputSpec
 from ..model.meta import printable
 from ..model.modelfile import ModelFile, open_model, write_model
 from ..network.architecture import Architecture, layers
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .equalisation import ChannelRange, equalise
-from .frames import NEEDED, calibration_frames
-from .report import Quantised, agreement
+from .frames import NEEDED, calibration_frames, without_copies
+from .report import Agreement, Quantised, agreement
 from .stepwise import Made, Stepwise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW_IMAGES = 12
+HELD_OUT_FROM, HELD_OUT_EVERY = 20, 5  # of so many images or more, every fifth is measured on
 
 
 def quantize(
@@ -59,10 +60,15 @@ def quantize(
             )
         _check_output(out, source.path)
         network, spec = source.architecture, source.input_spec
-        frames = calibration_frames(calibrate, spec, network.resolution, limit)
+        frames = without_copies(calibration_frames(calibrate, spec, network.resolution, limit))
         source.verify()
-        provenance = _provenance(source, f"{method}, {len(frames.pixels)} calibration images")
-        made = _made(network, spec, source.weights(), frames.pixels, method, advance)
+        pixels, held_out = _split(frames.pixels)
+        provenance = _provenance(source, f"{method}, {len(pixels)} calibration images")
+        weights = source.weights()
+        made = _made(network, spec, weights, pixels, method, advance)
+        measured = agreement(made.real_logits, made.integer_logits)
+        if len(held_out):
+            measured = _measured(network, spec, weights, made, held_out)
         write_model(
             out,
             network,
@@ -76,10 +82,36 @@ def quantize(
         network.name,
         method,
         made.reports,
-        agreement(made.real_logits, made.integer_logits),
+        measured,
         os.path.getsize(out),
-        _notes(frames.skipped, len(frames.pixels), made),
+        _notes(frames.skipped, len(pixels), made),
     )
+
+
+def _split(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images to calibrate with, and others to measure on where there are enough: on the former the
+    network is corrected, so on them it is better than on others."""
+    if len(pixels) < HELD_OUT_FROM:
+        return pixels, pixels[:0]
+    held_out = np.arange(len(pixels)) % HELD_OUT_EVERY == HELD_OUT_EVERY // 2
+    return pixels[~held_out], pixels[held_out]
+
+
+def _measured(
+    network: Architecture,
+    spec: InputSpec,
+    weights: dict[str, NDArray[np.float32]],
+    made: Made,
+    pixels: NDArray[np.uint8],
+) -> Agreement:
+    """How both networks agree on images that neither was made with."""
+    real, integers = [], []
+    for i in range(len(pixels)):
+        one = pixels[i : i + 1]
+        real.append(reference.run(network, weights, reference.normalise(spec, one)).logits)
+        integers.append(integer.run(network, made.arrays, made.quantization, spec, one).logits)
+    found = agreement(np.concatenate(real), np.concatenate(integers))
+    return found._replace(held_out=True)
 
 
 def _made(

@@ -33,6 +33,7 @@ class Agreement(NamedTuple):
     images: int
     argmax: float  # share of images with the same most probable class, 0 to 1
     logit_error: float  # mean of |difference| over all logits
+    held_out: bool = False  # on images that were not calibrated with
 
 
 class Quantised(NamedTuple):
@@ -41,7 +42,7 @@ class Quantised(NamedTuple):
     name: str  # of the network, such as "mobilenet_v2_1.0_224"
     method: str
     layers: tuple[LayerReport, ...]
-    agreement: Agreement  # on the calibration images
+    agreement: Agreement  # on images that were held out, or else on the calibration images
     file_bytes: int
     notes: tuple[str, ...]  # a sentence for each thing that was skipped or is odd
 
@@ -56,10 +57,16 @@ class Quantised(NamedTuple):
             f"{layer.silent or '':>6}"
             for layer in self.layers
         ]
+        which = (
+            f"on {self.agreement.images} images that were held out"
+            if self.agreement.held_out
+            else f"on the {self.agreement.images} calibration images, which the network was "
+            "corrected on (of 20 and more, a fifth is held out to measure on)"
+        )
         same = round(self.agreement.argmax * self.agreement.images)
         lines += [
             "",
-            f"on the {self.agreement.images} calibration images: the same first answer as float32 "
+            f"{which}: the same first answer as float32 "
             f"on {same} ({self.agreement.argmax:.1%}), logits {self.agreement.logit_error:.3f} "
             "apart on average",
         ]
