@@ -16,7 +16,8 @@ static inline int supported_baseline(void) { return 1; }
 #define ISA(name, machine, floats, int8, bfloat16, flags)                             \
     extern const mnv2_steps mnv2_steps_float32_##floats,                              \
         mnv2_steps_float16_weights_##floats, mnv2_steps_bfloat16_weights_##floats,    \
-        mnv2_steps_int8_##int8, mnv2_steps_bfloat16_##bfloat16;
+        mnv2_steps_int8_##int8, mnv2_steps_bfloat16_##bfloat16;                       \
+    extern const mnv2_lines mnv2_lines_##floats;
 #include "built_isas.def"
 #undef ISA
 
@@ -31,7 +32,8 @@ static const struct mnv2_isa built[] = {
       [MNV2_FLOAT16_WEIGHTS] = &mnv2_steps_float16_weights_##floats,        \
       [MNV2_BFLOAT16_WEIGHTS] = &mnv2_steps_bfloat16_weights_##floats,      \
       [MNV2_BFLOAT16] = &mnv2_steps_bfloat16_##bfloat16,                    \
-      [MNV2_INT8] = &mnv2_steps_int8_##int8}},
+      [MNV2_INT8] = &mnv2_steps_int8_##int8},                               \
+     &mnv2_lines_##floats},
 #include "built_isas.def"
 };
 

@@ -1,8 +1,8 @@
 """Writes the C source of the extension module `mnv2_engine._core` (cffi, API mode, abi3).
 
-usage: generate_ffi.py mnv2.h OUT.c
+usage: generate_ffi.py HEADER... OUT.c
 
-The declarations that Python sees are those of mnv2.h itself, so the two cannot drift apart.
+The declarations that Python sees are those of the headers themselves, so they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cffi import FFI
 
 
 def declarations(header: str) -> str:
-    """mnv2.h without what cffi does not parse: conditionals, includes and the C++ guard."""
+    """A header without what cffi does not parse: conditionals, includes and the C++ guard."""
     without_comments = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
     without_guard = re.sub(r"#ifdef __cplusplus.*?#endif", "", without_comments, flags=re.DOTALL)
     lines = [
@@ -27,10 +27,12 @@ def declarations(header: str) -> str:
 
 
 def main() -> None:
-    header, out = map(Path, sys.argv[1:])
+    *headers, out = map(Path, sys.argv[1:])
     ffi = FFI()
-    ffi.cdef(declarations(header.read_text()))
-    ffi.set_source("mnv2_engine._core", '#include "mnv2.h"')
+    for header in headers:
+        ffi.cdef(declarations(header.read_text()))
+    includes = "\n".join(f'#include "{header.as_posix()}"' for header in headers)
+    ffi.set_source("mnv2_engine._core", includes)
     ffi.emit_c_code(str(out))
 
 

@@ -3,6 +3,7 @@
 #ifndef MNV2_ISA_H
 #define MNV2_ISA_H
 
+#include "image/lines.h"
 #include "pool.h"
 
 /* Everything that a step reads and writes, and how this thread comes by parts of it. */
@@ -28,6 +29,7 @@ struct mnv2_isa {
     const char *name;
     int (*supported)(void);
     const mnv2_steps *steps[MNV2_PRECISIONS]; /* all NULL: it does not compute so */
+    const mnv2_lines *lines;                  /* of a resize */
 };
 
 /* The steps of the instruction set that is being compiled, by the name of their precision. */

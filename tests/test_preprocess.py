@@ -16,20 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnv2_engine.errors import InputError, MissingExtraError
-from mnv2_engine.images.preprocess import MAX_RESIZED_PIXELS, load_image, pixels_for
+from mnv2_engine.images.preprocess import load_image, photo_pixels, pixels_for
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 
 np = pytest.importorskip("numpy")
-PIL = pytest.importorskip("PIL")
 Image = pytest.importorskip("PIL.Image")
 
 SHARED = Path(__file__).parents[2] / "shared" / "images"
 REFERENCES = SHARED / "references.npz"
 TF = PRESETS["tf"]
 
-# Pillow 11 and 12 resize one of the photographs, at a scale of exactly 5/4, to values that are off
-# by one here and there; the references were made with 13.
-ROUNDING = 0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1
 needs_photographs = pytest.mark.skipif(
     not REFERENCES.exists(), reason="the reference photographs are not there"
 )
@@ -58,15 +54,15 @@ def colours():
 
 @needs_photographs
 def test_pixels_equal_the_references():
-    references = np.load(REFERENCES)
+    references, tall = np.load(REFERENCES), np.load(SHARED / "tall_references.npz")
     for name, expected in zip(references["files"], references["pixels"], strict=True):
+        if name == tall["name"]:  # Pillow 13, which made the references, resizes it otherwise
+            expected = tall["pixels"]
         path = SHARED / str(name)
         with Image.open(path) as opened:
             for source in (path, str(path), path.read_bytes(), opened):
-                pixels = pixels_for(load_image(source), TF, (224, 224))
-                got = np.frombuffer(pixels, np.uint8).reshape(expected.shape)
-                difference = np.abs(got.astype(int) - expected)
-                assert difference.max() <= ROUNDING, name
+                assert pixels_for(load_image(source), TF, (224, 224)) == expected.tobytes(), name
+                assert photo_pixels(source, TF, (224, 224)) == expected.tobytes(), name
 
 
 @needs_photographs
@@ -114,21 +110,33 @@ def test_the_middle_is_cut_out_in_proportion(size, frame):
         assert covered == pytest.approx(1 / scale, rel=0.04, abs=2 / 255 * extent / frame[axis])
 
 
-def test_a_sliver_is_refused_before_it_takes_memory():
-    sliver = Image.new("RGB", (20000, 1))
+def test_a_sliver_takes_little_memory():
+    sliver = Image.new("RGB", (20000, 20), (1, 2, 3))
     tracemalloc.start()
-    with pytest.raises(InputError, match=r"20000×1 pixels: too long and narrow.*crop it first"):
-        pixels_for(sliver, TF, (224, 224))
-    with pytest.raises(InputError, match=r"1×20000 pixels: too long"):
-        pixels_for(sliver.transpose(Image.Transpose.ROTATE_90), TF, (224, 224))
+    assert pixels_for(sliver, TF, (224, 224)) == bytes([1, 2, 3]) * 224**2
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
 
-def test_a_long_panorama_is_answered():
-    aspect = MAX_RESIZED_PIXELS // 256**2
-    panorama = Image.new("RGB", (2 * aspect, 2), (1, 2, 3))
-    assert pixels_for(panorama, TF, (224, 224)) == bytes([1, 2, 3]) * 224**2
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "CMYK", "I;16", "I", "RGB"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_picture_in_strips_is_the_picture_at_once(mode, orientation, monkeypatch):
+    monkeypatch.setattr("mnv2_engine.images.preprocess.STRIP_PIXELS", 700)
+    rng = np.random.default_rng(7)
+    if mode in ("I", "I;16"):
+        image = Image.fromarray(rng.integers(0, 65536, (90, 120), np.uint16))
+        image = image.convert("I") if mode == "I" else image
+    else:
+        bands = len(Image.new(mode, (1, 1)).getbands())
+        image = Image.fromarray(rng.integers(0, 256, (90, 120, 4), np.uint8))
+        image = image.convert("RGB").convert(mode) if bands < 4 else image.convert(mode)
+    if mode == "LA":
+        image.putalpha(Image.fromarray(rng.integers(0, 256, (90, 120), np.uint8)))
+    if mode == "P":
+        image.info["transparency"] = 3
+    image.getexif()[0x0112] = orientation
+    expected = pixels_for(load_image(image), TF, (31, 43))
+    assert photo_pixels(image, TF, (31, 43)) == expected
 
 
 def test_frames_refuse_what_is_no_rgb_image():
@@ -136,7 +144,7 @@ def test_frames_refuse_what_is_no_rgb_image():
         pixels_for(Image.new("L", (8, 8)), TF, (8, 8))
     with pytest.raises(InputError, match="0×5"):
         pixels_for(Image.new("RGB", (0, 5)), TF, (8, 8))
-    with pytest.raises(InputError, match="'cubist': expected one of nearest"):
+    with pytest.raises(InputError, match="'cubist': expected one of bilinear"):
         pixels_for(Image.new("RGB", (9, 9)), TF._replace(resample="cubist"), (8, 8))
 
 
@@ -459,7 +467,7 @@ def test_numpy_is_not_imported(tmp_path, colours):
     path.write_bytes(encoded(colours, "PNG"))
     script = (
         "import sys\n"
-        "from mnv2_engine import preprocess\n"
+        "from mnv2_engine.images import preprocess\n"
         "from mnv2_engine.model.input_spec import PRESETS\n"
         "assert 'PIL' not in sys.modules\n"
         "image = preprocess.load_image(sys.argv[1])\n"

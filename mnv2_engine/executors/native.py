@@ -252,6 +252,14 @@ def chosen_isa(precision: str, dtype: str) -> str:
     return str(_core.ffi.string(_core.lib.mnv2_isa_name(isa)).decode())
 
 
+def image_isa(name: str | None = None) -> Any:
+    """The instruction set that resizes: MNV2_ISA's, or the one `name`, or the best; raises as
+    NativeExecutor does."""
+    from .. import _core
+
+    return _choose_isa(name, "float32", _core.lib.MNV2_FLOAT32)
+
+
 def _choose_isa(name: str | None, precision: str, number: int) -> Any:
     """The instruction set `name`, else MNV2_ISA's, else the best that there is, for `precision`,
     `number` in the C core."""

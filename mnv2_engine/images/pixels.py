@@ -1,7 +1,7 @@
 """What a caller hands over, as contiguous pixels of the network's own size.
 
-Anything with the buffer protocol is read without numpy; Pillow is imported only for encoded images
-and for sizes that need resizing.
+Anything with the buffer protocol is read without numpy; Pillow is imported only for encoded
+images.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ..errors import InputError, missing_extra
+from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.architecture import IMAGE_CHANNELS
 
@@ -63,9 +63,9 @@ def pixels_of(source: object, spec: InputSpec, resolution: tuple[int, int]) -> A
     cropped as the model file says. Raises InputError for anything else.
     """
     if _is_encoded(source) or _is_pillow(source):
-        from .preprocess import load_image, pixels_for
+        from .preprocess import photo_pixels
 
-        return pixels_for(load_image(source), spec, resolution)  # type: ignore[arg-type]
+        return photo_pixels(source, spec, resolution)  # type: ignore[arg-type]
     view = _view(source)
     _check_format(view, floats=False)
     if view.ndim != 3 or view.shape[2] != IMAGE_CHANNELS or 0 in view.shape:
@@ -76,9 +76,13 @@ def pixels_of(source: object, spec: InputSpec, resolution: tuple[int, int]) -> A
     view = _contiguous(view)
     if view.shape[:2] == resolution:
         return view
-    from .preprocess import pixels_for
+    from .framing import framing
+    from .resize import resizer
 
-    return pixels_for(_pillow_image(view), spec, resolution)
+    height, width = view.shape[:2]
+    resize = resizer(framing(width, height, 1, spec, resolution))
+    resize.picture(view)
+    return resize.finish()
 
 
 def batch_of(source: object, resolution: tuple[int, int]) -> Batch:
@@ -113,16 +117,6 @@ def _is_encoded(source: object) -> bool:
 def _is_pillow(source: object) -> bool:
     module = sys.modules.get("PIL.Image")  # not imported: then it is not one of Pillow's
     return module is not None and isinstance(source, module.Image)
-
-
-def _pillow_image(view: Any) -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise missing_extra("Pillow", "cli", "resizing an image") from error
-
-    height, width = view.shape[:2]
-    return Image.frombuffer("RGB", (width, height), view, "raw", "RGB", 0, 1)
 
 
 def _view(source: object, expected: str = IMAGES) -> Any:

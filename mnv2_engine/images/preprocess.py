@@ -1,7 +1,8 @@
-"""Images to pixels: decode, orient, flatten to RGB, resize, crop. Pillow does the work.
+"""Images to pixels by way of Pillow: decode, flatten to RGB, turn upright, resize, crop.
 
-Two steps, so that each can be used alone: `load_image` turns whatever a caller has into an
-upright 8-bit RGB image, and `pixels_for` turns that into the network's own frame.
+`photo_pixels` does all of it with one copy of the picture, whose strips are flattened and resized
+one after the other. Two steps of it can be used alone: `load_image` turns whatever a caller has
+into an upright 8-bit RGB image, and `pixels_for` turns that into the network's own frame.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Union
 
-from ..errors import InputError, missing_extra
+from ..errors import InputError, MnvError, missing_extra
+from ..model.input_spec import InputSpec
+from .framing import framing
+from .resize import resizer
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from PIL.Image import Image
-
-    from ..model.input_spec import InputSpec
 
 EXIF_ORIENTATION = 0x0112
 
@@ -33,12 +37,20 @@ UPRIGHT = {
     8: "ROTATE_90",
 }
 
-# The resized image is four bytes a pixel in memory, so a sliver of 20000×1 pixels that has to
-# cover 256×256 would take gigabytes. 256 MiB allow 1024:1 at 224 pixels.
-MAX_RESIZED_PIXELS = 1 << 26
+# Of a picture, as much is flattened to RGB at a time.
+STRIP_PIXELS = 1 << 17
+
+Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Image"]
 
 
-def load_image(source: str | os.PathLike[str] | bytes | bytearray | memoryview | Image) -> Image:
+def photo_pixels(source: Source, spec: InputSpec, resolution: tuple[int, int]) -> bytes:
+    """The network's frame, height·width·3 bytes, of what `load_image` takes; raises as that and
+    `pixels_for` do."""
+    with _opened(source) as (image, name):
+        return _pixels(image, _orientation(image), name, spec, resolution)
+
+
+def load_image(source: Source) -> Image:
     """An upright RGB image out of a path, the bytes of an encoded image, or a Pillow image.
 
     EXIF orientation is applied (and ignored where the EXIF data is damaged). Transparency is
@@ -50,71 +62,45 @@ def load_image(source: str | os.PathLike[str] | bytes | bytearray | memoryview |
     without pixels or beyond Pillow's decompression-bomb limit, and for floating-point images,
     whose white no one can know. Raises MissingExtraError without Pillow.
     """
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-        return _decode(io.BytesIO(data), f"encoded image of {len(data)} bytes")
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fsdecode(source)
-        try:
-            with open(source, "rb", opener=_without_waiting) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise InputError(
-                        f"{name}: not a regular file; read it yourself and give its bytes"
-                    )
-                return _decode(file, name)
-        except InputError:
-            raise
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{name}: cannot be read: {reason}") from error
-    if isinstance(source, _pillow().Image):
-        return _upright_rgb(source, f"image of mode {source.mode}")
-    raise InputError(
-        f"image source of type {type(source).__name__}: expected a path, the bytes of an encoded "
-        "image, or a Pillow image"
-    )
+    with _opened(source) as (image, name), _errors_named(name):
+        flat = _rgb(image, name)
+        turn = UPRIGHT.get(_orientation(image))
+        return flat if turn is None else flat.transpose(_pillow().Transpose[turn])
 
 
 def pixels_for(image: Image, spec: InputSpec, resolution: tuple[int, int]) -> bytes:
     """The network's frame out of an RGB image: height·width·3 bytes, row by row, interleaved.
 
     The image is resized to cover `resolution` / `spec.crop_fraction`, sides in proportion (the
-    longer one rounded down), and the centre is cut out. An image of exactly `resolution`,
-    (height, width) in pixels, is used as it is.
+    longer one rounded down), and the centre is cut out; nothing else of it is computed. An image of
+    exactly `resolution`, (height, width) in pixels, is used as it is.
 
     Raises InputError for a mode other than RGB, for no pixels at all, for an unknown filter, and
-    for a sliver that would need more than MAX_RESIZED_PIXELS to cover the frame.
+    for a sliver that no frame can be cut out of.
     """
-    height, width = resolution
     columns, rows = image.size
     if image.mode != "RGB" or not rows or not columns:
         raise InputError(
             f"image of mode {image.mode}, {columns}×{rows} pixels: expected RGB and at least one "
             "pixel; load_image makes it so"
         )
-    if (rows, columns) == (height, width):
-        return image.tobytes()
-    resampling = _pillow().Resampling.__members__
-    if spec.resample.upper() not in resampling:
-        known = ", ".join(name.lower() for name in resampling)
-        raise InputError(f"resampling filter {spec.resample!r}: expected one of {known}")
+    return _pixels(image, 1, f"image of mode {image.mode}", spec, resolution)
 
-    cover_rows = round(height / spec.crop_fraction)
-    cover_columns = round(width / spec.crop_fraction)
-    if cover_rows * columns >= cover_columns * rows:  # wider than the frame: the height decides
-        cover_columns = cover_rows * columns // rows
-    else:
-        cover_rows = cover_columns * rows // columns
-    if cover_rows * cover_columns > MAX_RESIZED_PIXELS:
-        raise InputError(
-            f"image of {columns}×{rows} pixels: too long and narrow to cover {width}×{height} "
-            f"(it would be resized to {cover_columns}×{cover_rows}); crop it first"
-        )
-    resized = image.resize((cover_columns, cover_rows), resampling[spec.resample.upper()])
-    # Python rounds halves to even, as the preprocessing of the published checkpoints does.
-    left = round((cover_columns - width) / 2)
-    top = round((cover_rows - height) / 2)
-    return resized.crop((left, top, left + width, top + height)).tobytes()
+
+def _pixels(
+    image: Image, orientation: int, name: str, spec: InputSpec, resolution: tuple[int, int]
+) -> bytes:
+    """The frame of a loaded image, strip by strip."""
+    resize = resizer(framing(*image.size, orientation, spec, resolution))
+    left, right = resize.columns.start, resize.columns.stop
+    step = max(STRIP_PIXELS // len(resize.columns), 1)
+    with _errors_named(name):
+        _check_range(image, name)
+        for top in range(resize.rows.start, resize.rows.stop, step):
+            bottom = min(top + step, resize.rows.stop)
+            part = _rgb(image.crop((left, top, right, bottom)), name)
+            resize.lines(part.tobytes(), bottom - top)
+    return resize.finish()
 
 
 def _without_waiting(name: str, flags: int) -> int:
@@ -130,7 +116,35 @@ def _pillow() -> ModuleType:
     return PIL.Image
 
 
-def _decode(file: io.BufferedIOBase, name: str) -> Image:
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[Image, str]]:
+    """The loaded image of a source and what to call it."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+        name = f"encoded image of {len(data)} bytes"
+        yield _decoded(io.BytesIO(data), name), name
+    elif isinstance(source, (str, os.PathLike)):
+        name = os.fsdecode(source)
+        try:
+            file = open(source, "rb", opener=_without_waiting)  # noqa: SIM115  # for the errors
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InputError(f"{name}: cannot be read: {reason}") from error
+        with file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{name}: not a regular file; read it yourself and give its bytes")
+            yield _decoded(file, name), name
+    elif isinstance(source, _pillow().Image):
+        name = f"image of mode {source.mode}"
+        yield _loaded(source, name), name
+    else:
+        raise InputError(
+            f"image source of type {type(source).__name__}: expected a path, the bytes of an "
+            "encoded image, or a Pillow image"
+        )
+
+
+def _decoded(file: io.BufferedIOBase, name: str) -> Image:
     pil = _pillow()
     try:
         image = pil.open(file)
@@ -143,28 +157,37 @@ def _decode(file: io.BufferedIOBase, name: str) -> Image:
     if image.format == "EPS":
         # Pillow would hand it to Ghostscript: a program to run, not a photograph.
         raise InputError(f"{name}: EPS is not an image format that is decoded here")
-    return _upright_rgb(image, name)
+    return _loaded(image, name)
+
+
+def _loaded(image: Image, name: str) -> Image:
+    with _errors_named(name):
+        image.load()
+        if image.mode == "F":
+            raise InputError(
+                f"{name}: floating-point pixels, whose white is unknown; convert the image to 8 "
+                "bits (mode L or RGB) first"
+            )
+        if not image.width or not image.height:
+            raise InputError(f"{name}: {image.width}×{image.height} pixels: expected at least one")
+        return image
+
+
+@contextmanager
+def _errors_named(name: str) -> Iterator[None]:
+    """Whatever goes wrong inside becomes an InputError. Damaged files make Pillow's plug-ins raise
+    nearly anything: OSError, SyntaxError, struct.error, KeyError, DecompressionBombError …"""
+    try:
+        yield
+    except MnvError:
+        raise
+    except Exception as error:
+        raise _undecodable(name, error) from error
 
 
 def _undecodable(name: str, error: Exception) -> InputError:
     reason = " ".join(str(error).split()) or type(error).__name__
     return InputError(f"{name}: cannot be decoded: {reason}")
-
-
-def _upright_rgb(image: Image, name: str) -> Image:
-    try:
-        image.load()
-        flat = _rgb(image, name)
-        if not flat.width or not flat.height:
-            raise InputError(f"{name}: {flat.width}×{flat.height} pixels: expected at least one")
-        turn = UPRIGHT.get(_orientation(image))
-        return flat if turn is None else flat.transpose(_pillow().Transpose[turn])
-    except InputError:
-        raise
-    except Exception as error:
-        # Damaged files make Pillow's plug-ins raise nearly anything: OSError, SyntaxError,
-        # struct.error, KeyError, DecompressionBombError …
-        raise _undecodable(name, error) from error
 
 
 def _orientation(image: Image) -> int:
@@ -178,11 +201,6 @@ def _orientation(image: Image) -> int:
 def _rgb(image: Image, name: str) -> Image:
     """`image` as RGB: grey and other colour spaces converted, transparency over white."""
     pil = _pillow()
-    if image.mode == "F":
-        raise InputError(
-            f"{name}: floating-point pixels, whose white is unknown; convert the image to 8 bits "
-            "(mode L or RGB) first"
-        )
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_grey16(image, name)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -192,15 +210,22 @@ def _rgb(image: Image, name: str) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_grey16(image: Image, name: str) -> Image:
-    """16-bit grey as RGB, rounded to nearest; Pillow's own conversions clip or drop a byte."""
-    grey: Any = image if image.mode == "I" else image.convert("I")
-    low, high = grey.getextrema()
-    if low < 0 or high > 65535:
+def _check_range(image: Image, name: str) -> None:
+    """Raise InputError for 32-bit grey that is more than 16-bit grey."""
+    if image.mode != "I":
+        return
+    low, high = image.getextrema()
+    if low < 0 or high > 65535:  # type: ignore[operator]
         raise InputError(
             f"{name}: 32-bit grey from {low} to {high}: expected 0 to 65535; convert the image "
             "to 8 bits (mode L or RGB) first"
         )
+
+
+def _from_grey16(image: Image, name: str) -> Image:
+    """16-bit grey as RGB, rounded to nearest; Pillow's own conversions clip or drop a byte."""
+    _check_range(image, name)
+    grey: Any = image if image.mode == "I" else image.convert("I")
     flat: Image = grey.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
     key = image.info.get("transparency")
     if isinstance(key, int):

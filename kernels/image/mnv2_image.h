@@ -1,0 +1,74 @@
+/* From a photograph to a network's pixels, line by line.
+ *
+ * No hidden allocation, no I/O: the caller gives the memory, whose size a plan states before, and
+ * may call from many threads at once with memory of its own for each. A resize takes three steps:
+ *
+ *   1. mnv2_resize_plan_for says which part of the picture is read and how much memory that takes;
+ *   2. mnv2_resize_begin makes the memory a resize;
+ *   3. mnv2_resize_line takes the lines of that part, from the first to the last.
+ *
+ * The picture covers the network's frame and its middle is cut out: its shorter side becomes
+ * round(frame / crop_fraction), halves to even, the longer one in proportion, rounded down. A
+ * picture of exactly the frame's size is used as it is. Lines are resampled horizontally, rounded
+ * to 8 bits, then vertically: the arithmetic of Pillow up to version 12, to the bit. */
+#ifndef MNV2_IMAGE_H
+#define MNV2_IMAGE_H
+
+#include "mnv2.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+    MNV2_NEAREST,
+    MNV2_BOX,
+    MNV2_BILINEAR,
+    MNV2_HAMMING,
+    MNV2_BICUBIC,
+    MNV2_LANCZOS,
+    MNV2_FILTERS /* how many there are */
+} mnv2_filter;
+
+typedef struct {
+    int32_t width, height;     /* of the picture as it is stored */
+    int32_t orientation;       /* EXIF's, 1 to 8: how it is turned to be upright */
+    int32_t out_width, out_height; /* the network's frame */
+    int32_t filter;            /* mnv2_filter */
+    int32_t pixel_bytes;       /* of the lines: 4, RGB and a byte that is ignored; or 3, RGB */
+    double crop_fraction;      /* of the resized picture, what the frame keeps; above 0, at most 1,
+                                  and 0.01 at least */
+} mnv2_framing;
+
+typedef struct {
+    mnv2_framing framing;
+    /* What is read of the stored picture; lines of no other rows are given. */
+    int32_t first_row, rows, first_column, columns;
+    /* Bytes that may be read, and are ignored, behind the `columns` pixels of a line. */
+    int32_t overread;
+    int64_t bytes; /* of memory that the resize takes, 64-byte aligned; of these: */
+    int64_t taps_bytes, line_bytes, sum_bytes;
+} mnv2_resize_plan;
+
+typedef struct mnv2_resize mnv2_resize;
+
+enum {
+    MNV2_IMAGE_OK = 0,
+    MNV2_BAD_FRAMING = 1, /* a size, orientation, filter or fraction that cannot be */
+    MNV2_SLIVER = 2       /* too long and narrow: a side would be resized to 2^28 pixels or more */
+};
+
+/* MNV2_IMAGE_OK and the plan, or what is wrong. */
+int32_t mnv2_resize_plan_for(const mnv2_framing *framing, mnv2_resize_plan *plan);
+/* Begins a resize into `out`, [out_height][out_width][3]. `memory` holds plan->bytes, is 64-byte
+ * aligned and is in use until the last line was given. */
+mnv2_resize *mnv2_resize_begin(const mnv2_resize_plan *plan, const mnv2_isa *isa, void *memory,
+                               uint8_t *out);
+/* Takes the next rows, `count` of them, `step` bytes apart: `lines` points to the pixel of
+ * first_column. Rows beyond the last are ignored. */
+void mnv2_resize_lines(mnv2_resize *resize, const uint8_t *lines, int64_t step, int32_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,161 @@
+"""One resize, the same bits from NumPy, from every instruction set and from Pillow up to 12."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnv2_engine.errors import InputError
+from mnv2_engine.images.framing import Framing, covering
+from mnv2_engine.images.resize import NativeResizer, NumpyResizer
+
+np = pytest.importorskip("numpy")
+Image = pytest.importorskip("PIL.Image")
+
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+# Pillow's transposition that sets a picture of EXIF's orientation upright.
+UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+
+
+def random_framing(choose: random.Random) -> Framing:
+    most = choose.choice([3, 12, 90, 260])
+    return Framing(
+        choose.randint(1, most),
+        choose.randint(1, most),
+        choose.randint(1, 8),
+        (choose.randint(1, 50), choose.randint(1, 50)),
+        choose.choice(FILTERS),
+        choose.choice([1.0, 0.875, 0.7]),
+    )
+
+
+def picture_of(framed: Framing, seed: int) -> Any:
+    """Random colours, or black and white alone, whose overshoots are the largest."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (framed.height, framed.width, 3), np.uint8)
+    return pixels if seed % 2 else np.where(pixels > 127, np.uint8(255), np.uint8(0))
+
+
+def resized(resizer: Any, pixels: Any) -> bytes:
+    resizer.picture(pixels)
+    return bytes(resizer.finish())
+
+
+def vertical_passes_first(image: Any, size: tuple[int, int]) -> bool:
+    """Whether Pillow 13 would do so."""
+    return image.height - size[1] > 2 * (image.width - size[0])
+
+
+def by_pillow(framed: Framing, pixels: Any) -> bytes | None:
+    """Decode, transpose, resize, crop; None where Pillow's order depends on its version."""
+    image = Image.fromarray(pixels)
+    if framed.orientation > 1:
+        image = image.transpose(Image.Transpose(UPRIGHT[framed.orientation]))
+    size, (height, width) = covering(framed), framed.frame
+    if vertical_passes_first(image, size):
+        return None
+    if image.size != (width, height):
+        image = image.resize(size, Image.Resampling[framed.resample.upper()])
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+    return bytes(image.crop((left, top, left + width, top + height)).tobytes())
+
+
+def test_numpy_resizes_as_pillow_does():
+    choose, compared = random.Random(1), 0
+    for seed in range(150):
+        framed = random_framing(choose)
+        pixels = picture_of(framed, seed)
+        expected = by_pillow(framed, pixels)
+        if expected is not None:
+            compared += 1
+            assert resized(NumpyResizer(framed), pixels) == expected, framed
+    assert compared > 60
+
+
+def test_every_instruction_set_resizes_as_numpy_does():
+    core = pytest.importorskip("mnv2_engine._core")
+    from mnv2_engine.executors.native import isas
+
+    sets = [name for name, supported in isas().items() if supported]
+    choose = random.Random(2)
+    for seed in range(150):
+        framed = random_framing(choose)
+        pixels = picture_of(framed, seed)
+        oracle = NumpyResizer(framed)
+        expected = resized(oracle, pixels)
+        for isa in sets:
+            native = NativeResizer(framed, core, isa)
+            assert (native.rows, native.columns) == (oracle.rows, oracle.columns), framed
+            assert resized(native, pixels) == expected, (isa, framed)
+            # The same in strips of what is needed alone.
+            native = NativeResizer(framed, core, isa)
+            part = pixels[native.rows.start :, native.columns.start : native.columns.stop]
+            for top in range(0, len(native.rows), 7):
+                count = min(7, len(native.rows) - top)
+                native.lines(np.ascontiguousarray(part[top : top + count]), count)
+            assert native.finish() == expected, (isa, framed)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tall_photograph_is_resampled_across_first(orientation):
+    """1 : 2.2, where Pillow 13 took up the other order: the passes one by one, by Pillow."""
+    pixels = np.random.default_rng(5).integers(0, 256, (1100, 500, 3), np.uint8)
+    framed = Framing(500, 1100, 1, (224, 224), "bilinear", 0.875)
+    assert vertical_passes_first(Image.fromarray(pixels), covering(framed))
+    across = Image.fromarray(pixels).resize((256, 1100), Image.Resampling.BILINEAR)
+    whole = across.resize((256, 563), Image.Resampling.BILINEAR)
+    top = round((563 - 224) / 2)
+    expected = whole.crop((16, top, 240, top + 224)).tobytes()
+    turned = pixels  # stored so that its orientation sets it upright
+    if orientation > 1:
+        undo = {6: 2, 8: 4}.get(orientation, UPRIGHT[orientation])
+        turned = np.asarray(Image.fromarray(pixels).transpose(Image.Transpose(undo)))
+    framed = framed._replace(width=turned.shape[1], height=turned.shape[0], orientation=orientation)
+    assert resized(NumpyResizer(framed), np.ascontiguousarray(turned)) == expected
+    core = pytest.importorskip("mnv2_engine._core")
+    assert resized(NativeResizer(framed, core), np.ascontiguousarray(turned)) == expected
+
+
+def test_the_tall_photograph_is_its_reference(shared: Path):
+    from mnv2_engine.images.preprocess import load_image, pixels_for
+    from mnv2_engine.model.input_spec import PRESETS
+
+    with np.load(shared / "images" / "tall_references.npz") as reference:
+        image = load_image(shared / "images" / str(reference["name"]))
+        assert pixels_for(image, PRESETS["tf"], (224, 224)) == reference["pixels"].tobytes()
+
+
+def test_only_what_the_crop_keeps_is_read():
+    core = pytest.importorskip("mnv2_engine._core")
+    framed = Framing(20000, 20, 1, (224, 224), "bilinear", 0.875)
+    native = NativeResizer(framed, core)
+    assert len(native.columns) <= 20  # of 20000
+    assert len(native.rows) == 20
+
+
+def test_a_sliver_beyond_all_measure_is_refused():
+    core = pytest.importorskip("mnv2_engine._core")
+    framed = Framing(64_000_000, 1, 1, (224, 224), "nearest", 0.875)
+    for make in (NumpyResizer, lambda each: NativeResizer(each, core)):
+        with pytest.raises(InputError, match=r"64000000×1 pixels: too long and narrow.*crop it"):
+            make(framed)
+
+
+def test_the_core_refuses_framings_that_cannot_be():
+    core = pytest.importorskip("mnv2_engine._core")
+    from mnv2_engine.images.resize import native_framing
+
+    plan = core.ffi.new("mnv2_resize_plan *")
+    sound = Framing(9, 9, 1, (4, 4), "box", 1.0)
+    for field, value in (
+        *(("width", 0), ("height", -1), ("orientation", 0), ("orientation", 9)),
+        *(("out_width", 0), ("out_height", 1 << 21), ("filter", 6), ("filter", -1)),
+        *(("pixel_bytes", 2), ("crop_fraction", 0.0), ("crop_fraction", float("nan"))),
+    ):
+        wanted = native_framing(core, sound, 3)
+        assert core.lib.mnv2_resize_plan_for(wanted, plan) == core.lib.MNV2_IMAGE_OK
+        setattr(wanted, field, value)
+        assert core.lib.mnv2_resize_plan_for(wanted, plan) == core.lib.MNV2_BAD_FRAMING, field
