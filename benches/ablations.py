@@ -38,7 +38,7 @@ def main() -> None:
         model, options.threads, options.precision, options.isa, options.pairs, options.inner
     )
     threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
-    print(f"{model.architecture.name}, {model.dtype} weights, {threads}\n")
+    print(f"{model.network.name}, {model.dtype} weights, {threads}\n")
     print(table(rows))
 
 

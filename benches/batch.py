@@ -31,7 +31,7 @@ def main() -> None:
         engine = Engine.load(
             model_file(options.model, folder, options.weights), threads=options.threads
         )
-    network, count = engine.memory_plan().architecture, options.batch
+    network, count = engine.memory_plan().network, options.batch
     images = np.random.default_rng(0).integers(0, 256, (count, *network.resolution, 3), np.uint8)
 
     def one_by_one() -> None:

@@ -57,7 +57,7 @@ def main() -> None:
         for name, session in sessions.items():
             images = (session.input.suited(each, spec.mean, spec.std) for each in pixels)
             found[name] = np.stack([session.run(image) for image in images])
-    print(f"{model.architecture.name}, {model.dtype}, {len(pixels)} images, ", end="")
+    print(f"{model.network.name}, {model.dtype}, {len(pixels)} images, ", end="")
     print(f"standard deviation of the logits {found['mnv2_engine'].std():.2f}")
     print(f"{'':54}   agree  mean |Δ|   max |Δ|")
     for one, other in combinations(found, 2):

@@ -109,7 +109,7 @@ def main() -> None:
                 print(f"{weights}: {note}")
     resolvers = RESOLVERS | (SLOW_RESOLVERS if given.reference else {})
     runs |= {name: litert(given.model, resolver) for name, resolver in resolvers.items()}
-    images = crops(given.folder, made.input_spec, made.architecture.resolution, given)
+    images = crops(given.folder, made.input_spec, made.network.resolution, given)
     answers = [[run(image).reshape(-1) for run in runs.values()] for image in images]
     clipped = np.clip(np.array(answers), logits.low, logits.high)
     found = dict(zip(runs, clipped.swapaxes(0, 1), strict=True))

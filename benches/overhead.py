@@ -76,7 +76,7 @@ def main() -> None:
     pin()
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine.load(model_file(options.model, folder, options.weights))
-    network = engine.memory_plan().architecture
+    network = engine.memory_plan().network
     pixels = np.zeros((1, *network.resolution, 3), np.uint8)
     bare = bare_call(engine, pixels)
     whole, inside = alternate(

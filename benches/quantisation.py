@@ -60,7 +60,7 @@ def view(photo: Image.Image, size: tuple[int, int], random: np.random.Generator)
 def frames(photos: list[Image.Image], model: ModelFile, views: int, seed: int) -> np.ndarray:
     """Every photograph as the network sees it, and `views` views of it."""
     random = np.random.default_rng(seed)
-    size = model.architecture.resolution
+    size = model.network.resolution
     made = []
     for photo in photos:
         whole = pixels_for(photo, model.input_spec, size)

@@ -26,7 +26,7 @@ from mnv2_engine.bench.plan_race import PlanRace
 from mnv2_engine.bench.samples import BUSY, pairwise
 from mnv2_engine.bench.turns import busy_with_others, pin
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, natural_precision
 from mnv2_engine.plan.steps import Plan
@@ -87,7 +87,7 @@ def constants(values: Values) -> Iterator[None]:
             setattr(module, constant, value)
 
 
-def plans(network: Architecture, dtype: str = "float32") -> dict[str, Plan]:
+def plans(network: Network, dtype: str = "float32") -> dict[str, Plan]:
     """The default plan for weights of `dtype` and every other one, by the name of the first that
     gives it."""
     make = partial(make_plan, network, 1, natural_precision(dtype), dtype)
@@ -109,13 +109,13 @@ def main() -> None:
     pin()
     with tempfile.TemporaryDirectory() as folder:
         model = open_model(model_file(options.model, folder, options.weights))
-    made_plans = plans(model.architecture, model.dtype)
+    made_plans = plans(model.network, model.dtype)
     race = PlanRace(model, made_plans, options.isa)
     found = race.times(options.pairs, options.inner)
     if (busy := busy_with_others()) > BUSY:
         print(f"NOISY: others take {busy:.0%} of a CPU that this ran on, measure again")
 
-    what = f"{model.architecture.name}, {model.dtype} weights, 1 thread, {race.isa}"
+    what = f"{model.network.name}, {model.dtype} weights, 1 thread, {race.isa}"
     print(f"{what}: median (quartiles)")
     print(f"{'':<24}{'arena, KiB':>10}{'ms':>10}{'default against it':>46}")
     default = found[0]

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnv2_engine.bench.networks import seeded_weights
 from mnv2_engine.executors.native import NativeExecutor
-from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import assemble
 from mnv2_engine.plan.schedules import Schedule
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
@@ -26,14 +26,14 @@ LEAST_MULTIPLY_ADDS = {"float32": 5_000_000, "bfloat16": 10_000_000, "int8": 20_
 
 
 @lru_cache(maxsize=3)
-def packed(network: Architecture, precision: str) -> Any:
+def packed(network: Network, precision: str) -> Any:
     """What NativeExecutor reads of a model file."""
     if precision == "int8":
         return PackedInt8(network, *random_int8(network))
     return PackedNetwork(network, seeded_weights(network), precision)
 
 
-def shapes_of(network: Architecture, threads: int, precision: str) -> Shapes:
+def shapes_of(network: Network, threads: int, precision: str) -> Shapes:
     return Shapes(network, threads, PRECISIONS[precision])
 
 

@@ -18,7 +18,8 @@ from mnv2_engine import Engine
 from mnv2_engine.bench.kernel_shapes import networks
 from mnv2_engine.errors import MnvError
 from mnv2_engine.executors.native import ISA_VARIABLE
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2, multiply_adds
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import multiply_adds
 
 SOME = [mobilenet_v2(1.4, 224), mobilenet_v2(0.35, 96), efficientnet_lite(0)]
 
@@ -50,10 +51,10 @@ def test_logits(
     path = models(name, way.precision)
     with Engine.load(path, threads=way.threads, precision=way.precision) as engine:
         plan = engine.memory_plan()
-        pixels = np.zeros((1, *plan.architecture.resolution, 3), np.uint8)
+        pixels = np.zeros((1, *plan.network.resolution, 3), np.uint8)
         benchmark.group = name
         benchmark(engine.logits, pixels)
-        tell(way, multiply_adds(plan.architecture), plan.arena_bytes)
+        tell(way, multiply_adds(plan.network), plan.arena_bytes)
 
 
 @pytest.mark.every
@@ -66,5 +67,5 @@ def test_backend(
         engine = Engine.load(models(networks()[0].name, dtype), backend=backend)
     except MnvError as error:
         pytest.skip(str(error))
-    pixels = np.zeros((1, *engine.memory_plan().architecture.resolution, 3), np.uint8)
+    pixels = np.zeros((1, *engine.memory_plan().network.resolution, 3), np.uint8)
     benchmark(engine.logits, pixels)

@@ -7,17 +7,20 @@ until a caller hands over something that needs them or asks for an array.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from .accounting import Account, Stats
+from .answers import check_answers
+from .answers import top_k as answers
 from .errors import InputError, ModelFileError, UnsupportedError
 from .executors import backends
 from .images.pixels import batch_of, images_in, pixels_of
 from .model.input_spec import InputSpec
 from .model.modelfile import ModelFile, open_model
-from .network.architecture import Architecture
+from .network.blocks import match, tap_indices, tap_names
+from .network.layer import Network
 from .plan.planner import make_plan
 from .plan.shapes import PRECISIONS, natural_precision
 from .plan.steps import Plan
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .executors import Executor
+    from .network.blocks import Parts
 
 T = TypeVar("T")
 
@@ -47,7 +51,7 @@ class Info(NamedTuple):
     isa: str | None  # instruction set of the C core, as MNV2_ISA names it
     mapped: bool  # weights are used where the file is mapped; False: they were copied
     path: str
-    architecture: Architecture
+    network: Network
     input_spec: InputSpec
     labels: int  # how many; 0 where the model file has none
     dtype: str  # of the weights
@@ -60,13 +64,13 @@ class Info(NamedTuple):
     def __str__(self) -> str:
         from .plan.shown.table import kib
 
-        network = self.architecture
+        network = self.network
         height, width = network.resolution
         spec = self.input_spec
         rows = [
             ("model", self.path),
             ("architecture", f"{network.name}, {network.padding} padding"),
-            ("classes", f"{network.classes}, {'labelled' if self.labels else 'no labels'}"),
+            ("classes", self._classes()),
             ("input", f"{height} × {width} RGB, (pixel - {spec.mean}) / {spec.std}"),
             ("resize", f"{spec.resample}, centre crop of {spec.crop_fraction:g}"),
             ("weights", f"{kib(self.weight_bytes)} {self.dtype}, {self._storage()}"),
@@ -77,6 +81,12 @@ class Info(NamedTuple):
             *((key, value) for key, value in self.provenance.items()),
         ]
         return "\n".join(f"{key:<14}{value}" for key, value in rows)
+
+    def _classes(self) -> str:
+        if not self.network.classes:
+            return f"none: {self.network.features} features are the answer"
+        said = f"{self.network.classes}, {'labelled' if self.labels else 'no labels'}"
+        return said if self.network.answer == "softmax" else f"{said}, by {self.network.answer}"
 
     def _storage(self) -> str:
         if self.mapped:
@@ -107,10 +117,12 @@ class Engine:
         self._options = (threads, backend, precision)  # as they were asked for
         found = backends.found(asked, chosen)
         count = _thread_count(threads, asked, found)
-        self._plan = make_plan(model.architecture, count, chosen, model.dtype)
+        self._plan = make_plan(model.network, count, chosen, model.dtype)
         self._account = Account(self._plan.arena_bytes)
         self._model: ModelFile | None = model
+        self._backend = found
         self._executor: Executor | None = backends.executor(found, model, self._plan)
+        self._tapped: _Tapping | None = None
 
     @classmethod
     def load(
@@ -169,18 +181,23 @@ class Engine:
     def predict(self, source: Any, top_k: int = 5, *, errors: str = "raise") -> Any:
         """The `top_k` most probable classes of an image, most probable first: [Prediction].
 
+        By softmax, or, where the network ends in sigmoids, each class by itself; one sigmoid alone
+        is the probability of class 1, and 1 less it that of class 0.
+
         `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 RGB pixels of shape
         (H, W, 3) in any array or buffer. Pixels of the network's own size are used as they are;
         other images are resized and cropped as the model file says. A list or tuple of those, or
         an (N, H, W, 3) array, gives a list of such lists, in the memory of one image. Raises
         InputError for anything that is not such an image; with ``errors="return"`` the InputError
-        of an image stands in the list in its answer's place, and the others are answered.
+        of an image stands in the list in its answer's place, and the others are answered. Raises
+        UnsupportedError for a network without classes: `logits` or `embed` gives what it answers.
         """
         executor, model = self._open()
         count = _at_least_one("top_k", top_k)
         if errors not in ("raise", "return"):
             raise InputError(f"errors {errors!r:.80}: expected 'raise' or 'return'")
-        network, labels = self._plan.architecture, model.labels
+        network = self._plan.network
+        check_answers(network)
         logits = executor.new_floats(network.classes)
 
         def answer(image: Any) -> list[Prediction]:
@@ -188,8 +205,8 @@ class Engine:
             pixels = pixels_of(image, model.input_spec, network.resolution)
             self._run(executor, model, pixels, False, started, logits=logits)
             return [
-                Prediction(labels[index] if labels else f"class {index}", index, probability)
-                for index, probability in executor.top_k(logits, count)
+                Prediction(_label(model, index), index, probability)
+                for index, probability in answers(network, executor, logits, count)
             ]
 
         images = images_in(source)
@@ -208,7 +225,9 @@ class Engine:
         import numpy as np
 
         executor, model = self._open()
-        network = self._plan.architecture
+        network = self._plan.network
+        if not network.classes:
+            check_answers(network)
         batch = batch_of(x, network.resolution)
         if batch.is_float and (at := executor.first_not_finite(batch.view)) >= 0:
             raise InputError(
@@ -222,15 +241,15 @@ class Engine:
         return out
 
     def embed(self, source: Any) -> NDArray[np.float32]:
-        """Pooled features before the classifier, float32 (head channels,): 1280 for widths up to
-        1.0. `source` is as for `predict`; many images give (N, head channels)."""
+        """Pooled features before the first dense layer, float32 (channels,): 1280 of MobileNetV2 up
+        to a width of 1.0. `source` is as for `predict`; many images give (N, channels)."""
         import numpy as np
 
         executor, model = self._open()
-        network = self._plan.architecture
+        network = self._plan.network
 
         def features(image: Any) -> NDArray[np.float32]:
-            out = np.empty(network.head_channels, np.float32)
+            out = np.empty(network.features, np.float32)
             started = perf_counter()
             pixels = pixels_of(image, model.input_spec, network.resolution)
             self._run(executor, model, pixels, False, started, features=out)
@@ -240,11 +259,65 @@ class Engine:
         if images is None:
             return features(source)
         found = _each(features, images)
-        return np.array(found, np.float32).reshape(-1, network.head_channels)
+        return np.array(found, np.float32).reshape(-1, network.features)
 
-    def memory_plan(self) -> Plan:
-        """What a prediction needs, step by step, in bytes; `str()` of it is for people."""
-        return self._plan
+    def features(
+        self,
+        source: Any,
+        at: Sequence[str] | None = None,
+        out: Sequence[NDArray[np.float32]] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """The thin tensors behind the blocks `at`, float32 (height, width, channels) each.
+
+        `at` names blocks, such as ``block3``; by default it is the last block at each of the
+        strides 4, 8, 16 and 32. `source` is one image, as for `predict`. `out` are arrays to fill
+        instead of fresh ones. They are planned with the rest: `memory_plan(at)` has the bytes.
+        Raises InputError for an unknown block or arrays that do not fit.
+        """
+        import numpy as np
+
+        _, model = self._open()
+        runner = self._tapping(at)
+        wanted = tap_names(runner.parts, at)
+        shapes = {
+            block.name: (*block.depthwise.out_size, block.out_channels)
+            for block in runner.parts.blocks
+        }
+        if out is None:
+            out = [np.empty(shapes[name], np.float32) for name in wanted]
+        if [each.shape for each in out] != [shapes[name] for name in wanted] or not all(
+            each.dtype == np.float32 and each.flags.c_contiguous and each.flags.writeable
+            for each in out
+        ):
+            raise InputError(
+                f"out: expected writable C-contiguous float32 arrays of the shapes "
+                f"{[shapes[name] for name in wanted]}"
+            )
+        by_name = dict(zip(wanted, out, strict=True))
+        started = perf_counter()
+        pixels = pixels_of(source, model.input_spec, runner.plan.network.resolution)
+        ordered = [by_name[runner.parts.blocks[index].name] for index in runner.plan.taps]
+        self._run(runner.executor, model, pixels, False, started, maps=ordered)
+        return list(out)
+
+    def _tapping(self, at: Sequence[str] | None) -> _Tapping:
+        """The plan and the executor for the blocks `at`; the last ones are kept."""
+        _, model = self._open()
+        parts = match(model.network)
+        taps = tap_indices(parts, at)
+        kept = self._tapped
+        if kept is None or kept.plan.taps != taps:
+            plan = self._plan
+            plan = make_plan(plan.network, plan.threads, plan.precision, plan.dtype, taps)
+            backend = "c" if self._backend == "c" else "numpy"
+            kept = _Tapping(parts, plan, backends.executor(backend, model, plan))
+            self._tapped = kept
+        return kept
+
+    def memory_plan(self, at: Sequence[str] | None = None) -> Plan:
+        """What a prediction needs, step by step, in bytes; `str()` of it is for people. With `at`,
+        what `features` needs for those blocks."""
+        return self._plan if at is None else self._tapping(at).plan
 
     @property
     def info(self) -> Info:
@@ -256,7 +329,7 @@ class Engine:
             executor.isa,
             model.mapped,
             model.path,
-            model.architecture,
+            model.network,
             model.input_spec,
             len(model.labels or ()),
             model.dtype,
@@ -297,7 +370,7 @@ class Engine:
         """Lets go of the file and the arena; calls that still run in other threads finish first.
         Closing twice is fine; any other call afterwards raises InputError."""
         # Dropped, not unmapped: a call in flight holds references of its own.
-        self._executor = self._model = None
+        self._executor = self._model = self._tapped = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the path, the options and the file's identity: it loads where it arrives."""
@@ -320,7 +393,7 @@ class Engine:
 
     def __repr__(self) -> str:
         state = self._executor.backend if self._executor else "closed"
-        return f"<Engine {self._plan.architecture.name} {state}>"
+        return f"<Engine {self._plan.network.name} {state}>"
 
     def _run(
         self,
@@ -365,6 +438,24 @@ def _unpickled(
             f"{path}: holds another model than when this engine was pickled; load it by its path"
         )
     return Engine(model, threads, backend, precision)
+
+
+class _Tapping(NamedTuple):
+    """What runs for `Engine.features`."""
+
+    parts: Parts
+    plan: Plan
+    executor: Executor
+
+
+def _label(model: ModelFile, index: int) -> str:
+    labels = model.labels
+    if not labels:
+        return f"class {index}"
+    # One label of one sigmoid is that of class 1.
+    if len(labels) == 1 and model.network.classes == 1:
+        return labels[0] if index else f"not {labels[0]}"
+    return labels[index]
 
 
 def _thread_count(threads: int | str, asked: str, found: str) -> int:

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import (
+    BlockShape,
+    efficientnet_lite,
+    inverted_residuals,
+    mobilenet_v2,
+)
+from mnv2_engine.network.layer import Network
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
@@ -80,7 +87,7 @@ def sanitized_c_program(c_program: CProgram) -> CProgram:
     return build_sanitized(c_program)
 
 
-def make_weights(network: Architecture, seed: int = 0) -> Weights:
+def make_weights(network: Network, seed: int = 0) -> Weights:
     """Seeded canonical weights under which activations neither die nor explode.
 
     He's scale before a ReLU6, a smaller one on the linear layers so that shortcuts do not
@@ -88,11 +95,11 @@ def make_weights(network: Architecture, seed: int = 0) -> Weights:
     """
     random = np.random.default_rng(seed)
     weights: Weights = {}
-    for layer in layers(network):
+    for layer in network.weighted:
         fan_in = int(np.prod(layer.weight_shape[1:]))
-        gain = 2.5 if layer.relu6 else 1.0
+        gain = 2.5 if layer.activation == "relu6" else 1.0
         weight = random.normal(0.0, np.sqrt(gain / fan_in), layer.weight_shape)
-        bias = random.normal(0.7 if layer.relu6 else 0.0, 1.0, layer.out_channels)
+        bias = random.normal(0.7 if layer.activation == "relu6" else 0.0, 1.0, layer.out_channels)
         weights[f"{layer.name}.weight"] = weight.astype(np.float32)
         weights[f"{layer.name}.bias"] = bias.astype(np.float32)
     return weights
@@ -109,7 +116,7 @@ def small_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes a small model file and returns its path: `small_model(network=..., seed=...)`."""
 
     def write(
-        network: Architecture | None = None,
+        network: Network | None = None,
         seed: int = 0,
         input_spec: InputSpec = PRESETS["tf"],
         labels: list[str] | None = None,
@@ -124,6 +131,25 @@ def small_model(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def small_network(classes: int = 5, padding: str = "same") -> Architecture:
+def small_network(classes: int = 5, padding: str = "same") -> Network:
     """The smallest published network at the smallest size: a file of 0.4 MB."""
     return mobilenet_v2(0.1, 32, classes, padding, divisor=4)
+
+
+def changed(network: Network, blocks: dict[int, dict[str, Any]]) -> Network:
+    """`network` with some blocks' values of `BlockShape` replaced, by their number."""
+    parts = match(network)
+    shapes = [
+        BlockShape(
+            hidden=block.hidden,
+            channels=block.out_channels,
+            stride=block.stride,
+            kernel=block.kernel,
+            expands=block.expand is not None,
+        )._replace(**blocks.get(i, {}))
+        for i, block in enumerate(parts.blocks)
+    ]
+    dense = [layer.out_channels for layer in parts.dense]
+    stem, head = parts.stem.out_channels, parts.head.out_channels if parts.head else None
+    size, padding = network.resolution, network.padding
+    return inverted_residuals(network.name, size, stem, shapes, head, dense, padding)

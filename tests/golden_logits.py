@@ -24,7 +24,8 @@ from mnv2_engine import Engine
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 NETWORKS = {
     "float32": mobilenet_v2(1.0, 96),
@@ -82,7 +83,7 @@ def supported(name: str) -> list[str]:
     return [isa for isa, is_supported in found.items() if is_supported]
 
 
-def write_network(path: Path, name: str, network: Architecture) -> None:
+def write_network(path: Path, name: str, network: Network) -> None:
     if name.startswith("int8"):
         weights, quantization = random_int8(network)
         write_model(path, network, weights, PRESETS["tf"], None, {}, quantization)

@@ -17,7 +17,7 @@ from native_network import PackedNetwork, image, oracle, relative_error
 from test_threads import any_schedule
 
 from mnv2_engine.executors.jit import executor, executor_of
-from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 
 
@@ -28,7 +28,7 @@ def copied(array: np.ndarray[Any, Any], at_end: bool) -> np.ndarray[Any, Any]:
     return np.frombuffer(memory, array.dtype).reshape(array.shape)
 
 
-def run_guarded(network: Architecture) -> int:
+def run_guarded(network: Network) -> int:
     """Runs every float plan, and returns how many those are."""
     model, x = PackedNetwork(network, make_weights(network)), image(network)
     count, (logits, features) = run_plans(network, "float32", model, x)
@@ -38,7 +38,7 @@ def run_guarded(network: Architecture) -> int:
     return count
 
 
-def run_int8_guarded(network: Architecture) -> int:
+def run_int8_guarded(network: Network) -> int:
     """Runs every int8 plan, and returns how many those are."""
     weights, quantization = random_int8(network)
     model, x = PackedInt8(network, weights, quantization), pixels(network)
@@ -52,10 +52,10 @@ def run_int8_guarded(network: Architecture) -> int:
 
 
 def run_plans(
-    network: Architecture, precision: str, model: Any, x: np.ndarray[Any, Any]
+    network: Network, precision: str, model: Any, x: np.ndarray[Any, Any]
 ) -> tuple[int, list[np.ndarray[Any, Any]]]:
     """Runs every plan, and returns how many those are, and what all of them answer."""
-    logits, features = guarded(4 * network.classes), guarded(4 * network.head_channels)
+    logits, features = guarded(4 * network.classes), guarded(4 * network.features)
     plans = [make_plan(network, 1, precision)]
     if max(network.resolution) <= 97:
         plans += [any_schedule(network, 1, seed, precision, layers=False) for seed in range(6)]

@@ -13,7 +13,8 @@ from mnv2_engine.executors.reference import Outputs
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import Tensor
 from mnv2_engine.model.packing_int8 import pack
-from mnv2_engine.network.architecture import Architecture, layers
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import (
     FRACTION,
     LayerQuantization,
@@ -31,7 +32,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def random_int8(
-    network: Architecture, seed: int = 0, extreme: bool = False
+    network: Network, seed: int = 0, extreme: bool = False
 ) -> tuple[Arrays, Quantization]:
     """Canonical int8 weights and their quantization: outputs spread over 8 bits, and some clip.
 
@@ -41,8 +42,10 @@ def random_int8(
     random = np.random.default_rng(seed)
     weights: Arrays = {}
     said = {}
-    residuals = {f"block{i}.project" for i, b in enumerate(network.blocks) if b.residual}
-    for layer in layers(network):
+    parts = match(network)
+    residuals = {block.project.name for block in parts.blocks if block.residual}
+    thin = [block.project.name for block in parts.blocks]
+    for layer in network.weighted:
         shape, channels = layer.weight_shape, layer.out_channels
         weight = random.integers(-127, 128, shape)
         if extreme:
@@ -50,11 +53,11 @@ def random_int8(
         weights[f"{layer.name}.weight"] = weight.astype(np.int8)
         fan_in = int(np.prod(shape[1:]))
         spread = 127 * 73 * np.sqrt(fan_in) * 0.6  # of the sums
-        if layer.kind == "dense":
+        if layer.operation == "dense":
             weights["classifier.scale"] = random.uniform(1e-4, 2e-4, channels).astype(np.float32)
             weights["classifier.bias"] = random.normal(0, 1, channels).astype(np.float32)
             continue
-        middle = 0.2 if layer.relu6 else 1.5
+        middle = 0.2 if layer.activation == "relu6" else 1.5
         bias = random.normal(middle * spread, spread, channels)
         factors = 60 / spread * random.uniform(0.5, 2, channels)
         fraction = FRACTION
@@ -70,9 +73,12 @@ def random_int8(
         weights[f"{layer.name}.bias"] = np.rint(bias).astype(np.int32)
         weights[f"{layer.name}.multiplier"] = pairs[:, 0].copy()
         weights[f"{layer.name}.shift"] = pairs[:, 1].copy()
-        zero_point = 0 if layer.relu6 else 120
+        zero_point = 0 if layer.activation == "relu6" else 120
         said[layer.name] = LayerQuantization(0.02, zero_point, fraction, shortcut)
-    height, width = next(layer.in_size for layer in layers(network) if layer.name == "head")
+        if layer.name in thin:
+            values = random.normal(0, 1, (2, channels)).astype(np.float32)
+            weights[f"{layer.name}.values"] = values
+    height, width = parts.pool.in_size
     factor = 1 / (height * width) / 1.01
     fraction = fraction_for(factor)
     multiplier, shift = fixed_point(factor, fraction)
@@ -85,12 +91,12 @@ class PackedInt8:
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         weights: Arrays,
         quantization: Quantization,
         spec: InputSpec = PRESETS["tf"],
     ) -> None:
-        self.architecture = network
+        self.network = network
         self.input_spec = spec
         self.dtype = "int8"
         self.quantization = quantization
@@ -112,7 +118,7 @@ def runners(plan: Plan | None = None) -> list[str]:
 
 def run_int8(model: PackedInt8, x: np.ndarray[Any, Any], runner: str, plan: Plan | None) -> Outputs:
     """Logits and features of one image (H, W, 3), uint8 or normalised float32."""
-    network = model.architecture
+    network = model.network
     plan = plan or make_plan(network, 1, "int8")
     executor: Executor
     if runner == "numba":
@@ -122,20 +128,18 @@ def run_int8(model: PackedInt8, x: np.ndarray[Any, Any], runner: str, plan: Plan
     else:
         executor = NativeExecutor(model, plan, runner)  # type: ignore[arg-type]
     logits = np.full(network.classes, np.nan, np.float32)
-    features = np.full(network.head_channels, np.nan, np.float32)
+    features = np.full(network.features, np.nan, np.float32)
     executor.run(np.ascontiguousarray(x), x.dtype == np.float32, logits, features)
     return Outputs(logits, features)
 
 
 def run_oracle(model: PackedInt8, weights: Arrays, x: np.ndarray[Any, Any]) -> Outputs:
     """The same by docs/int8.md."""
-    made = integer.run(
-        model.architecture, weights, model.quantization, model.input_spec, x[np.newaxis]
-    )
+    made = integer.run(model.network, weights, model.quantization, model.input_spec, x[np.newaxis])
     return Outputs(made.logits[0], made.features[0])
 
 
-def pixels(network: Architecture, seed: int = 0) -> np.ndarray[Any, Any]:
+def pixels(network: Network, seed: int = 0) -> np.ndarray[Any, Any]:
     """An image of noise, its darkest and brightest pixels frequent."""
     random = np.random.default_rng(seed)
     noise = random.integers(-60, 316, (*network.resolution, 3))

@@ -8,7 +8,7 @@ import numpy as np
 from native_network import PackedNetwork
 
 from mnv2_engine.executors.jit import executor_of
-from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.steps import Plan
 
@@ -18,7 +18,7 @@ class JitNetwork:
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         weights: dict[str, np.ndarray[Any, Any]],
         plan: Plan | None = None,
     ) -> None:
@@ -32,6 +32,6 @@ class JitNetwork:
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Logits and features of one image (H, W, 3), uint8 or normalised float32."""
         logits = np.full(self.network.classes, np.nan, np.float32)
-        features = np.full(self.network.head_channels, np.nan, np.float32)
+        features = np.full(self.network.features, np.nan, np.float32)
         self.executor.run(np.ascontiguousarray(x), x.dtype == np.float32, logits, features)
         return logits, features

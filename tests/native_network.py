@@ -10,9 +10,9 @@ import numpy as np
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import run
 from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.members import pack
 from mnv2_engine.model.modelfile import Tensor
-from mnv2_engine.model.packing import pack
-from mnv2_engine.network.architecture import Architecture
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.steps import Plan
 
@@ -27,11 +27,11 @@ class PackedNetwork:
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         weights: dict[str, np.ndarray[Any, Any]],
         dtype: str = "float32",
     ) -> None:
-        self.architecture = network
+        self.network = network
         self.input_spec = PRESETS["tf"]
         self.quantization = None
         self.tensors: dict[str, Tensor] = {}
@@ -46,7 +46,7 @@ class NativeNetwork:
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         weights: dict[str, np.ndarray[Any, Any]],
         isa: str,
         plan: Plan | None = None,
@@ -61,12 +61,12 @@ class NativeNetwork:
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Logits and features of one image (H, W, 3), uint8 or normalised float32."""
         logits = np.full(self.network.classes, np.nan, np.float32)
-        features = np.full(self.network.head_channels, np.nan, np.float32)
+        features = np.full(self.network.features, np.nan, np.float32)
         self.executor.run(np.ascontiguousarray(x), x.dtype == np.float32, logits, features)
         return logits, features
 
 
-def image(network: Architecture, seed: int = 0) -> np.ndarray[Any, Any]:
+def image(network: Network, seed: int = 0) -> np.ndarray[Any, Any]:
     """A normalised float32 image of the network's own size."""
     height, width = network.resolution
     shape = (height, width, 3)
@@ -79,7 +79,7 @@ def relative_error(found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> 
 
 
 def oracle(
-    network: Architecture, weights: dict[str, np.ndarray[Any, Any]], x: np.ndarray[Any, Any]
+    network: Network, weights: dict[str, np.ndarray[Any, Any]], x: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Logits and features in float64, layer by layer."""
     outputs = run(network, weights, x[np.newaxis].astype(np.float64), np.float64)

@@ -23,7 +23,7 @@ from mnv2_engine.bench.ablations import (
 from mnv2_engine.bench.plan_race import PlanRace
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
@@ -88,7 +88,7 @@ def test_blocks_alone_are_of_one_kind(kind):
 def test_all_plans_give_the_same_bits_and_have_a_row(tmp_path, dtype, threads):
     with model_of(tmp_path / "model.npz", small_network(), dtype) as model:
         rows = ablations(model, threads, rounds=2, inner=1)
-        names = list(plans(model.architecture, threads, "int8" if dtype == "int8" else "float32"))
+        names = list(plans(model.network, threads, "int8" if dtype == "int8" else "float32"))
     assert [row.name for row in rows] == names
     assert all(row.ms.median > 0 for row in rows)
     assert rows[0].ratio.median == 1

@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnv2_engine.errors import InputError, UnsupportedError
-from mnv2_engine.network.architecture import (
-    Architecture,
-    architecture,
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import (
     efficientnet_lite,
-    layers,
+    family_network,
     make_divisible,
     mobilenet_v2,
-    multiply_adds,
-    padding_of,
-    parameters,
 )
+from mnv2_engine.network.layer import Network, multiply_adds, padding_of, parameters
+
+WIDTHS = (1.0, 1.0, 1.1, 1.2, 1.4)  # of EfficientNet-Lite
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_efficientnet_lite_counts_are_the_published_ones(
 
 def test_table_2_of_the_paper() -> None:
     """Input of every row: 224² x 3 to 7² x 320, as the paper prints it."""
-    table = layers(mobilenet_v2())
+    table = mobilenet_v2().weighted
     entries = [layer for layer in table if layer.name.endswith((".expand", "block0.depthwise"))]
     first_of_row = [entries[i] for i in (0, 1, 3, 6, 10, 13, 16)]
     assert [(layer.in_size[0], layer.in_channels) for layer in first_of_row] == [
@@ -89,7 +88,9 @@ def test_table_2_of_the_paper() -> None:
     ]
     assert [layer.out_channels for layer in table if layer.name in ("stem", "head")] == [32, 1280]
     assert table[-2].in_channels == 320
-    assert [layer.relu6 for layer in table if "project" in layer.name] == [False] * 17
+    assert [layer.activation == "relu6" for layer in table if "project" in layer.name] == [
+        False
+    ] * 17
     assert len(table) == 53
 
 
@@ -102,13 +103,13 @@ def test_shortcuts_join_equal_thin_ends_only() -> None:
 
 def test_width_0_1_has_channels_in_multiples_of_four() -> None:
     network = mobilenet_v2(0.1, 224, divisor=4)
-    assert network.stem_channels == 4
-    assert [block.out_channels for block in network.blocks[::4]] == [4, 4, 8, 12, 32]
-    assert network.head_channels == 1280
+    assert network.layers[0].out_channels == 4
+    assert [block.out_channels for block in match(network).blocks[::4]] == [4, 4, 8, 12, 32]
+    assert network.features == 1280
 
 
 def test_the_head_grows_above_width_one_only() -> None:
-    assert [mobilenet_v2(width).head_channels for width in (0.35, 1.0, 1.4)] == [1280, 1280, 1792]
+    assert [mobilenet_v2(width).features for width in (0.35, 1.0, 1.4)] == [1280, 1280, 1792]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_symmetric_padding_is_pytorchs(axis: tuple[int, int, int]) -> None:
 def test_the_paddings_differ_on_even_sizes_at_stride_two(
     padding: str, size: int, pads: tuple[int, int]
 ) -> None:
-    stem = layers(mobilenet_v2(resolution=size, padding=padding))[0]
+    stem = mobilenet_v2(resolution=size, padding=padding).layers[0]
     assert stem.pad_rows == stem.pad_columns == pads
 
 
@@ -179,7 +180,7 @@ def test_layers_fit_together_at_any_size(
     size: tuple[int, int], padding: str, width: float, divisor: int
 ) -> None:
     network = mobilenet_v2(width, size, 7, padding, divisor)
-    table = layers(network)
+    table = network.weighted
     assert table[0].in_size == size
     for before, after in pairwise(table[:-1]):
         assert after.in_size == before.out_size
@@ -200,23 +201,28 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "network",
-    [mobilenet_v2(0.1, (97, 33), 3, "symmetric", 4), *(efficientnet_lite(n) for n in range(5))],
-    ids=lambda network: network.name,
+    ("network", "said"),
+    [
+        (mobilenet_v2(0.1, (97, 33), 3, "symmetric", 4), ("mobilenet_v2", 0.1, 4)),
+        *((efficientnet_lite(n), (f"efficientnet_lite{n}", WIDTHS[n], 8)) for n in range(5)),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
 )
-def test_an_architecture_is_rebuilt_from_what_a_model_file_says(network: Architecture) -> None:
-    fields = network.family, network.width, network.divisor, network.resolution
-    assert architecture(*fields, network.classes, network.padding) == network
+def test_a_network_is_rebuilt_from_what_version_1_says(
+    network: Network, said: tuple[str, float, int]
+) -> None:
+    again = family_network(*said, network.resolution, network.classes, network.padding)
+    assert again == network
 
 
 def test_an_unknown_family_is_unsupported() -> None:
     with pytest.raises(UnsupportedError, match=r"mobilenet_v9.*mobilenet_v2"):
-        architecture("mobilenet_v9", 1.0, 8, (224, 224), 1000, "same")
+        family_network("mobilenet_v9", 1.0, 8, (224, 224), 1000, "same")
 
 
 def test_efficientnet_lite_has_one_width_each() -> None:
     with pytest.raises(InputError, match="width"):
-        architecture("efficientnet_lite0", 0.5, 8, (224, 224), 1000, "same")
+        family_network("efficientnet_lite0", 0.5, 8, (224, 224), 1000, "same")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from mnv2_engine.errors import InputError, MissingExtraError, MnvError, Unsuppor
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.peers import PEERS
 
 
@@ -68,7 +68,7 @@ def test_a_model_is_rewritten_with_other_weights(small_model, tmp_path):
     with open_model(small_model()) as model:
         assert rewritten(model, "float32", str(tmp_path)) == model.path
         with open_model(rewritten(model, "float16", str(tmp_path))) as half:
-            assert (half.dtype, half.architecture) == ("float16", model.architecture)
+            assert (half.dtype, half.network) == ("float16", model.network)
             expected = model.weights()["head.weight"].astype(np.float16)
             np.testing.assert_array_equal(half.weights()["head.weight"], expected)
 
@@ -76,7 +76,7 @@ def test_a_model_is_rewritten_with_other_weights(small_model, tmp_path):
 def test_a_model_is_quantised_and_an_int8_one_gives_a_seeded_one(small_model, tmp_path):
     path = model_file(str(small_model()), str(tmp_path), "int8")
     with open_model(path) as model:
-        assert (model.dtype, model.architecture) == ("int8", small_network())
+        assert (model.dtype, model.network) == ("int8", small_network())
         assert rewritten(model, "int8", str(tmp_path)) == path
         with open_model(rewritten(model, "float16", str(tmp_path))) as half:
             expected = seeded_weights(small_network())["stem.weight"].astype(np.float16)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from native_network import SUPPORTED_ISAS, NativeNetwork, image
 
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.plan import planner, schedules
 from mnv2_engine.plan.planner import make_plan
 

@@ -20,7 +20,9 @@ from mnv2_engine.executors import reference
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.model.packing_half import from_bfloat16, to_bfloat16
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 
 needs_it = pytest.mark.skipif(not BFLOAT16_ISAS, reason="needs a CPU with AVX512_BF16")
@@ -38,21 +40,21 @@ def to_nearest(x: Any) -> Any:
 
 
 def emulation(
-    network: Architecture, weights: dict[str, Any], x: Any
+    network: Network, weights: dict[str, Any], x: Any
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Logits and features as docs/bfloat16.md says: pixels, filtered and thin values rounded, all
     between exact."""
-    table = {layer.name: layer for layer in layers(network)}
+    table = {layer.name: layer for layer in network.weighted}
     exact = rounded(network, weights, "bfloat16")
 
     def apply(name: str, x: Any) -> Any:
         layer = table[name]
         weight = exact[f"{name}.weight"].astype(np.float64)
-        y = reference._OPERATIONS[layer.kind](layer, weight, x) + exact[f"{name}.bias"]
-        return reference.relu6(y) if layer.relu6 else y
+        y = reference._OPERATIONS[layer.operation](layer, weight, x) + exact[f"{name}.bias"]
+        return reference.activated(layer.activation, y)
 
     y = apply("stem", to_nearest(x[np.newaxis]))
-    for i, block in enumerate(network.blocks):
+    for i, block in enumerate(match(network).blocks):
         shortcut = to_nearest(y) if i == 0 else y
         if f"block{i}.expand" in table:
             y = apply(f"block{i}.expand", y)
@@ -63,7 +65,7 @@ def emulation(
 
 
 def computed(
-    network: Architecture, weights: dict[str, Any], x: Any, threads: int = 1
+    network: Network, weights: dict[str, Any], x: Any, threads: int = 1
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     plan = make_plan(network, threads, "bfloat16")
     return NativeNetwork(network, weights, BFLOAT16_ISAS[0], plan)(x)
@@ -142,7 +144,7 @@ def test_the_plan_counts_two_bytes_a_thin_value():
     assert half.unfused_bytes == whole.unfused_bytes / 2
     for step in half.steps:
         sums = [buffer for buffer in step.scratch if buffer.name == "sums"]
-        hidden = network.blocks[step.blocks[0]].hidden if step.blocks else 0
+        hidden = match(network).blocks[step.blocks[0]].hidden if step.blocks else 0
         assert len(sums) == (step.kind == "tiles" and step.tile < hidden)
     assert "bfloat16" in str(half)
 
@@ -150,7 +152,7 @@ def test_the_plan_counts_two_bytes_a_thin_value():
 # From the outside
 
 
-def _write(path: Path, network: Architecture, dtype: str) -> Path:
+def _write(path: Path, network: Network, dtype: str) -> Path:
     write_model(path, network, make_weights(network), PRESETS["tf"], None, {}, dtype=dtype)
     return path
 

@@ -13,7 +13,7 @@ import pytest
 from mnv2_engine.cli import demo
 from mnv2_engine.convert import convert
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import architecture
+from mnv2_engine.network.families import family_network
 
 tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
 
@@ -80,10 +80,10 @@ def test_converting_finds_what_the_catalog_says(entry, shared, tmp_path):
     convert(source, out, **entry["options"])
     with open_model(out) as model:
         size = (entry["resolution"], entry["resolution"])
-        expected = architecture(
+        expected = family_network(
             entry["family"], entry["width"], 8, size, entry["classes"], entry["padding"]
         )
-        assert model.architecture == expected
+        assert model.network == expected
         assert list(model.input_spec.mean) == entry["mean"]
         assert model.input_spec.std == pytest.approx(entry["std"])
         assert model.labels is not None

@@ -340,7 +340,7 @@ def test_info_of_the_machine(run):
 
 def test_plan(run, model):
     with Engine.load(model) as engine:
-        plan = make_plan(engine.info.architecture)
+        plan = make_plan(engine.info.network)
     code, out, err = run("plan", model)
     assert (code, err, out) == (0, "", f"{plan}\n")
     code, out, _ = run("plan", model, "--json")
@@ -363,7 +363,7 @@ def test_plan_for_threads(run, model):
 def test_precision(run, model, photo, tmp_path):
     half = tmp_path / "half.npz"
     with open_model(model) as whole:
-        network, weights, spec = whole.architecture, whole.weights(), whole.input_spec
+        network, weights, spec = whole.network, whole.weights(), whole.input_spec
     write_model(half, network, weights, spec, LABELS, {}, dtype="bfloat16")
     plan = make_plan(network, 1, "bfloat16")
     assert run("plan", half, "--precision", "bfloat16") == (0, f"{plan}\n", "")
@@ -532,8 +532,8 @@ def test_convert_takes_every_option(run, checkpoint, tmp_path):
     with Engine.load(out) as engine:
         assert engine.info.dtype == "bfloat16"
         info = engine.info
-        assert info.architecture.padding == "symmetric"
-        assert info.architecture.resolution == (64, 96)
+        assert info.network.padding == "symmetric"
+        assert info.network.resolution == (64, 96)
         assert info.input_spec.std == pytest.approx((58.395, 57.12, 57.375))
         assert (info.input_spec.resample, info.input_spec.crop_fraction) == ("lanczos", 0.5)
         assert info.labels == 5

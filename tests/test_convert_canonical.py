@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_weights, small_network
+from conftest import changed, make_weights, small_network
 
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.convert.checkpoint import Identity, recognise
 from mnv2_engine.errors import CheckpointError, UnsupportedError
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import (
-    Architecture,
-    efficientnet_lite,
-    layers,
-    mobilenet_v2,
-)
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 NETWORK = small_network()
 WEIGHTS = make_weights(NETWORK)
@@ -49,7 +45,7 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_weights_go_through_unchanged(save, converted):
     made, found = converted(WEIGHTS, save)
-    assert made.architecture == NETWORK
+    assert made.network == NETWORK
     assert_equal(found, WEIGHTS)
 
 
@@ -71,7 +67,7 @@ def test_a_suffix_means_nothing(tmp_path):
     source = tmp_path / "weights.tflite"
     with source.open("wb") as file:
         np.savez(file, **WEIGHTS)  # type: ignore[arg-type]
-    assert convert(source, tmp_path / "out", **OPTIONS).architecture == NETWORK
+    assert convert(source, tmp_path / "out", **OPTIONS).network == NETWORK
 
 
 def test_missing_and_unknown_names_are_listed(converted):
@@ -136,9 +132,9 @@ def test_a_zip_of_something_else(tmp_path):
 # Recognition
 
 
-def shapes(network: Architecture) -> dict[str, tuple[int, ...]]:
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
-    for layer in layers(network):
+    for layer in network.weighted:
         found[f"{layer.name}.weight"] = layer.weight_shape
         found[f"{layer.name}.bias"] = (layer.out_channels,)
     return found
@@ -163,12 +159,8 @@ OTHERS += [(0.15, 4), (0.6, 4), (1.7, 16), (0.9, 1), (0.37, 2)]
 def test_other_widths_become_the_same_blocks(width, divisor):
     """The width found may be another one with the same channels, which is the same network."""
     network = mobilenet_v2(width, 64, 10, divisor=divisor)
-    found = recognise(shapes(network), "source").architecture((64, 64), "same")
-    assert found.blocks == network.blocks
-    assert (found.stem_channels, found.head_channels) == (
-        network.stem_channels,
-        network.head_channels,
-    )
+    found = recognise(shapes(network), "source").network((64, 64), "same")
+    assert found.layers == network.layers
 
 
 @pytest.mark.parametrize("variant", range(5))
@@ -176,16 +168,13 @@ def test_efficientnet_lite(variant):
     network = efficientnet_lite(variant, classes=12)
     identity = recognise(shapes(network), "source")
     own = identity.own_resolution
-    assert identity.architecture((own, own), "same") == network
+    assert identity.network((own, own), "same") == network
 
 
 def test_a_network_that_is_none_of_them():
-    base = mobilenet_v2(1.0)
-    blocks = tuple(
-        block._replace(kernel=5) if i == 4 else block for i, block in enumerate(base.blocks)
-    )
+    odd = changed(mobilenet_v2(1.0), {4: {"kernel": 5}})
     with pytest.raises(UnsupportedError, match=r"192-32 k5") as error:
-        recognise(shapes(base._replace(blocks=blocks)), "source")
+        recognise(shapes(odd), "source")
     assert "no MobileNetV2 of any width and no EfficientNet-Lite has these" in str(error.value)
     assert "stem 32; 17 blocks" in str(error.value)
     assert "head 1280" in str(error.value)

@@ -16,7 +16,7 @@ from mnv2_engine.errors import CheckpointError, InputError, MnvError
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.labels import imagenet
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 
 OPTIONS: dict[str, Any] = {"padding": "same", "preprocess": "tf", "labels": "none"}
 
@@ -70,16 +70,16 @@ def test_only_what_is_missing_is_asked_for(missing, converted):
 def test_what_is_written_is_what_is_returned(converted, tmp_path):
     made = converted(padding="symmetric", preprocess="imagenet", resolution=(64, 96))
     with open_model(tmp_path / "out.npz") as opened:
-        assert opened.architecture == made.architecture
+        assert opened.network == made.network
         assert opened.input_spec == made.input_spec == PRESETS["imagenet"]
         assert opened.labels is None
-    assert made.architecture == mobilenet_v2(0.1, (64, 96), 5, "symmetric", divisor=4)
+    assert made.network == mobilenet_v2(0.1, (64, 96), 5, "symmetric", divisor=4)
     assert (made.name, made.classes, made.labels) == ("mobilenet_v2_0.1_64x96", 5, 0)
 
 
 def test_the_familys_own_resolution_is_noted(converted):
     made = converted()
-    assert made.architecture.resolution == (224, 224)
+    assert made.network.resolution == (224, 224)
     assert made.notes == ("resolution 224, which is the family's own: the checkpoint states none",)
     assert converted(resolution=97).notes == ()
 

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_weights
+from conftest import changed, make_weights
 
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import CheckpointError, InputError, MissingExtraError, UnsupportedError
 from mnv2_engine.model.input_spec import InputSpec
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 pytest.importorskip("tflite", reason="needs the package tflite")
 
@@ -30,7 +32,7 @@ from tflite_files import Form, Graph, Written, model
 
 NETWORK = mobilenet_v2(0.1, (40, 48), 7, "same", divisor=4)
 WEIGHTS = make_weights(NETWORK)
-SYMMETRIC = NETWORK._replace(padding="symmetric")
+SYMMETRIC = mobilenet_v2(0.1, (40, 48), 7, "symmetric", divisor=4)
 PREPROCESSED = {"preprocess": "tf", "labels": "none"}
 
 
@@ -44,7 +46,7 @@ def converted(tmp_path: Path) -> Any:
         made = convert(source, out, **options)
         with open_model(out) as opened:
             found = opened.weights()
-            assert opened.architecture == made.architecture
+            assert opened.network == made.network
         assert found.keys() == written.weights.keys()
         for name, array in found.items():
             np.testing.assert_array_equal(array, written.weights[name], err_msg=name)
@@ -85,7 +87,7 @@ QUANTISED_FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_float_forms(name, converted):
     made = converted(model(NETWORK, WEIGHTS, FORMS[name]), **PREPROCESSED)
-    assert made.architecture == NETWORK
+    assert made.network == NETWORK
     assert made.notes == ()
 
 
@@ -95,7 +97,7 @@ def test_quantised_forms(name, converted):
     if form.types == "int8":
         form = form._replace(input=(1 / 127.5, -1))
     made = converted(model(NETWORK, WEIGHTS, form), labels="none")
-    assert made.architecture == NETWORK
+    assert made.network == NETWORK
     expected = (128.0, 128.0) if form.types == "uint8" else (127.0, 127.5)
     assert made.input_spec == InputSpec((expected[0],) * 3, (expected[1],) * 3, "bilinear", 0.875)
     assert any("bilinear" in note for note in made.notes)
@@ -105,8 +107,8 @@ def test_quantised_forms(name, converted):
 def test_symmetric_padding_is_seen(types, converted):
     written = model(SYMMETRIC, WEIGHTS, Form(types=types, explicit_pads=True, input=(1 / 128, 0)))
     options = {"labels": "none"} if types == "int8" else PREPROCESSED
-    assert converted(written, **options).architecture == SYMMETRIC
-    assert converted(written, padding="symmetric", **options).architecture == SYMMETRIC
+    assert converted(written, **options).network == SYMMETRIC
+    assert converted(written, padding="symmetric", **options).network == SYMMETRIC
     with pytest.raises(InputError, match=r"padding 'same' contradicts .* padding is symmetric"):
         converted(written, padding="same", **options)
 
@@ -115,12 +117,12 @@ def test_either_padding_where_they_are_the_same(converted):
     """From 33 pixels on down, every stride finds an odd size: 33, 17, 9, 5, 3."""
     network = mobilenet_v2(0.1, 33, 7, "same", divisor=4)
     written = model(network, make_weights(network))
-    assert converted(written, **PREPROCESSED).architecture == network
+    assert converted(written, **PREPROCESSED).network == network
     made = converted(written, padding="symmetric", **PREPROCESSED)
-    assert made.architecture == network._replace(padding="symmetric")
+    assert made.network.layers == network.layers
 
 
-def _networks() -> dict[str, Architecture]:
+def _networks() -> dict[str, Network]:
     found = [mobilenet_v2(width, 32, 3) for width in (0.25, 0.35, 0.5, 1.3)]
     return {each.name: each for each in (*found, efficientnet_lite(0, 64, 11))}
 
@@ -128,12 +130,12 @@ def _networks() -> dict[str, Architecture]:
 @pytest.mark.parametrize("name", _networks())
 def test_widths_and_families(name, converted):
     network = _networks()[name]
-    assert converted(model(network, make_weights(network)), **PREPROCESSED).architecture == network
+    assert converted(model(network, make_weights(network)), **PREPROCESSED).network == network
 
 
 def test_resolution_is_the_sources_own(converted):
     written = model(NETWORK, WEIGHTS)
-    assert converted(written, resolution=(40, 48), **PREPROCESSED).architecture == NETWORK
+    assert converted(written, resolution=(40, 48), **PREPROCESSED).network == NETWORK
     for other in (224, (48, 40)):
         with pytest.raises(InputError, match=r"resolution .* contradicts .* 40x48 pixels"):
             converted(written, resolution=other, **PREPROCESSED)
@@ -175,7 +177,7 @@ def test_a_residual_joins_whatever_the_order_of_its_operands(converted):
         if len(inputs) == 2 and graph.Tensors(inputs[1]).Buffer() == 0:
             inputs[:] = inputs[::-1].copy()
             swapped += 1
-    assert swapped == sum(block.residual for block in NETWORK.blocks)
+    assert swapped == sum(block.residual for block in match(NETWORK).blocks)
     assert converted(Written(bytes(content), written.weights), **PREPROCESSED).labels == 0
 
 
@@ -243,9 +245,7 @@ def test_what_would_compute_something_else(name, converted):
 
 
 def test_a_stride_that_is_not_the_architectures(converted):
-    blocks = list(NETWORK.blocks)
-    blocks[10] = blocks[10]._replace(stride=2)
-    network = NETWORK._replace(blocks=tuple(blocks))
+    network = changed(NETWORK, {10: {"stride": 2}})
     with pytest.raises(UnsupportedError, match=r"block10.depthwise .* stride 2: .* has 1"):
         converted(model(network, WEIGHTS), **PREPROCESSED)
 
@@ -253,16 +253,16 @@ def test_a_stride_that_is_not_the_architectures(converted):
 def test_a_shortcut_too_many(converted):
     """The same channels, but a shortcut where the first of a row has none."""
     network = mobilenet_v2(0.1, 32, 7, "same", divisor=16)  # so that all blocks have 16 channels
-    blocks = [block._replace(stride=1) for block in network.blocks]
-    odd = network._replace(blocks=tuple(blocks))
-    assert sum(block.residual for block in odd.blocks) > sum(b.residual for b in network.blocks)
+    odd = changed(network, {i: {"stride": 1} for i in range(17)})
+    assert sum(b.residual for b in match(odd).blocks) > sum(
+        b.residual for b in match(network).blocks
+    )
     with pytest.raises(UnsupportedError, match=r"has a shortcut, unlike|has stride 1"):
         converted(model(odd, make_weights(odd)), **PREPROCESSED)
 
 
 def test_channels_of_no_known_network(converted):
-    last = NETWORK.blocks[-1]
-    odd = NETWORK._replace(blocks=(*NETWORK.blocks[:-1], last._replace(out_channels=20)))
+    odd = changed(NETWORK, {16: {"channels": 20}})
     message = r"no MobileNetV2 of any width .* stem 4; 17 blocks, .*96-20 k3; head 1280"
     with pytest.raises(UnsupportedError, match=message):
         converted(model(odd, make_weights(odd)), **PREPROCESSED)
@@ -302,7 +302,7 @@ def test_litert_agrees(name, network, tmp_path):
     runner.invoke()
     theirs = runner.get_tensor(runner.get_output_details()[0]["index"]).reshape(1, -1)
     ours = run(network, written.weights, x.astype(np.float64), np.float64).logits
-    assert len(layers(network)) == 53
+    assert len(network.weighted) == 53
     assert np.abs(theirs - ours).max() <= 1e-4 * np.abs(ours).max()
 
 

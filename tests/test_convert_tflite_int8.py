@@ -20,7 +20,9 @@ from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors import integer
 from mnv2_engine.model.modelfile import ModelFile, open_model
-from mnv2_engine.network.architecture import Architecture, Layer, layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import mobilenet_v2
+from mnv2_engine.network.layer import Layer, Network
 
 pytest.importorskip("tflite", reason="needs the package tflite")
 
@@ -67,7 +69,7 @@ class Imported:
         model = self.model
         assert model.quantization is not None
         return integer.run(
-            model.architecture, self.weights, model.quantization, model.input_spec, pixels, seen
+            model.network, self.weights, model.quantization, model.input_spec, pixels, seen
         )
 
 
@@ -79,8 +81,8 @@ def canonical(layer: Layer, constant: Constant) -> tuple[Array, Array]:
     if constant.scales.size == 1:
         shape = [1] * constant.stored.ndim
     integers = constant.stored.astype(np.int64) - constant.zero_points.reshape(shape)
-    if layer.kind != "dense":
-        order = (3, 0, 1, 2) if layer.kind == "depthwise" else (0, 3, 1, 2)
+    if layer.operation != "dense":
+        order = (3, 0, 1, 2) if layer.operation == "depthwise" else (0, 3, 1, 2)
         integers = integers.transpose(order)
     scales = np.broadcast_to(constant.scales.astype(np.float64), layer.out_channels)
     return integers.reshape(layer.weight_shape), scales
@@ -110,8 +112,8 @@ def sums(layer: Layer, weight: Array, x: Array, zero_point: int) -> Array:
     shape = (layer.kernel, layer.kernel)
     windows = np.lib.stride_tricks.sliding_window_view(framed, shape, (0, 1))
     windows = windows[:: layer.stride, :: layer.stride]
-    terms = "hwckl,ckl->hwc" if layer.kind == "depthwise" else "hwckl,ockl->hwo"
-    kernels = weight[:, 0] if layer.kind == "depthwise" else weight
+    terms = "hwckl,ckl->hwc" if layer.operation == "depthwise" else "hwckl,ockl->hwo"
+    kernels = weight[:, 0] if layer.operation == "depthwise" else weight
     return np.einsum(terms, windows, kernels)
 
 
@@ -122,9 +124,9 @@ def nearest(x: Array) -> Array:
 class Meaning:
     """What a written file computes, in the unsigned integers of its tensors."""
 
-    def __init__(self, network: Architecture, written: Written, types: str) -> None:
+    def __init__(self, network: Network, written: Written, types: str) -> None:
         self.network, self.written = network, written
-        self.layers = {layer.name: layer for layer in layers(network)}
+        self.layers = {layer.name: layer for layer in network.weighted}
         self.outputs = {k: unsigned(q, types) for k, q in written.outputs.items()}
 
     def convolution(self, name: str, x: Array, source: str) -> Array:
@@ -135,7 +137,7 @@ class Meaning:
         bias = self.written.stored[f"{name}.bias"]
         _, stated = canonical(layer, self.written.stored[f"{name}.weight"])
         real = acc + bias.stored * (scale * stated)
-        if layer.relu6:
+        if layer.activation == "relu6":
             real = np.clip(real, 0, 6)
         return nearest(real / out + out_zero)
 
@@ -159,7 +161,7 @@ class Meaning:
         return weight @ features * (pool * scales) + bias
 
 
-def pixels_of(network: Architecture, seed: int = 0) -> Array:
+def pixels_of(network: Network, seed: int = 0) -> Array:
     return np.random.default_rng(seed).integers(0, 256, (1, *network.resolution, 3), np.uint8)
 
 
@@ -172,11 +174,11 @@ def imported(tmp_path: Path) -> Any:
 def test_int8_weights_are_kept_bit_for_bit(name, imported):
     written = model(NETWORK, WEIGHTS, with_form(FORMS[name], INT8))
     made = imported(written)
-    for layer in layers(NETWORK):
+    for layer in NETWORK.weighted:
         stored = written.stored[f"{layer.name}.weight"].stored
         assert stored.dtype == np.int8
-        order = {"depthwise": (3, 0, 1, 2), "dense": (0, 1)}.get(layer.kind, (0, 3, 1, 2))
-        if stored.ndim == 2 or layer.kind != "dense":
+        order = {"depthwise": (3, 0, 1, 2), "dense": (0, 1)}.get(layer.operation, (0, 3, 1, 2))
+        if stored.ndim == 2 or layer.operation != "dense":
             stored = stored.transpose(order)
         found = made.weights[f"{layer.name}.weight"]
         assert found.dtype == np.int8
@@ -204,13 +206,13 @@ def test_every_layer_is_within_a_step_of_what_the_file_means(name, types, import
     entry, source = pixels[0].astype(np.int64), "image"
     thin, thin_source = entry, source
     exact = []
-    for layer in layers(NETWORK)[:-1]:
+    for layer in NETWORK.weighted[:-1]:
         found = seen[layer.name]
         meant = meaning.convolution(layer.name, entry, source)
         entry, source = found, layer.name
         block = int(re.findall(r"\d+", layer.name)[0]) if layer.name[0] == "b" else -1
         bound = 1.0
-        if layer.name.endswith(".project") and NETWORK.blocks[block].residual:
+        if layer.name.endswith(".project") and match(NETWORK).blocks[block].residual:
             bound += 0.5 * meaning.outputs[layer.name][0] / meaning.outputs[f"block{block}"][0]
             meant = meaning.joined(block, thin, thin_source, meant)
             source = f"block{block}"
@@ -263,7 +265,7 @@ def test_uint8_weights_are_kept_where_they_fit(imported):
     written = model(NETWORK, weights, UINT8)
     made = imported(written)
     kept, channels, errors = 0, 0, []
-    for layer in layers(NETWORK):
+    for layer in NETWORK.weighted:
         constant = written.stored[f"{layer.name}.weight"]
         integers, stated = canonical(layer, constant)
         expected, scales = taken(layer, constant)
@@ -302,7 +304,7 @@ def test_channels_of_the_least_scale_that_exporters_write_are_kept(name, importe
     assert constant.scales.min() == pytest.approx(1e-6)
     made = imported(written)
     assert not any("dead" in note for note in made.made.notes)
-    layer = next(layer for layer in layers(NETWORK) if layer.name == name)
+    layer = next(layer for layer in NETWORK.weighted if layer.name == name)
     expected, _ = taken(layer, constant)
     np.testing.assert_array_equal(made.weights[f"{name}.weight"], expected)
     seen: dict[str, Any] = {}
@@ -345,7 +347,7 @@ def test_an_outlier_costs_its_own_channel_alone(imported):
     made.run(pixels_of(NETWORK), seen)
     x = seen["block5.depthwise"][0]
     meant = meaning.convolution("block5.project", x, "block5.depthwise")
-    if NETWORK.blocks[5].residual:
+    if match(NETWORK).blocks[5].residual:
         meant = meaning.joined(5, seen["block4.project"][0], "block4", meant)
     others = np.arange(meant.shape[-1]) != 3
     assert np.abs(seen["block5.project"][0] - meant)[..., others].max() <= 2

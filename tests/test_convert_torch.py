@@ -33,7 +33,7 @@ from mnv2_engine import Engine
 from mnv2_engine.convert import Conversion, convert
 from mnv2_engine.errors import CheckpointError, InputError, UnsupportedError
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 
 NETWORK = mobilenet_v2(0.1, 32, 5, "symmetric", divisor=4)
 OPTIONS = {"preprocess": "imagenet", "labels": "none", "resolution": 32}
@@ -76,7 +76,7 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
 @each_container
 def test_torchvision(container, state, converted):
     made, weights = converted(state_file(state.arrays, container))
-    assert made.architecture == NETWORK
+    assert made.network == NETWORK
     assert_close(weights, state.weights)
 
 
@@ -85,14 +85,14 @@ def test_efficientnet_lite(container, converted):
     network = efficientnet_lite(0, classes=3)
     lite = lite_state(network)
     made, weights = converted(state_file(lite.arrays, container), resolution=None)
-    assert made.architecture == network
+    assert made.network == network
     assert made.notes == ("resolution 224, which is the family's own: the checkpoint states none",)
     assert_close(weights, lite.weights)
 
 
 def test_the_names_say_the_padding(state, converted):
     made, _ = converted(state_file(state.arrays), padding="symmetric")
-    assert made.architecture == NETWORK
+    assert made.network == NETWORK
     with pytest.raises(InputError, match="padding 'same' contradicts the checkpoint"):
         converted(state_file(state.arrays), padding="same")
 
@@ -290,7 +290,7 @@ def test_the_synthetic_checkpoint_agrees_with_onnxruntime(shared, tmp_path):
     source = shared / "checkpoints" / "mobilenet_v2_0.35_96_synthetic_torchvision_names.pt"
     options = {"preprocess": "imagenet", "labels": "imagenet", "resolution": 96}
     made = convert(source, out, **options)
-    assert made.architecture == mobilenet_v2(0.35, 96, 1000, "symmetric")
+    assert made.network == mobilenet_v2(0.35, 96, 1000, "symmetric")
     peer = shared / "peers" / "mobilenet_v2_0.35_96_synthetic_fp32.onnx"
     session = onnxruntime.InferenceSession(peer.read_bytes(), providers=["CPUExecutionProvider"])
     random = np.random.default_rng(3)

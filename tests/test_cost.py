@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.plan.cost import cycles_of, pointwise_cycles, reread_cycles
 from mnv2_engine.plan.planner import every_schedule, make_plan
 from mnv2_engine.plan.shapes import Shapes

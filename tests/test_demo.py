@@ -271,7 +271,7 @@ def test_the_logits_of_the_photograph(real_home, monkeypatch):
         pixels = pixels_for(load_image(demo.PHOTOGRAPH), model.input_spec, (224, 224))
         image = np.frombuffer(pixels, np.uint8).reshape(1, 224, 224, 3)
         x = normalise(model.input_spec, image, np.float64)
-        expected = run_reference(model.architecture, model.weights(), x, np.float64).logits
+        expected = run_reference(model.network, model.weights(), x, np.float64).logits
         assert np.abs(engine.logits(image) - expected).max() <= 1e-4
 
 

@@ -17,7 +17,7 @@ from mnv2_engine import Engine, InputError, MnvError, ModelFileError
 from mnv2_engine.executors import reference
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 
 NETWORK = mobilenet_v2(0.35, (48, 40), 6)
 LABELS = ["ant", "bee", "cat", "dog", "elk", "fox"]
@@ -258,7 +258,7 @@ def test_info_tells_what_runs(model_path):
     assert info.threads == 1
     assert info.isa == SUPPORTED_ISAS[0]
     assert info.mapped
-    assert info.architecture == NETWORK
+    assert info.network == NETWORK
     assert info.input_spec == PRESETS["imagenet"]
     assert info.labels == 6
     for text in ("mobilenet_v2_0.35_48x40", "mapped", info.isa):

@@ -23,7 +23,7 @@ from mnv2_engine.evaluate.statistics import wilson
 from mnv2_engine.executors import integer, reference
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -67,7 +67,7 @@ TRUTH = np.arange(IMAGES) * 3 // IMAGES
 def float64_logits(path: str, pixels: np.ndarray) -> np.ndarray:
     with open_model(path) as opened:
         x = reference.normalise(opened.input_spec, pixels, np.float64)
-        return reference.run(opened.architecture, opened.weights(), x, np.float64).logits
+        return reference.run(opened.network, opened.weights(), x, np.float64).logits
 
 
 def integer_logits(path: str, pixels: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def integer_logits(path: str, pixels: np.ndarray) -> np.ndarray:
         return np.concatenate(
             [
                 integer.run(
-                    opened.architecture,
+                    opened.network,
                     opened.weights(),
                     opened.quantization,
                     opened.input_spec,

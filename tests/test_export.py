@@ -21,7 +21,8 @@ from mnv2_engine.executors import reference
 from mnv2_engine.export import export
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import ModelFile, open_model, write_model
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ NETWORKS = [
     mobilenet_v2(0.35, (49, 66), 10, "symmetric"),
     mobilenet_v2(0.5, (1, 3), 4, "symmetric"),
     mobilenet_v2(1.0, 33, 3),
-    mobilenet_v2(1.4, 40, 1),
+    mobilenet_v2(1.4, 40, 2),
     efficientnet_lite(0, 51, 12),
     efficientnet_lite(0, 64, 12, "symmetric"),
 ]
@@ -83,14 +84,12 @@ def _litert(path: Path, image: Array) -> Array:
     return np.array(interpreter.get_tensor(target["index"]))
 
 
-def pixels_of(network: Architecture, count: int = 1) -> Array:
+def pixels_of(network: Network, count: int = 1) -> Array:
     random = np.random.default_rng(0)
     return random.integers(0, 256, (count, *network.resolution, 3), np.uint8)
 
 
-def written(
-    path: Path, network: Architecture, spec: str = "imagenet", dtype: str = "float32"
-) -> Path:
+def written(path: Path, network: Network, spec: str = "imagenet", dtype: str = "float32") -> Path:
     write_model(
         path, network, weights_of(network), PRESETS[spec], None, {"source": "seeded"}, dtype=dtype
     )
@@ -105,7 +104,7 @@ def assert_like(found: Array, expected: Array) -> None:
 
 def oracle(model: ModelFile, pixels: Array) -> Array:
     x = reference.normalise(model.input_spec, pixels)
-    return np.asarray(reference.run(model.architecture, model.weights(), x, np.float64).logits)
+    return np.asarray(reference.run(model.network, model.weights(), x, np.float64).logits)
 
 
 @formats
@@ -147,7 +146,7 @@ def test_tflite_comes_back_bit_for_bit(network, tmp_path):
     path = written(tmp_path / "model.npz", network, "lite")
     convert(exported(path, "tflite"), tmp_path / "back.npz", labels="none", resample="bicubic")
     with open_model(path) as model, open_model(tmp_path / "back.npz") as back:
-        same_padding = back.architecture._replace(padding=network.padding)
+        same_padding = back.network
         assert same_padding == network
         assert back.input_spec == model.input_spec
         weights = back.weights()
@@ -200,7 +199,7 @@ def test_onnx_says_what_the_model_file_says(small_model):
         "resample": "bilinear",
         "crop_fraction": 0.875,
     }
-    assert json.loads(said["architecture"])["padding"] == "same"
+    assert json.loads(said["network"])["layers"][0]["name"] == "stem"
     assert "(pixel - 127.5) / 127.5" in made.graph.doc_string
     without = onnx.load(exported(small_model(), "onnx"))
     assert "labels" not in {entry.key for entry in without.metadata_props}

@@ -20,16 +20,17 @@ from mnv2_engine import Engine
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import CheckpointError, InputError, ModelFileError
 from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.members import pack, packed_members, unpack
 from mnv2_engine.model.modelfile import open_model, write_model
-from mnv2_engine.model.packing import pack, packed_members, unpack
 from mnv2_engine.model.packing_half import from_bfloat16, is_finite, to_bfloat16
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 
 HALVES = ("float16", "bfloat16")
 
 
-def rounded(network: Architecture, weights: dict[str, Any], dtype: str) -> dict[str, Any]:
+def rounded(network: Network, weights: dict[str, Any], dtype: str) -> dict[str, Any]:
     """Canonical weights as a `dtype` file holds them."""
     return unpack(network, pack(network, weights, dtype), dtype)
 
@@ -101,12 +102,12 @@ def test_every_pair_lies_where_the_layout_says(data):
     network = mobilenet_v2(0.1, 32, 17, "symmetric", divisor=1)
     weights = make_weights(network, seed=4)
     packed = pack(network, weights, "bfloat16")
-    layer = data.draw(st.sampled_from(layers(network)))
+    layer = data.draw(st.sampled_from(network.weighted))
     member = packed[f"{layer.name}.weight"]
     weight = to_bfloat16(weights[f"{layer.name}.weight"])
     o = data.draw(st.integers(0, layer.out_channels - 1))
     ky, kx = (data.draw(st.integers(0, layer.kernel - 1)) for _ in range(2))
-    if layer.kind == "depthwise":
+    if layer.operation == "depthwise":
         np.testing.assert_array_equal(member, pack(network, weights)[f"{layer.name}.weight"])
         return
     i = data.draw(st.integers(0, layer.in_channels - 1))
@@ -183,7 +184,7 @@ def test_other_types_of_weights_are_refused(tmp_path):
 # Kernels
 
 
-def _same_bits(network: Architecture, weights: dict[str, Any], dtype: str, x: Any) -> None:
+def _same_bits(network: Network, weights: dict[str, Any], dtype: str, x: Any) -> None:
     wide = rounded(network, weights, dtype)
     for isa in SUPPORTED_ISAS:
         plan = make_plan(network, 1, "float32", dtype)
@@ -222,7 +223,7 @@ def test_every_finite_float16_weight_is_made_float32_exactly(isa):
     weights["classifier.bias"][:] = 0
     numbers = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     numbers = numbers[np.isfinite(numbers)].astype(np.float32)
-    channels = network.head_channels
+    channels = network.features
     for start in range(0, len(numbers), 1001):
         some = numbers[start : start + 1001]
         weight = np.zeros((1001, channels), np.float32)

@@ -24,7 +24,7 @@ from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors.reference import run
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 
 pytest.importorskip("numba", reason="Numba (the extra jit) is absent")

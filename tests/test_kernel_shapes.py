@@ -13,8 +13,9 @@ from mnv2_engine.bench.kernel_shapes import (
     multiply_adds,
     networks,
 )
-from mnv2_engine.network import architecture
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import multiply_adds as network_multiply_adds
 
 
 def test_every_published_network_is_there_once():
@@ -53,15 +54,15 @@ def test_the_shapes_of_one_network_are_all_its_work(network):
     shapes = kernel_shapes([network])
     known = {tuple(shape): multiply_adds(shape, place) for shape, place in shapes.items()}
     total = 0
-    for layer in architecture.layers(network):
+    for layer in network.weighted:
         kind = layer.name.rpartition(".")[2]
         sizes = layer.in_channels, layer.out_channels, layer.kernel, layer.stride
         total += known[(kind, layer.in_size, *sizes)]
-    assert total == architecture.multiply_adds(network)
+    assert total == network_multiply_adds(network)
     blocks = block_shapes([network])
     assert set(shapes) >= {layer for shape in blocks for layer in shape.layers}
     for shape, place in blocks.items():
-        block = network.blocks[place.block]
+        block = match(network).blocks[place.block]
         assert (shape.residual, shape.layers[-1].out_channels) == (
             block.residual,
             block.out_channels,

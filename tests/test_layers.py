@@ -19,7 +19,9 @@ from test_threads import outputs_are_equal
 from mnv2_engine import UnsupportedError
 from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors.native import NativeExecutor
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.schedules import layers_schedule
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
@@ -34,7 +36,7 @@ NETWORKS = [
 SPLITS = (1, 2, 3, 5, 100)
 
 
-def by_name(network: Architecture) -> str:
+def by_name(network: Network) -> str:
     return network.name
 
 
@@ -114,7 +116,7 @@ def test_a_step_runs_the_layers_that_it_names(precision):
     each = [lib.MNV2_EXPAND, lib.MNV2_DEPTHWISE, lib.MNV2_PROJECT]
     logits = np.zeros(network.classes, np.float32)
     for wanted, is_equal in ((each, True), (each[:1] * 3, False), (each[::2] + each[:1], False)):
-        for i in range(3 * len(network.blocks)):
+        for i in range(3 * len(match(network).blocks)):
             executor._plan.steps[i].layers = wanted[i % 3]
         for arena in executor._arenas:
             arena[:] = bytes(len(arena))  # nothing is left of the run before
@@ -131,7 +133,7 @@ def test_a_step_runs_the_layers_that_it_names(precision):
 )
 def test_buffers_are_whole_tensors_that_lie_apart(network, splits, threads, precision):
     plan = plan_by_layers(network, splits, threads, precision)
-    sizes = {layer.name: layer for layer in layers(network)}
+    sizes = {layer.name: layer for layer in network.weighted}
     for step in plan.steps:
         if step.kind != "layers":
             continue

@@ -13,7 +13,7 @@ from int8_network import random_int8
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.labels import imagenet
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 
 KIB = 1024
@@ -97,7 +97,7 @@ def anonymous():
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Anonymous"))
 
 engine = Engine.load(path, threads=threads)
-height, width = engine.info.architecture.resolution
+height, width = engine.info.network.resolution
 images = [memoryview(bytes([i]) * (height * width * 3)).cast("B", (height, width, 3))
           for i in range(callers)]
 expected = [engine.predict(image) for image in images]

@@ -18,15 +18,11 @@ import pytest
 from mnv2_engine.errors import CheckpointError, InputError, MnvError, ModelFileError
 from mnv2_engine.model import modelfile, npz
 from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.members import pack, packed_members
 from mnv2_engine.model.meta import Labels
 from mnv2_engine.model.modelfile import open_model, write_model
-from mnv2_engine.model.packing import pack, packed_members
-from mnv2_engine.network.architecture import (
-    Architecture,
-    efficientnet_lite,
-    layers,
-    mobilenet_v2,
-)
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 SMALL = mobilenet_v2(0.1, 32, 5, divisor=4)
 LABELS = ["kit fox, Vulpes macrotis", "crane", "crane", "\u0dc3\u0dd2\u0d82\u0dc4\u0dba\u0dcf", ""]
@@ -42,7 +38,7 @@ LABELS = ["kit fox, Vulpes macrotis", "crane", "crane", "\u0dc3\u0dd2\u0d82\u0dc
     ids=lambda value: getattr(value, "name", value),
 )
 def test_what_is_written_is_read(
-    network: Architecture, preset: str, tmp_path: Path, random_weights: Callable[..., Any]
+    network: Network, preset: str, tmp_path: Path, random_weights: Callable[..., Any]
 ) -> None:
     weights = random_weights(network)
     labels = [f"class {i}" for i in range(network.classes)]
@@ -51,7 +47,7 @@ def test_what_is_written_is_read(
     write_model(path, network, weights, PRESETS[preset], labels, provenance)
     with open_model(path) as model:
         assert model.path == str(path)
-        assert model.architecture == network
+        assert model.network == network
         assert model.input_spec == PRESETS[preset]
         assert model.labels == tuple(labels)
         assert model.provenance == provenance
@@ -103,7 +99,7 @@ def test_numpy_and_zipfile_can_read_it(small_model: Callable[..., Path]) -> None
     path = small_model()
     with np.load(path) as file, open_model(path) as model:
         assert set(file.files) == {"meta", *model.tensors}
-        assert bytes(file["meta"]).startswith(b'{"format": "mnv2_engine", "version": 1')
+        assert bytes(file["meta"]).startswith(b'{"format": "mnv2_engine", "version": 2')
         for name in model.tensors:
             assert file[name].dtype == np.float32
             assert np.array_equal(file[name], model.array(name))
@@ -122,7 +118,7 @@ def test_a_file_saved_again_by_numpy_is_copied(
         save(again, **file)
     with open_model(path) as model, open_model(again) as copy:
         assert not copy.mapped
-        assert copy.architecture == model.architecture
+        assert copy.network == model.network
         assert copy.labels == model.labels
         assert copy.file_bytes == again.stat().st_size
         assert copy.weight_bytes == model.weight_bytes
@@ -158,7 +154,9 @@ def test_a_file_is_two_percent_larger_than_its_parameters_at_most(
     network = mobilenet_v2(width)
     path = tmp_path / "model.npz"
     write_model(path, network, random_weights(network), PRESETS["tf"], None, {})
-    folded = sum(int(np.prod(layer.weight_shape)) + layer.out_channels for layer in layers(network))
+    folded = sum(
+        int(np.prod(layer.weight_shape)) + layer.out_channels for layer in network.weighted
+    )
     assert 4 * folded < path.stat().st_size <= 1.02 * 4 * folded
 
 
@@ -186,7 +184,7 @@ def test_close_twice_and_then_use(small_model: Callable[..., Path]) -> None:
     for use in (lambda: model.buffer, lambda: model.array("stem.bias"), model.weights):
         with pytest.raises(InputError, match="closed"):
             use()
-    assert model.architecture == SMALL
+    assert model.network == SMALL
 
 
 def test_arrays_outlive_close(small_model: Callable[..., Path]) -> None:
@@ -320,7 +318,7 @@ def test_every_kind_of_path(
     monkeypatch.chdir(path.parent)
     for each in (path, str(path), path.name):
         with open_model(each) as model:
-            assert model.architecture == SMALL
+            assert model.network == SMALL
 
 
 # --- writing is atomic ---------------------------------------------------------------------------
@@ -392,7 +390,7 @@ def test_a_real_limit_on_file_size(target: Path) -> None:
     code = """
 import resource, sys
 import numpy as np
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.errors import MnvError
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
@@ -427,8 +425,9 @@ except MnvError as error:
         ({"input_spec": PRESETS["tf"]._replace(std=(0, 0, 0))}, InputError, "std"),
         ({"input_spec": PRESETS["tf"]._replace(crop_fraction=np.nan)}, InputError, "cannot desc"),
         ({"input_spec": None}, InputError, "cannot describe"),
-        ({"network": SMALL._replace(head_channels=64)}, InputError, "not those of its family"),
-        ({"network": SMALL._replace(family="mobilenet_v9")}, InputError, "mobilenet_v9"),
+        ({"network": SMALL._replace(name="a\nb")}, InputError, "printable"),
+        ({"network": SMALL._replace(answer="boxes")}, InputError, "answer 'boxes'"),
+        ({"network": SMALL._replace(layers=SMALL.layers[1:])}, InputError, "no layer before it"),
         ({"network": mobilenet_v2(0.35, 32, 5)}, CheckpointError, "stem.weight has shape"),
         ({"weights": {}}, CheckpointError, "lack"),
     ],

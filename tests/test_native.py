@@ -17,14 +17,20 @@ from native_network import (
 )
 
 from mnv2_engine.executors.reference import run
-from mnv2_engine.network.architecture import Architecture, Block, efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import (
+    BlockShape,
+    efficientnet_lite,
+    inverted_residuals,
+    mobilenet_v2,
+)
+from mnv2_engine.network.layer import Network
 
 WIDTHS = (0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SIZES = (32, 96, 97, (128, 160), 224, 255)
 TOLERANCE = 1e-5
 
 
-def network_of(width: float, size: int | tuple[int, int], padding: str) -> Architecture:
+def network_of(width: float, size: int | tuple[int, int], padding: str) -> Network:
     return mobilenet_v2(width, size, 20, padding, divisor=4 if width == 0.1 else 8)
 
 
@@ -61,7 +67,7 @@ channels = st.one_of(st.integers(1, 40), st.sampled_from([48, 64, 72, 96]))
 
 
 @st.composite
-def any_network(draw: st.DrawFn) -> Architecture:
+def any_network(draw: st.DrawFn) -> Network:
     """One to three blocks of any channels, kernels and strides on a small image: remainders."""
     stem = draw(channels)
     blocks = []
@@ -70,15 +76,13 @@ def any_network(draw: st.DrawFn) -> Architecture:
         expansion = 1 if i == 0 else draw(st.integers(2, 7))
         kernel, stride = draw(st.sampled_from([3, 5])), draw(st.sampled_from([1, 1, 2]))
         out = into if draw(st.booleans()) else draw(channels)
-        blocks.append(Block(expansion, into, expansion * into, out, stride, kernel))
+        blocks.append(BlockShape(expansion * into, out, stride, kernel, expansion != 1))
         into = out
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 70))
-    base = mobilenet_v2(1.0, (height, width), draw(st.integers(1, 70)))
+    classes = draw(st.integers(2, 70))
     padding = draw(st.sampled_from(["same", "symmetric"]))
     head = draw(channels)
-    return base._replace(
-        padding=padding, stem_channels=stem, blocks=tuple(blocks), head_channels=head
-    )
+    return inverted_residuals("any", (height, width), stem, blocks, head, [classes], padding)
 
 
 @settings(max_examples=120, deadline=None)

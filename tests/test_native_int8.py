@@ -31,7 +31,14 @@ from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.executors.reference import Outputs
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import (
+    BlockShape,
+    efficientnet_lite,
+    inverted_residuals,
+    mobilenet_v2,
+)
+from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import PoolQuantization, Quantization
 from mnv2_engine.plan import schedules
 from mnv2_engine.plan.arena import moves
@@ -48,7 +55,7 @@ class Subject:
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         seed: int = 0,
         extreme: bool = False,
         spec: InputSpec = PRESETS["tf"],
@@ -108,16 +115,11 @@ def test_any_channels_strides_and_sizes_with_integers_at_their_ends(network, see
 @pytest.mark.parametrize("channels", [3, 8, 16, 24])
 @pytest.mark.parametrize("extreme", [False, True])
 def test_a_first_block_without_expansion(channels, shortcut, extreme):
-    network = mobilenet_v2(0.35, (37, 70), 9)
-    first = network.blocks[0]._replace(
-        in_channels=channels, hidden=channels, out_channels=channels if shortcut else channels + 5
-    )
-    assert (first.expansion, first.residual) == (1, shortcut)
-    second = network.blocks[1]._replace(
-        in_channels=first.out_channels, hidden=first.out_channels * 6
-    )
-    blocks = (first, second, *network.blocks[2:])
-    Subject(network._replace(stem_channels=channels, blocks=blocks), 3, extreme).check()
+    out = channels if shortcut else channels + 5
+    blocks = [BlockShape(channels, out, expands=False), BlockShape(out * 6, 24, stride=2)]
+    network = inverted_residuals("first", (37, 70), channels, blocks, 40, [9])
+    assert match(network).blocks[0].residual == shortcut
+    Subject(network, 3, extreme).check()
 
 
 int32_ends = st.sampled_from([0, 1, 2**14, 2**15 - 1])
@@ -145,7 +147,7 @@ def test_pools_of_any_integers(multiplier, shift, fraction, bias, seed):
 def test_sums_that_fill_32_bits(part, sign):
     """The largest sums that a model file may make, of either sign, with any shift."""
     network = mobilenet_v2(0.35, (24, 31), 6)
-    assert network.blocks[2].residual
+    assert match(network).blocks[2].residual
     weights, quantization = random_int8(network, 4)
     weight = weights[f"{part}.weight"]
     weight[:] = 127 if sign > 0 else -128
@@ -298,12 +300,12 @@ def test_any_number_of_threads(size, threads):
 
 
 @pytest.fixture(scope="module")
-def network() -> Architecture:
+def network() -> Network:
     return mobilenet_v2(0.35, (64, 56), 10)
 
 
 @pytest.fixture(scope="module")
-def path(network: Architecture, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "model.npz"
     weights, quantization = random_int8(network, 8)
     write_model(path, network, weights, PRESETS["imagenet"], None, {}, quantization)
@@ -365,7 +367,7 @@ def test_a_callers_rounding_changes_no_bit_and_stays(network, rounding_up):
         make_plan(network, 1, "int8"),
     )
     logits = np.empty(network.classes, np.float32)
-    features = np.empty(network.head_channels, np.float32)
+    features = np.empty(network.features, np.float32)
     rounding_up.fesetround(UPWARD)
     executor.run(subject.x, True, logits, features)
     assert rounding_up.fegetround() == UPWARD
@@ -395,7 +397,7 @@ def test_denormals_are_zero(network, what):
         same_bits(found, run_oracle(model, weights, x), runner)
 
 
-def run_oracle_sums(network: Architecture, weights: Any, quantization: Any) -> Any:
+def run_oracle_sums(network: Network, weights: Any, quantization: Any) -> Any:
     """The classifier's sums of an image, as float32."""
     whole = dict(weights)
     whole["classifier.scale"] = np.ones(network.classes, np.float32)

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnv2_engine.errors import CheckpointError
+from mnv2_engine.model.members import pack, packed_members, unpack
 from mnv2_engine.model.packed import PANEL
-from mnv2_engine.model.packing import canonical_shapes, pack, packed_members, unpack
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.model.packing import canonical_shapes
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 NETWORKS = {
     "channels of 4, 12, 20": mobilenet_v2(0.1, 32, 3, divisor=4),
@@ -26,12 +28,12 @@ _PACKED: dict[str, tuple[Any, Any]] = {}
 
 
 @pytest.fixture(params=NETWORKS)
-def network(request: pytest.FixtureRequest) -> Architecture:
+def network(request: pytest.FixtureRequest) -> Network:
     return NETWORKS[request.param]
 
 
 def test_shapes_are_those_that_pack_makes(
-    network: Architecture, random_weights: Callable[..., Any]
+    network: Network, random_weights: Callable[..., Any]
 ) -> None:
     packed = pack(network, random_weights(network))
     assert {name: ("<f4", array.shape) for name, array in packed.items()} == packed_members(network)
@@ -42,7 +44,7 @@ def test_shapes_are_those_that_pack_makes(
 
 
 def test_unpack_is_the_inverse_to_the_bit(
-    network: Architecture, random_weights: Callable[..., Any]
+    network: Network, random_weights: Callable[..., Any]
 ) -> None:
     weights = random_weights(network, seed=3)
     again = unpack(network, pack(network, weights))
@@ -65,8 +67,8 @@ def test_every_weight_lies_where_the_layout_says(data: st.DataObject) -> None:
         weights = {name: random.random(shape, np.float32) + 1 for name, shape in shapes}
         _PACKED[key] = weights, pack(network, weights)
     weights, packed = _PACKED[key]
-    layer = data.draw(st.sampled_from(layers(network)))
-    inputs = 1 if layer.kind == "depthwise" else layer.in_channels
+    layer = data.draw(st.sampled_from(network.weighted))
+    inputs = 1 if layer.operation == "depthwise" else layer.in_channels
     panels = packed[f"{layer.name}.weight"]
     o = data.draw(st.integers(0, panels.shape[0] * PANEL - 1))
     i = data.draw(st.integers(0, inputs - 1))
@@ -75,7 +77,7 @@ def test_every_weight_lies_where_the_layout_says(data: st.DataObject) -> None:
     found = panels[o // 16, (ky * layer.kernel + kx) * inputs + i, o % 16]
     bias = packed[f"{layer.name}.bias"][o]
     if o < layer.out_channels:
-        index = (o, i) if layer.kind == "dense" else (o, i, ky, kx)
+        index = (o, i) if layer.operation == "dense" else (o, i, ky, kx)
         assert found == weights[f"{layer.name}.weight"][index]
         assert bias == weights[f"{layer.name}.bias"][o]
     else:
@@ -92,7 +94,7 @@ def test_the_stem_has_27_taps() -> None:
 @pytest.mark.parametrize("width", [1.0, 0.75, 0.5, 0.35])
 def test_padding_lanes_cost_less_than_two_percent(width: float) -> None:
     network = mobilenet_v2(width)
-    folded = sum(prod(layer.weight_shape) + layer.out_channels for layer in layers(network))
+    folded = sum(prod(layer.weight_shape) + layer.out_channels for layer in network.weighted)
     packed = sum(prod(member.shape) for member in packed_members(network).values())
     assert folded < packed <= 1.02 * folded
 

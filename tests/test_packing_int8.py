@@ -14,7 +14,8 @@ from int8_network import random_int8
 from mnv2_engine.errors import CheckpointError
 from mnv2_engine.model.packed import PANEL
 from mnv2_engine.model.packing_int8 import canonical_members, pack, packed_members, unpack
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 
 SMALL = mobilenet_v2(0.1, 32, 3, divisor=4)
 NETWORKS = {
@@ -35,7 +36,7 @@ odd_networks = st.builds(
 )
 
 
-def check_roundtrip(network: Architecture, seed: int) -> None:
+def check_roundtrip(network: Network, seed: int) -> None:
     arrays, _ = random_int8(network, seed, extreme=seed % 2 == 0)
     packed = pack(network, arrays)
     members = packed_members(network)
@@ -58,7 +59,7 @@ def check_roundtrip(network: Architecture, seed: int) -> None:
 
 @settings(max_examples=25)
 @given(odd_networks, st.integers(0, 1 << 16))
-def test_unpack_is_the_inverse_to_the_bit(network: Architecture, seed: int) -> None:
+def test_unpack_is_the_inverse_to_the_bit(network: Network, seed: int) -> None:
     check_roundtrip(network, seed)
 
 
@@ -78,12 +79,12 @@ def test_every_weight_lies_where_the_layout_says(data: st.DataObject) -> None:
         arrays, _ = random_int8(network, 2)
         _PACKED[key] = arrays, pack(network, arrays)
     arrays, packed = _PACKED[key]
-    layer = data.draw(st.sampled_from(layers(network)))
+    layer = data.draw(st.sampled_from(network.weighted))
     panels = packed[f"{layer.name}.weight"]
     weight = arrays[f"{layer.name}.weight"]
     o = data.draw(st.integers(0, panels.shape[0] * PANEL - 1))
     panel, lane = divmod(o, 16)
-    if layer.kind == "depthwise":
+    if layer.operation == "depthwise":
         tap = data.draw(st.integers(0, layer.kernel**2 - 1))
         found = panels[panel, tap, lane]
         ky, kx = divmod(tap, layer.kernel)
@@ -92,7 +93,7 @@ def test_every_weight_lies_where_the_layout_says(data: st.DataObject) -> None:
         group = data.draw(st.integers(0, panels.shape[1] - 1))
         place = data.draw(st.integers(0, 3))
         found = panels[panel, group, lane, place]
-        if layer.kind == "conv":
+        if layer.operation == "conv":
             ky, third = divmod(group, 3)
             kx, channel = divmod(third * 4 + place, 3)
             index = (o, channel, ky, kx) if kx < 3 else None
@@ -101,11 +102,11 @@ def test_every_weight_lies_where_the_layout_says(data: st.DataObject) -> None:
             index = None if i >= layer.in_channels else (o, i, 0, 0)[: weight.ndim]
     inside = o < layer.out_channels and index is not None
     assert found == (weight[index] if inside else 0)
-    table = packed[f"{layer.name}.{'dequantise' if layer.kind == 'dense' else 'requantise'}"]
+    table = packed[f"{layer.name}.{'dequantise' if layer.operation == 'dense' else 'requantise'}"]
     first, second = table[panel, :, lane].tolist()
     if o >= layer.out_channels:
         assert (first, second) == (0, 0)
-    elif layer.kind == "dense":
+    elif layer.operation == "dense":
         assert first == arrays["classifier.scale"][o]
         assert second == arrays["classifier.bias"][o]
     else:

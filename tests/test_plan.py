@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_network import SUPPORTED_ISAS, image
 
-from mnv2_engine import UnsupportedError
 from mnv2_engine.executors.reference import run
-from mnv2_engine.network.architecture import Block, layers, mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shapes import ALIGNMENT, OVERREAD_BYTES
 from mnv2_engine.plan.shown.figures import live_buffers
@@ -41,8 +40,8 @@ def test_the_arena_of_the_headline_network_in_int8():
     assert plan.unfused_bytes == 96 * (112 * 112 + 56 * 56)
     assert plan.arena_bytes == max(step.bytes for step in plan.steps) + OVERREAD_BYTES
     assert plan.image_bytes == 224 * 224 * 3
-    parameters = sum(math.prod(layer.weight_shape) for layer in layers(plan.architecture))
-    channels = sum(layer.out_channels for layer in layers(plan.architecture))
+    parameters = sum(math.prod(layer.weight_shape) for layer in plan.network.weighted)
+    channels = sum(layer.out_channels for layer in plan.network.weighted)
     assert parameters + 8 * channels <= plan.weight_bytes <= (parameters + 8 * channels) * 1.02
 
 
@@ -55,7 +54,7 @@ def test_what_int8_kernels_may_read_behind_their_arrays_is_what_the_core_says():
 def test_weight_bytes_are_those_of_the_packed_parameters():
     plan = make_plan(mobilenet_v2(1.0, 224))
     folded = sum(
-        math.prod(layer.weight_shape) + layer.out_channels for layer in layers(plan.architecture)
+        math.prod(layer.weight_shape) + layer.out_channels for layer in plan.network.weighted
     )
     assert 4 * folded <= plan.weight_bytes <= 4 * folded * 1.02
 
@@ -64,7 +63,7 @@ def test_weight_bytes_are_those_of_the_packed_parameters():
 @pytest.mark.parametrize("size", [96, 160, 224])
 def test_no_step_has_room_for_the_expanded_tensor_of_its_block(width, size):
     plan = make_plan(mobilenet_v2(width, size))
-    sizes = {layer.name: layer for layer in layers(plan.architecture)}
+    sizes = {layer.name: layer for layer in plan.network.weighted}
     for step in plan.steps:
         for index in step.blocks:
             depthwise = sizes[f"block{index}.depthwise"]
@@ -153,7 +152,7 @@ import os, sys
 import numpy as np
 from conftest import make_weights
 from native_network import NativeNetwork, SUPPORTED_ISAS, image
-from mnv2_engine.network.architecture import mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 network = mobilenet_v2(0.35, 32, 5)
 run = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0])
 x = image(network)
@@ -178,13 +177,6 @@ def test_the_first_blocks_stream_into_each_other():
     assert plan.steps[0].input is None
     blocks = [index for step in plan.steps for index in step.blocks]
     assert blocks == list(range(17))
-
-
-def test_a_block_without_expansion_can_only_follow_the_stem():
-    network = mobilenet_v2(1.0, 32)
-    middle = Block(1, 24, 24, 24, 1, 3)
-    with pytest.raises(UnsupportedError, match="stem"):
-        make_plan(network._replace(blocks=(*network.blocks[:3], middle, *network.blocks[3:])))
 
 
 def test_the_oracle_weights_clip_on_both_sides():

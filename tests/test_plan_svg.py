@@ -11,7 +11,7 @@ from conftest import networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shown.figures import live_buffers, multiply_adds, peak, per_block
 from mnv2_engine.plan.shown.picture import (
@@ -179,7 +179,7 @@ def test_every_colour_has_its_dark_counterpart(headline):
 
 
 def test_text_is_escaped():
-    network = mobilenet_v2(0.35, 96)._replace(family='<b>&"</title>')
+    network = mobilenet_v2(0.35, 96)._replace(name='<b>&"</title>')
     root = ElementTree.fromstring(draw(make_plan(network)))
     assert title(root) == f"Memory over one prediction: {network.name}"
 

@@ -10,7 +10,8 @@ from conftest import networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shown.drawing import drawing
 from mnv2_engine.plan.shown.figures import live_buffers, per_block
@@ -72,7 +73,7 @@ def test_the_drawing_goes_from_the_image_through_every_block_to_the_logits(netwo
     assert named == [
         "image",
         "stem",
-        *(f"block{index}" for index in range(len(network.blocks))),
+        *(f"block{index}" for index in range(len(match(network).blocks))),
         "head + pool",
         "classifier",
         "logits",

@@ -18,7 +18,8 @@ from mnv2_engine.errors import InputError
 from mnv2_engine.executors import integer, reference
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
-from mnv2_engine.network.architecture import efficientnet_lite, layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.quantize import quantize
 from mnv2_engine.quantize.stepwise import Stepwise
 
@@ -93,7 +94,7 @@ def test_a_quantised_network_answers_much_as_it_did(network, preset, method, tmp
     assert report.agreement.images == len(frames)
     assert report.agreement.logit_error == pytest.approx(error.mean(), rel=1e-3)
     assert report.agreement.argmax == (made.argmax(1) == truth.argmax(1)).mean()
-    names = [layer.name for layer in layers(network)[:-1]]
+    names = [layer.name for layer in network.weighted[:-1]]
     assert [layer.name for layer in report.layers] == names
     assert report.method == method
     assert report.notes == FEW
@@ -111,8 +112,9 @@ def test_the_report_is_of_the_tensors(model, tmp_path):
     with open_model(tmp_path / "int8.npz") as made:
         spec, quantization = made.input_spec, made.quantization
         integer.run(network, made.weights(), quantization, spec, frames, levels)
+    thin = {block.project.name: block.output for block in match(network).blocks}
     for layer in report.layers:
-        truth = real[layer.name]
+        truth = real[thin.get(layer.name, layer.name)]
         assert layer.low == pytest.approx(truth.min(), rel=1e-3, abs=1e-3)
         assert layer.high == pytest.approx(truth.max(), rel=1e-3, abs=1e-3)
         assert layer.scale == quantization.layers[layer.name].scale
@@ -326,7 +328,7 @@ def test_the_table_has_a_line_for_each_layer(model, photos, tmp_path, run):
     assert code == 0
     lines = printed.splitlines()
     assert lines[0].split() == ["layer", "range", "scale", "zero", "clipped", "SNR", "silent"]
-    names = [layer.name for layer in layers(small_network())[:-1]]
+    names = [layer.name for layer in small_network().weighted[:-1]]
     assert [line.split()[0] for line in lines[1 : 1 + len(names)]] == names
     size = os.path.getsize(out)
     assert lines[-1] == f"{out}: mobilenet_v2_0.1_32, int8, {size:,} bytes"
@@ -381,7 +383,7 @@ def test_a_real_network_keeps_its_answers(shared, tmp_path):
 
 def test_images_are_held_out_where_there_are_enough(model, tmp_path):
     with open_model(model) as source:
-        network = source.architecture
+        network = source.network
     frames = np.concatenate([smooth_frames(network, seed=seed) for seed in range(5)])
     assert len(frames) == 20
     report = quantize(model, tmp_path / "held.npz", frames)
@@ -400,7 +402,7 @@ def test_images_are_held_out_where_there_are_enough(model, tmp_path):
 
 def test_copies_are_noticed_and_too_few_images_said(model, tmp_path):
     with open_model(model) as source:
-        frame = smooth_frames(source.architecture)[:1]
+        frame = smooth_frames(source.network)[:1]
     report = quantize(model, tmp_path / "q.npz", np.repeat(frame, 24, axis=0))
     assert report.notes[0] == "23 of 24 images are copies of others, and were left out"
     assert "calibrated with 1 images only" in report.notes[1]

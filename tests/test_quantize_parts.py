@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors import integer, reference
-from mnv2_engine.network.architecture import layers, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.network.quantization import (
     FRACTION,
     MAX_HIDDEN_SCALE,
@@ -27,7 +28,7 @@ from mnv2_engine.quantize.ranges import BINS, CUT_OFF, Histogram, choose_reach
 from mnv2_engine.quantize.rounding import LEVELS, round_jointly, round_to_nearest, weight_scales
 
 NETWORK = mobilenet_v2(0.1, 32, 5, divisor=4)  # block 0 has a shortcut: from the stem
-TABLE = {layer.name: layer for layer in layers(NETWORK)}
+TABLE = {layer.name: layer for layer in NETWORK.weighted}
 
 # Fixed point
 
@@ -84,9 +85,9 @@ def test_a_folded_layer_is_real_arithmetic_to_little_more_than_half_a_step(
     random = np.random.default_rng(seed)
     layer = TABLE[name]
     channels = layer.out_channels
-    thin = not layer.relu6
+    thin = layer.activation != "relu6"
     weight = random.integers(-127, 128, layer.weight_shape).astype(np.int8)
-    depthwise = layer.kind == "depthwise"
+    depthwise = layer.operation == "depthwise"
     source = Activation(random.uniform(0.01, 0.5), 0 if depthwise else zero)
     target = (
         Activation(random.uniform(0.01, 0.5), int(random.integers(0, 256)))
@@ -101,7 +102,9 @@ def test_a_folded_layer_is_real_arithmetic_to_little_more_than_half_a_step(
     factor = 10**exponent * random.uniform(0.1, 1.0, channels)
     scales = factor * target.scale / source.scale
     bias = random.normal(0, 20, channels) * target.scale
-    folded = fold_layer(name, weight, scales, bias, source, target, layer.relu6, shortcut)
+    folded = fold_layer(
+        name, weight, scales, bias, source, target, layer.activation == "relu6", shortcut
+    )
     assert folded.silenced == 0
 
     x = random.integers(0, 256, (1, *layer.in_size, layer.in_channels))
@@ -109,7 +112,7 @@ def test_a_folded_layer_is_real_arithmetic_to_little_more_than_half_a_step(
     got = integer.apply_layer(layer, folded.arrays, folded.quantization, x, added)
 
     real = {f"{name}.weight": weight * scales.reshape(-1, 1, 1, 1), f"{name}.bias": bias * 0}
-    linear = layer._replace(relu6=False)
+    linear = layer._replace(activation="linear")
     sums = reference.apply_layer(linear, real, source.scale * (x - float(source.zero_point)))
     wanted = (sums + bias) / target.scale
     if shortcut is not None:
@@ -233,12 +236,12 @@ def test_equalising_leaves_the_network_the_function_that_it_was(seed, width):
     weights = make_weights(network, seed % 1000)
     random = np.random.default_rng(seed)
     ranges = {}
-    for layer in layers(network):
-        if layer.name.endswith("project"):
-            low = random.normal(0, 3, layer.out_channels)
-            high = low + random.exponential(3.0, layer.out_channels)
-            high[0] = low[0]  # a channel that is constant
-            ranges[layer.name] = ChannelRange(low, high)
+    outputs = {block.project.name: block.output for block in match(network).blocks}
+    for block in match(network).blocks:
+        low = random.normal(0, 3, block.out_channels)
+        high = low + random.exponential(3.0, block.out_channels)
+        high[0] = low[0]  # a channel that is constant
+        ranges[block.output] = ChannelRange(low, high)
     equal, thin = equalise(network, weights, ranges)
     x = random.normal(0, 1, (1, 32, 32, 3))
     before: dict[str, np.ndarray] = {}
@@ -247,9 +250,10 @@ def test_equalising_leaves_the_network_the_function_that_it_was(seed, width):
     made = reference.run(network, equal, x, np.float64, after)
     np.testing.assert_allclose(made.logits, truth.logits, rtol=1e-9, atol=1e-9)
     for name, said in thin.items():
-        real = said.middle + said.factor * after[name]
-        np.testing.assert_allclose(real, before[name], rtol=1e-9, atol=1e-9)
-        halves = (ranges[name].high - ranges[name].low) / 2
+        output = outputs[name]
+        real = said.middle + said.factor * after[output]
+        np.testing.assert_allclose(real, before[output], rtol=1e-9, atol=1e-9)
+        halves = (ranges[output].high - ranges[output].low) / 2
         assert said.reach == pytest.approx((halves / said.factor).max())
         assert said.factor.max() == 1
 
@@ -257,9 +261,8 @@ def test_equalising_leaves_the_network_the_function_that_it_was(seed, width):
 def test_equalised_channels_differ_less(random_weights):
     low = -np.geomspace(0.1, 10, TABLE["block16.project"].out_channels)
     ranges = {
-        name: ChannelRange(low[:1].repeat(layer.out_channels), np.ones(layer.out_channels))
-        for name, layer in TABLE.items()
-        if name.endswith("project")
+        b.output: ChannelRange(low[:1].repeat(b.out_channels), np.ones(b.out_channels))
+        for b in match(NETWORK).blocks
     }
     ranges["block16.project"] = ChannelRange(low, -low)
     _, thin = equalise(NETWORK, random_weights(NETWORK), ranges)
@@ -335,7 +338,9 @@ def test_moments_are_those_of_the_terms_of_each_sum(name):
             weight.reshape(1, k, k, inputs).transpose(0, 3, 1, 2),
             (single.out_channels, inputs, k, k),
         )
-        made = reference._OPERATIONS[layer.kind](single, canonical, frames[:, 0].astype(np.float64))
+        made = reference._OPERATIONS[layer.operation](
+            single, canonical, frames[:, 0].astype(np.float64)
+        )
         columns.append(made.reshape(-1, groups).T)
     every = np.stack(columns, 1)  # (groups, terms, pixels)
     np.testing.assert_allclose(moments.mean, every.mean(2), rtol=1e-5)

@@ -25,7 +25,9 @@ from mnv2_engine.executors.pool import Pool
 from mnv2_engine.executors.process import here
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.architecture import Architecture, efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.arena import moves
 from mnv2_engine.plan.planner import assemble, every_schedule, make_plan
 from mnv2_engine.plan.schedules import Schedule, layers_schedule
@@ -55,7 +57,7 @@ def expected(model_path, pixels) -> np.ndarray:
 # --- the same bits ------------------------------------------------------------------------
 
 
-def outputs_are_equal(network: Architecture, seed: int, isa: str, plans: list[Plan]) -> bool:
+def outputs_are_equal(network: Network, seed: int, isa: str, plans: list[Plan]) -> bool:
     weights, x = make_weights(network, seed), image(network, seed)
     first = NativeNetwork(network, weights, isa)(x)
     return all(
@@ -91,7 +93,7 @@ def test_any_network_in_any_number_of_parts(network, threads):
 
 
 def any_schedule(
-    network: Architecture,
+    network: Network,
     threads: int,
     seed: int,
     precision: str = "float32",
@@ -102,7 +104,7 @@ def any_schedule(
     shapes = Shapes(network, threads, PRECISIONS[precision])
     choices = every_schedule(shapes)
     pick = random.Random(seed)
-    for index, block in enumerate(network.blocks):
+    for index, block in enumerate(match(network).blocks):
         if layers and (index or not block.residual):
             choices[index].append(layers_schedule(shapes, index, pick.randint(1, 4)))
     while True:

@@ -19,7 +19,7 @@ from mnv2_engine import Engine
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import CheckpointError
 from mnv2_engine.model.modelfile import open_model
-from mnv2_engine.network.architecture import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 
 torch: Any = pytest.importorskip("torch", reason="needs torch, of the extra test-torch")
 
@@ -152,7 +152,7 @@ def test_efficientnet_lite0_agrees_with_its_authors_code(lite, shared, tmp_path)
     file, model = lite
     out = tmp_path / "lite0.npz"
     made = convert(file, out, preprocess="lite", labels="imagenet")
-    assert made.architecture == efficientnet_lite(0)
+    assert made.network == efficientnet_lite(0)
     with np.load(shared / "images" / "references.npz") as references:
         pixels = references["pixels"][:8]
         labels = references["labels"][:8]

@@ -14,7 +14,8 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from mnv2_engine.network.architecture import Architecture, Layer, layers
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.layer import Layer, Network
 
 Array = np.ndarray[Any, Any]
 
@@ -220,7 +221,7 @@ class Written(NamedTuple):
 
 
 def model(
-    network: Architecture,
+    network: Network,
     weights: dict[str, Array],
     form: Form | None = None,
     metadata: bytes | None = None,
@@ -232,7 +233,7 @@ def model(
 class _Writer:
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         weights: dict[str, Array],
         form: Form,
         metadata: bytes | None,
@@ -265,9 +266,9 @@ class _Writer:
             into = graph.tensor(shape, self.kind, quantisation=quantisation)
             graph.operator(operator, [at], [into])
             at = into
-        outlook = {layer.name: layer for layer in layers(self.network)}
+        outlook = {layer.name: layer for layer in self.network.weighted}
         at, scale = self._convolution(outlook["stem"], at, scale)
-        for i, block in enumerate(self.network.blocks):
+        for i, block in enumerate(match(self.network).blocks):
             before = at
             for part in ("expand", "depthwise", "project"):
                 if f"block{i}.{part}" in outlook:
@@ -358,7 +359,7 @@ class _Writer:
         if form.batch_norm == "apart":
             random = np.random.default_rng(weight.size)
             batch_norm = random.uniform(0.5, 2.0, layer.out_channels).astype(np.float32)
-        depthwise = layer.kind == "depthwise"
+        depthwise = layer.operation == "depthwise"
         ordered = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
         constants = self._weight_and_bias(layer.name, ordered, 3 if depthwise else 0, scale)
         back = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
@@ -369,8 +370,8 @@ class _Writer:
         fused = {"fused": "relu6", "relu": "relu"}.get(form.activation, "none")
         apart = batch_norm is not None or form.activation == "apart"
         shape = (1, *layer.out_size, layer.out_channels)
-        into, scale = self._computed(shape, layer.relu6 and not apart, layer.name)
-        activation = ACTIVATIONS[fused if layer.relu6 and not apart else "none"]
+        into, scale = self._computed(shape, layer.activation == "relu6" and not apart, layer.name)
+        activation = ACTIVATIONS[fused if layer.activation == "relu6" and not apart else "none"]
         fields = {
             "Padding": padding,
             "StrideH": layer.stride,
@@ -392,7 +393,7 @@ class _Writer:
             graph.operator("CONV_2D", inputs, [into], "Conv2DOptions", **fields)
         if batch_norm is not None:
             into = self._batch_norm(batch_norm, constants[1], into, shape)
-        if apart and layer.relu6:
+        if apart and layer.activation == "relu6":
             active, scale = self._computed(shape, True, layer.name)
             graph.operator("RELU6", [into], [active])
             into = active

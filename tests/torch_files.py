@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnv2_engine.network.architecture import Architecture, layers
+from mnv2_engine.network.blocks import match
+from mnv2_engine.network.layer import Network
 
 Array = np.ndarray[Any, Any]
 
@@ -165,26 +166,26 @@ class State(NamedTuple):
     weights: dict[str, Array]  # what has to come out of them
 
 
-def torchvision_state(network: Architecture, seed: int = 0) -> State:
+def torchvision_state(network: Network, seed: int = 0) -> State:
     """As torchvision's MobileNetV2 names its parameters."""
     names: dict[str, tuple[str, str]] = {"stem": ("features.0.0", "features.0.1")}
-    for i, block in enumerate(network.blocks):
+    for i, block in enumerate(match(network).blocks):
         conv = f"features.{i + 1}.conv"
         depthwise = 0
-        if block.expansion != 1:
+        if block.expand is not None:
             names[f"block{i}.expand"] = (f"{conv}.0.0", f"{conv}.0.1")
             depthwise = 1
         names[f"block{i}.depthwise"] = (f"{conv}.{depthwise}.0", f"{conv}.{depthwise}.1")
         names[f"block{i}.project"] = (f"{conv}.{depthwise + 1}", f"{conv}.{depthwise + 2}")
-    last = len(network.blocks) + 1
+    last = len(match(network).blocks) + 1
     names["head"] = (f"features.{last}.0", f"features.{last}.1")
     return _state(network, names, "classifier.1", 1e-5, seed)
 
 
-def lite_state(network: Architecture, seed: int = 0) -> State:
+def lite_state(network: Network, seed: int = 0) -> State:
     """As efficientnet-lite-pytorch names them."""
     names: dict[str, tuple[str, str]] = {"stem": ("_conv_stem", "_bn0")}
-    for i in range(len(network.blocks)):
+    for i in range(len(match(network).blocks)):
         for part, number_of_norm in (("expand", 0), ("depthwise", 1), ("project", 2)):
             names[f"block{i}.{part}"] = (
                 f"_blocks.{i}._{part}_conv",
@@ -195,7 +196,7 @@ def lite_state(network: Architecture, seed: int = 0) -> State:
 
 
 def _state(
-    network: Architecture,
+    network: Network,
     names: Mapping[str, tuple[str, str]],
     classifier: str,
     epsilon: float,
@@ -208,7 +209,7 @@ def _state(
     def normal(shape: tuple[int, ...]) -> Array:
         return random.normal(0, 0.3, shape).astype(np.float32)
 
-    for layer in layers(network):
+    for layer in network.weighted:
         count = layer.out_channels
         if layer.name == "classifier":
             arrays[f"{classifier}.weight"] = normal(layer.weight_shape)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..model.modelfile import ModelFile
-from ..network.architecture import Architecture
+from ..network.layer import Network
 from ..plan.planner import assemble, every_schedule, fastest, make_plan, plan_of
 from ..plan.schedules import (
     TILE_CHANNELS,
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 def plans(
-    network: Architecture,
+    network: Network,
     threads: int = 1,
     precision: str = "float32",
     dtype: str | None = None,
@@ -98,7 +98,7 @@ def plans(
 
 
 def plan_by_layers(
-    network: Architecture,
+    network: Network,
     splits: int = 1,
     threads: int = 1,
     precision: str = "float32",
@@ -108,7 +108,7 @@ def plan_by_layers(
     stem; but a first one with a shortcut by rows."""
     shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
     choices = every_schedule(shapes)
-    for index, block in enumerate(network.blocks):
+    for index, block in enumerate(shapes.blocks):
         if index == 0 and block.residual:
             choices[index] = alone(shapes, index, "rows")
         else:
@@ -122,7 +122,7 @@ def alone(shapes: Shapes, index: int, kind: str) -> list[Schedule]:
     if kind == "layers":
         return [layers_schedule(shapes, index)]
     if kind == "tiles":
-        most = -(-shapes.network.blocks[index].hidden // shapes.threads)
+        most = -(-shapes.blocks[index].hidden // shapes.threads)
         return [tiles_schedule(shapes, index, min(tile, most)) for tile in TILE_CHANNELS]
     found = schedules_from(shapes, index)
     return [s for s in found if s.kind == kind and len(s.blocks) == 1 and not s.in_place]
@@ -142,7 +142,7 @@ def ablations(
     Raises MnvError where the plans do not all give the same bits.
     """
     precision = precision or natural_precision(model.dtype)
-    made = plans(model.architecture, threads, precision, model.dtype)
+    made = plans(model.network, threads, precision, model.dtype)
     times = PlanRace(model, made, isa).times(rounds, inner)
     return rows_of(made, times)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import InputError
 from ..model.modelfile import ModelFile, open_model
-from ..network.architecture import multiply_adds
+from ..network.layer import multiply_adds
 from .contest import Contest, difference, held
 from .entrants import CONTROL, DEFAULTS, Absent, Entrant, Options, entrants, package_bytes, version
 from .fresh import NOTHING, NUMPY, ColdStart, Memory, bare_memory, cases, cold_starts, memory
@@ -70,7 +70,7 @@ def _result(
     from ..plan.planner import make_plan
 
     precision = checked_precision(model, options.precision)
-    arena = make_plan(model.architecture, options.threads, precision, model.dtype).arena_bytes
+    arena = make_plan(model.network, options.threads, precision, model.dtype).arena_bytes
     ours, control = contest.samples[:2]
     quietness = Quietness(
         control=quartiles(pairwise(ours, control)).median,
@@ -88,7 +88,7 @@ def _result(
     )
     bare = [bare_memory(before) for before in (NOTHING, NUMPY)] if processes else []
     return Result(
-        network=model.architecture.name,
+        network=model.network.name,
         dtype=model.dtype,
         precision=precision,
         backend=", ".join(contest.settings[0][:-1]),  # the last is the precision
@@ -100,7 +100,7 @@ def _result(
         absent=tuple(absent),
         python_memory=tuple(each for each in bare if each),
         arena_bytes=arena,
-        multiply_adds=multiply_adds(model.architecture),
+        multiply_adds=multiply_adds(model.network),
         machine=found,
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )

@@ -121,7 +121,7 @@ def own(model: ModelFile, options: Options) -> Entrant:
         peer="",
         path=os.path.abspath(model.path),
         threads=options.threads,
-        size=model.architecture.resolution,
+        size=model.network.resolution,
         mean=model.input_spec.mean,
         std=model.input_spec.std,
         same_weights=True,
@@ -150,7 +150,7 @@ def otherwise(ours: Entrant, model: ModelFile, source: ModelFile, how: str, fold
     if not os.path.exists(how):
         raise InputError(f"{SELF}:{how}: neither a file nor one of {', '.join(DTYPES)}")
     with open_model(how) as other:
-        size, dtype = other.architecture.resolution, other.dtype
+        size, dtype = other.network.resolution, other.dtype
     if size != ours.size:
         raise InputError(f"{how}: takes images of {size}, not {ours.size}; give one that does")
     name = f"{OURS}, {dtype} file"

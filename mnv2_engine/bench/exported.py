@@ -42,7 +42,7 @@ def peer_file(model: ModelFile, peer: Peer) -> str:
             "by itself, to other weights; give such a file, and see it raced for speed alone"
         )
     folder = os.path.join(cache_folder(), FOLDER)
-    name = f"{model.architecture.name}_{_digest(model.path)}"
+    name = f"{model.network.name}_{_digest(model.path)}"
     path = os.path.join(folder, name + suffix)
     if not os.path.isfile(path):
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..network.architecture import Architecture, Layer, efficientnet_lite, layers, mobilenet_v2
+from ..network.blocks import Block, Parts, match
+from ..network.families import efficientnet_lite, mobilenet_v2
+from ..network.layer import Layer, Network
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SIZES = (96, 128, 160, 192, 224)
@@ -48,11 +50,11 @@ class BlockShape(NamedTuple):
 class Place(NamedTuple):
     """Where a shape occurs."""
 
-    network: Architecture
+    network: Network
     block: int | None  # None: the head or the classifier
 
 
-def networks() -> list[Architecture]:
+def networks() -> list[Network]:
     """MobileNetV2 of every published width at every published size, and EfficientNet-Lite0; the
     most common one first."""
     common = mobilenet_v2(1.0, 224)
@@ -60,29 +62,26 @@ def networks() -> list[Architecture]:
     return [common, efficientnet_lite(0), *(each for each in others if each != common)]
 
 
-def kernel_shapes(among: Iterable[Architecture]) -> dict[KernelShape, Place]:
+def kernel_shapes(among: Iterable[Network]) -> dict[KernelShape, Place]:
     """Every distinct shape of a layer, with the first network that has it and its first place."""
     found: dict[KernelShape, Place] = {}
     for network in among:
-        for layer in layers(network):
-            owner = layer.name.partition(".")[0]
-            block = 0 if owner == "stem" else None
-            if owner.startswith("block"):
-                block = int(owner.removeprefix("block"))
-            found.setdefault(_shape_of(layer), Place(network, block))
+        parts = match(network)
+        for index, block in enumerate(parts.blocks):
+            for kind, layer in _of_block(parts, index, block):
+                found.setdefault(_shape_of(kind, layer), Place(network, index))
+        for kind, layer in _of_tail(parts):
+            found.setdefault(_shape_of(kind, layer), Place(network, None))
     return found
 
 
-def block_shapes(among: Iterable[Architecture]) -> dict[BlockShape, Place]:
+def block_shapes(among: Iterable[Network]) -> dict[BlockShape, Place]:
     """Every distinct block, with the first network that has it and its first place."""
     found: dict[BlockShape, Place] = {}
     for network in among:
-        by_name = {layer.name: layer for layer in layers(network)}
-        for index, block in enumerate(network.blocks):
-            parts = ("expand", "depthwise", "project")
-            names = ["stem"] if index == 0 else []
-            names += [f"block{index}.{part}" for part in parts]
-            shapes = tuple(_shape_of(by_name[name]) for name in names if name in by_name)
+        parts = match(network)
+        for index, block in enumerate(parts.blocks):
+            shapes = tuple(_shape_of(*each) for each in _of_block(parts, index, block))
             found.setdefault(BlockShape(shapes, block.residual), Place(network, index))
     return found
 
@@ -90,12 +89,26 @@ def block_shapes(among: Iterable[Architecture]) -> dict[BlockShape, Place]:
 def multiply_adds(shape: KernelShape | BlockShape, place: Place) -> int:
     """Multiply-adds of a layer, or of all layers of a block, for one image."""
     wanted = shape.layers if isinstance(shape, BlockShape) else (shape,)
-    of_shape = {_shape_of(layer): layer.multiply_adds for layer in layers(place.network)}
+    parts = match(place.network)
+    layers = [each for i, block in enumerate(parts.blocks) for each in _of_block(parts, i, block)]
+    of_shape = {_shape_of(*each): each[1].multiply_adds for each in (*layers, *_of_tail(parts))}
     return sum(of_shape[each] for each in wanted)
 
 
-def _shape_of(layer: Layer) -> KernelShape:
-    kind = layer.name.rpartition(".")[2]
+def _of_block(parts: Parts, index: int, block: Block) -> list[tuple[str, Layer]]:
+    """The layers of a block, of the first one with the stem, each with its kind."""
+    named = [("stem", parts.stem)] if index == 0 else []
+    if block.expand is not None:
+        named.append(("expand", block.expand))
+    return [*named, ("depthwise", block.depthwise), ("project", block.project)]
+
+
+def _of_tail(parts: Parts) -> list[tuple[str, Layer]]:
+    head = [("head", parts.head)] if parts.head is not None else []
+    return [*head, *(("classifier", layer) for layer in parts.dense[-1:])]
+
+
+def _shape_of(kind: str, layer: Layer) -> KernelShape:
     return KernelShape(
         kind, layer.in_size, layer.in_channels, layer.out_channels, layer.kernel, layer.stride
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..model.input_spec import PRESETS
 from ..model.modelfile import ModelFile, open_model, write_model
-from ..network.architecture import Architecture, efficientnet_lite, layers, mobilenet_v2
+from ..network.families import efficientnet_lite, mobilenet_v2
+from ..network.layer import Network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +21,8 @@ EXAMPLE = "mobilenet_v2_1.0_224"
 CALIBRATION_IMAGES = 2
 
 
-def named_network(name: str) -> Architecture | None:
-    """The network that `Architecture.name` calls so, or None."""
+def named_network(name: str) -> Network | None:
+    """The network that `Network.name` calls so, or None."""
     if match := re.fullmatch(r"mobilenet_v2_(\d+\.\d+)_(\d+)", name):
         width = float(match[1])
         return mobilenet_v2(width, int(match[2]), divisor=4 if width == 0.1 else 8)
@@ -30,13 +31,13 @@ def named_network(name: str) -> Architecture | None:
     return None
 
 
-def seeded_weights(network: Architecture) -> dict[str, NDArray[np.float32]]:
+def seeded_weights(network: Network) -> dict[str, NDArray[np.float32]]:
     """Weights of He's scale: values neither vanish into denormals nor overflow."""
     import numpy as np
 
     random = np.random.default_rng(0)
     weights: dict[str, Any] = {}
-    for layer in layers(network):
+    for layer in network.weighted:
         fan_in = int(np.prod(layer.weight_shape[1:]))
         weight = random.normal(0.0, np.sqrt(2 / fan_in), layer.weight_shape)
         weights[f"{layer.name}.weight"] = weight.astype(np.float32)
@@ -44,7 +45,7 @@ def seeded_weights(network: Architecture) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def write_seeded(network: Architecture, path: str) -> None:
+def write_seeded(network: Network, path: str) -> None:
     """A float32 model file of `network` with seeded weights."""
     provenance = {"source": "seeded random weights"}
     write_model(path, network, seeded_weights(network), PRESETS["tf"], None, provenance)
@@ -72,7 +73,7 @@ def model_file(model: str, folder: str, dtype: str | None = None) -> str:
 def rewritten(model: ModelFile, dtype: str, folder: str) -> str:
     """The path of the model file, or of one in `folder` with the same weights as `dtype`: rounded,
     or quantised on noise. From int8 there is no way back: then the weights are seeded ones."""
-    network = model.architecture
+    network = model.network
     if model.dtype == dtype:
         return model.path
     if model.dtype == "int8":

@@ -23,7 +23,7 @@ class PlanRace:
     def __init__(self, model: ModelFile, plans: dict[str, Plan], isa: str | None = None) -> None:
         import numpy as np
 
-        network = model.architecture
+        network = model.network
         self.plans = plans
         self._executors = [NativeExecutor(model, plan, isa) for plan in plans.values()]
         shape = (*network.resolution, 3)

@@ -88,7 +88,7 @@ def _part(model: ModelFile, result: Result, options: Options) -> Part:
     from ..plan.planner import make_plan
     from ..plan.shown.picture import draw
 
-    plan = make_plan(model.architecture, options.threads, result.precision, model.dtype)
+    plan = make_plan(model.network, options.threads, result.precision, model.dtype)
     steps = None
     if result.backend.split(",")[0] == "c":
         steps = step_times(model, result.precision, isa=options.isa)

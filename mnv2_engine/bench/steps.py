@@ -65,11 +65,11 @@ def step_times(
     from ..executors.native import NativeExecutor
     from ..plan.planner import make_plan
 
-    plan = make_plan(model.architecture, 1, precision, model.dtype)
+    plan = make_plan(model.network, 1, precision, model.dtype)
     executor = NativeExecutor(model, plan, isa)
-    shape = (*model.architecture.resolution, 3)
+    shape = (*model.network.resolution, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    logits = np.empty(model.architecture.classes, np.float32)
+    logits = np.empty(model.network.classes, np.float32)
     count = len(plan.steps)
 
     def turn(steps: int) -> float:

@@ -114,7 +114,7 @@ def _verify(args: argparse.Namespace) -> int:
     try:
         with shown_log(args.backend), Engine.load(args.model, backend=args.backend) as engine:
             engine.verify()
-            network, megabytes = engine.info.architecture, engine.info.weight_bytes / 1e6
+            network, megabytes = engine.info.network, engine.info.weight_bytes / 1e6
             height, width = network.resolution
             engine.predict(memoryview(bytes(height * width * 3)).cast("B", (height, width, 3)))
     except (ModelFileError, UnsupportedError) as error:
@@ -137,7 +137,7 @@ def _plan(args: argparse.Namespace) -> int:
 
     with open_model(args.model) as model:
         precision = checked_precision(model, args.precision)
-        plan = make_plan(model.architecture, thread_count(args.threads), precision, model.dtype)
+        plan = make_plan(model.network, thread_count(args.threads), precision, model.dtype)
     if args.svg is not None:
         from ..model.whole_file import write_whole
         from ..plan.shown.picture import draw
@@ -145,7 +145,7 @@ def _plan(args: argparse.Namespace) -> int:
         may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
         drawing = draw(plan).encode()
         write_whole(args.svg, "a drawing", len(drawing), lambda file: file.write(drawing))
-        say(f"{shown(args.svg)}: {plan.architecture.name}, {len(drawing):,} bytes")
+        say(f"{shown(args.svg)}: {plan.network.name}, {len(drawing):,} bytes")
     elif args.json:
         from ..plan.shown.figures import to_json
 

@@ -87,7 +87,7 @@ def run() -> Report:
     path = model()
     with Engine.load(path) as engine:
         info, plan = engine.info, engine.memory_plan()
-        size = info.architecture.resolution
+        size = info.network.resolution
 
         def decode() -> bytes:
             return pixels_for(load_image(PHOTOGRAPH), info.input_spec, size)
@@ -104,7 +104,7 @@ def run() -> Report:
             photograph=PHOTOGRAPH,
             predictions=predictions,
             model=path,
-            network=info.architecture.name,
+            network=info.network.name,
             backend=", ".join(filter(None, (info.backend, info.isa))),
             arena_bytes=plan.arena_bytes,
             unfused_bytes=plan.unfused_bytes,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..model.input_spec import PRESETS, RESAMPLES
 from ..model.packed import DTYPES
-from ..network.architecture import PADDINGS
+from ..network.layer import PADDINGS
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .arguments import (
     EXIT_CODES,
@@ -279,7 +279,7 @@ def _add_info(commands: Any) -> None:
         commands,
         "info",
         "say what a model file holds and what runs it",
-        "Architecture, preprocessing, labels, provenance and backend. Without a model: version,\n"
+        "Network, preprocessing, labels, provenance and backend. Without a model: version,\n"
         "backends and why one cannot be used, instruction sets, threads and cache folder.",
         "examples:\n  mnv2 info mnv2.npz\n  mnv2 info\n",
     )

@@ -67,13 +67,13 @@ def _first_prediction(path: str) -> dict[str, Any]:
     from ..engine import Engine
 
     with Engine.load(path, backend="numba") as engine:
-        height, width = engine.info.architecture.resolution
+        height, width = engine.info.network.resolution
         pixels = memoryview(bytes(height * width * 3)).cast("B", (height, width, 3))
         started = perf_counter()
         engine.predict(pixels)
         return {
             "model": path,
-            "network": engine.info.architecture.name,
+            "network": engine.info.network.name,
             "ms": round((perf_counter() - started) * 1e3, 3),
         }
 

@@ -11,19 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError, UnsupportedError
-from ..network.architecture import (
+from ..network.blocks import match
+from ..network.families import (
     EFFICIENTNET_LITE_SCALING,
-    IMAGE_CHANNELS,
     MAX_CLASSES,
     MAX_WIDTH,
     MOBILENET_V2,
-    Architecture,
-    architecture,
     efficientnet_lite,
+    family_network,
     make_divisible,
     mobilenet_v2,
-    parameters,
 )
+from ..network.layer import IMAGE_CHANNELS, Network, parameters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +50,9 @@ class Identity(NamedTuple):
     divisor: int
     classes: int
 
-    def architecture(self, resolution: tuple[int, int], padding: str) -> Architecture:
-        """The architecture, once the size of its input and its padding are known."""
-        return architecture(
+    def network(self, resolution: tuple[int, int], padding: str) -> Network:
+        """The network, once the size of its input and its padding are known."""
+        return family_network(
             self.family, self.width, self.divisor, resolution, self.classes, padding
         )
 
@@ -130,7 +129,7 @@ def recognise(shapes: Mapping[str, Sequence[int]], what: str) -> Identity:
     )
 
 
-def _candidates(found: _Channels, classes: int) -> Iterator[tuple[Identity, Architecture]]:
+def _candidates(found: _Channels, classes: int) -> Iterator[tuple[Identity, Network]]:
     """Networks that could have the channels `found`, the most likely first."""
     tried = set(PUBLISHED)
     for width, divisor in PUBLISHED:
@@ -140,7 +139,8 @@ def _candidates(found: _Channels, classes: int) -> Iterator[tuple[Identity, Arch
         )
     for variant in range(len(EFFICIENTNET_LITE_SCALING)):
         lite = efficientnet_lite(variant, classes=classes)
-        yield Identity(lite.family, lite.width, lite.divisor, classes), lite
+        width = EFFICIENTNET_LITE_SCALING[variant][0]
+        yield Identity(f"efficientnet_lite{variant}", width, 8, classes), lite
     # Then every width, round numbers first, that gives the channels of the last block.
     last = found.blocks[-1].out_channels
     for steps in (20, 16, 100, 1000):
@@ -157,12 +157,13 @@ def _candidates(found: _Channels, classes: int) -> Iterator[tuple[Identity, Arch
                     )
 
 
-def _channels_of(network: Architecture) -> _Channels:
+def _channels_of(network: Network) -> _Channels:
+    parts = match(network)
     blocks = tuple(
-        _Block(b.in_channels, b.hidden, b.out_channels, b.kernel, b.expansion != 1)
-        for b in network.blocks
+        _Block(b.in_channels, b.hidden, b.out_channels, b.kernel, b.expand is not None)
+        for b in parts.blocks
     )
-    return _Channels(network.stem_channels, blocks, network.head_channels)
+    return _Channels(parts.stem.out_channels, blocks, network.features)
 
 
 def _channels(shapes: Mapping[str, Sequence[int]], what: str) -> tuple[_Channels, int]:

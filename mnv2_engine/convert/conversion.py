@@ -13,7 +13,7 @@ from ..errors import CheckpointError, InputError, MnvError
 from ..model.input_spec import InputSpec
 from ..model.meta import printable
 from ..model.modelfile import write_model
-from ..network.architecture import Architecture
+from ..network.layer import Network
 from .archive import Archive
 from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
 from .options import Options, check_options, settle
@@ -37,7 +37,7 @@ _OTHERS = (
 class Conversion(NamedTuple):
     """What was written, and what of it was neither in the source nor asked for."""
 
-    architecture: Architecture
+    network: Network
     input_spec: InputSpec
     labels: int  # how many; 0 for a model file without
     notes: tuple[str, ...]  # a sentence for each thing that was taken by default
@@ -45,11 +45,11 @@ class Conversion(NamedTuple):
     @property
     def name(self) -> str:
         """The network's name, such as ``mobilenet_v2_1.0_224``."""
-        return self.architecture.name
+        return self.network.name
 
     @property
     def classes(self) -> int:
-        return self.architecture.classes
+        return self.network.classes
 
 
 def convert(
@@ -108,7 +108,7 @@ def convert(
     }
     write_model(
         out,
-        settled.architecture,
+        settled.network,
         checkpoint.weights,
         settled.input_spec,
         settled.labels,
@@ -117,7 +117,7 @@ def convert(
         dtype=weights,
     )
     labelled = 0 if settled.labels is None else len(settled.labels)
-    return Conversion(settled.architecture, settled.input_spec, labelled, settled.notes)
+    return Conversion(settled.network, settled.input_spec, labelled, settled.notes)
 
 
 def _read(handle: BinaryIO, what: str, weights: str) -> Checkpoint:

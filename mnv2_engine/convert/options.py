@@ -16,7 +16,7 @@ from ..errors import CheckpointError, InputError, ModelFileError
 from ..model.input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
 from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
 from ..model.packed import DTYPES
-from ..network.architecture import PADDINGS, Architecture
+from ..network.layer import PADDINGS, Network
 from .checkpoint import Checkpoint
 
 IMAGENET = "imagenet"
@@ -41,7 +41,7 @@ class Options(NamedTuple):
 class Settled(NamedTuple):
     """Everything that a model file needs besides the weights."""
 
-    architecture: Architecture
+    network: Network
     input_spec: InputSpec
     labels: tuple[str, ...] | None
     notes: tuple[str, ...]
@@ -82,7 +82,7 @@ def settle(checkpoint: Checkpoint, given: Options, what: str) -> Settled:
     notes = list(checkpoint.notes)
     padding = _padding(checkpoint, given, what)
     resolution = _resolution(checkpoint, given, what, notes)
-    network = checkpoint.identity.architecture(resolution, padding)
+    network = checkpoint.identity.network(resolution, padding)
     spec = _input_spec(checkpoint, given, what, notes)
     labels = _labels(checkpoint, given, network.classes, what, notes)
     return Settled(network, spec, labels, tuple(notes))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import CheckpointError, UnsupportedError
-from ..network.architecture import PADDINGS, Layer, layers, padding_of
+from ..network.blocks import match
+from ..network.layer import PADDINGS, Layer, padding_of
 from .checkpoint import Checkpoint, Identity, Normalisation, recognise
 from .tflite_graph import FoundLayer, FoundNetwork, Pads, find_network
 from .tflite_metadata import Metadata, read_metadata
@@ -85,15 +86,16 @@ def _paddings(identity: Identity, found: FoundNetwork, what: str) -> tuple[str, 
     fitting = []
     misfits = []
     for padding in PADDINGS:
-        network = identity.architecture(found.resolution, padding)
-        for i, (block, shortcut) in enumerate(zip(network.blocks, found.shortcuts, strict=True)):
+        network = identity.network(found.resolution, padding)
+        blocks = match(network).blocks
+        for i, (block, shortcut) in enumerate(zip(blocks, found.shortcuts, strict=True)):
             if block.residual != shortcut:
                 state = "has a shortcut" if shortcut else "has no shortcut"
                 raise UnsupportedError(
                     f"{what}: block{i} {state}, unlike that of {identity.family}"
                 )
         misfit = None
-        for layer in layers(network)[:-1]:
+        for layer in network.weighted[:-1]:
             seen = found.layers[layer.name]
             if seen.stride != layer.stride:
                 raise UnsupportedError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..errors import CheckpointError, UnsupportedError
-from ..network.architecture import MAX_RESOLUTION, padding_of
+from ..network.layer import MAX_RESOLUTION, padding_of
 from .tflite_schema import EIGHT_BITS, Graph, Operator
 
 if TYPE_CHECKING:

@@ -98,6 +98,12 @@ def take_integers(graph: Graph, found: FoundNetwork) -> Integers:
         source = Activation(folded.quantization.scale, folded.quantization.zero_point)
         if projects or name == "stem":
             thin = source
+        if projects:
+            channels = len(bias)
+            values = (source.scale, -source.scale * source.zero_point)
+            weights[f"{name}.values"] = np.repeat(np.array(values, np.float32), channels).reshape(
+                2, channels
+            )
     features = _activation(graph, classifier.data, classifier.where)
     if features.zero_point != 0:
         raise UnsupportedError(
@@ -111,7 +117,7 @@ def take_integers(graph: Graph, found: FoundNetwork) -> Integers:
         pool = fold_pool(source.scale, prod(found.layers["head"].in_size), features.scale)
     except UnsupportedError as error:
         raise UnsupportedError(f"{graph.what}: {error}") from None
-    weights.update(fold_classifier(weight.integers, weight.scale, bias, pool.scale))
+    weights.update(fold_classifier("classifier", weight.integers, weight.scale, bias, pool.scale))
     return Integers(weights, Quantization(said, pool), _notes(taken, silenced))
 
 

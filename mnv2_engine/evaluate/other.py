@@ -11,7 +11,7 @@ from ..engine import Engine
 from ..errors import InputError
 from ..images.preprocess import pixels_for
 from ..model.modelfile import ModelFile, open_model
-from ..network.architecture import IMAGE_CHANNELS
+from ..network.layer import IMAGE_CHANNELS
 from ..peers import PEERS, Peer, peer_and_file
 from .record import file_sha256
 
@@ -38,11 +38,11 @@ class OtherModel:
     def __init__(self, path: str, model: ModelFile, threads: int | str) -> None:
         opened = open_model(path)
         self._engine = Engine(opened, threads)
-        self._spec, self._size = opened.input_spec, opened.architecture.resolution
+        self._spec, self._size = opened.input_spec, opened.network.resolution
         info = self._engine.info
-        self.name = f"{path}, {info.architecture.name}, {info.precision}"
+        self.name = f"{path}, {info.network.name}, {info.precision}"
         self.pinned = {"sha256": file_sha256(path), "precision": info.precision}
-        _check_classes(path, opened.architecture.classes, model)
+        _check_classes(path, opened.network.classes, model)
         self._framed = _frame(opened) != _frame(model)
         self.notes = (*_label_notes(opened, model),)
         if self._framed:
@@ -61,7 +61,7 @@ class OtherPeer:
     file takes them."""
 
     def __init__(self, peer: Peer, path: str, model: ModelFile, threads: int) -> None:
-        self._session = peer.load(path, threads, model.architecture.resolution)
+        self._session = peer.load(path, threads, model.network.resolution)
         self._spec = model.input_spec
         self.name = f"{path}, {peer.name} {peer.version()}"
         self.pinned = {"peer": peer.name, "version": peer.version(), "sha256": file_sha256(path)}
@@ -97,15 +97,15 @@ def open_other(text: str, model: ModelFile, threads: int | str) -> Other:
 
 
 def _check_classes(path: str, classes: int, model: ModelFile) -> None:
-    if classes != model.architecture.classes:
+    if classes != model.network.classes:
         raise InputError(
-            f"{path}: has {classes} classes, {model.path} {model.architecture.classes}: expected "
+            f"{path}: has {classes} classes, {model.path} {model.network.classes}: expected "
             "the same ones; which of them belong together is not guessed"
         )
 
 
 def _frame(model: ModelFile) -> tuple[object, ...]:
-    return model.architecture.resolution, model.input_spec.resample, model.input_spec.crop_fraction
+    return model.network.resolution, model.input_spec.resample, model.input_spec.crop_fraction
 
 
 def _label_notes(other: ModelFile, model: ModelFile) -> list[str]:

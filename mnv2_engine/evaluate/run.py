@@ -16,7 +16,7 @@ from ..engine import Engine
 from ..errors import InputError
 from ..images.preprocess import load_image, pixels_for
 from ..model.modelfile import ModelFile, open_model
-from ..network.architecture import IMAGE_CHANNELS
+from ..network.layer import IMAGE_CHANNELS
 from .answers import answer, difference
 from .classes import ModelClasses
 from .dataset import Sample, survey
@@ -84,7 +84,7 @@ def evaluate(
     watcher = watcher or _Nobody()
     opened = open_model(model)
     path, folder = opened.path, os.fspath(folder)
-    labels, count = opened.labels, opened.architecture.classes
+    labels, count = opened.labels, opened.network.classes
     named = ModelClasses(labels, count, index_offset)
     dataset = survey(folder, classes, named, limit)
     notes = list(dataset.notes)
@@ -130,7 +130,7 @@ def evaluate(
             tally.add(record)
             watcher.advance()
         return Report(
-            f"{path}, {opened.architecture.name}, {engine.info.precision}",
+            f"{path}, {opened.network.name}, {engine.info.precision}",
             folder,
             dataset.truth.source,
             dataset.size,
@@ -164,7 +164,7 @@ class _Run:
 
     def __init__(self, engine: Engine, model: ModelFile, other: Other | None) -> None:
         self._engine, self._other = engine, other
-        self._spec, self._size = model.input_spec, model.architecture.resolution
+        self._spec, self._size = model.input_spec, model.network.resolution
 
     def record(self, sample: Sample) -> dict[str, Any]:
         """What is kept of an image: its answers, or why there are none."""

@@ -24,10 +24,18 @@ class Executor(Protocol):
     def new_floats(self, count: int) -> Any:
         """A fresh writable buffer of `count` float32."""
 
-    def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
+    def run(
+        self,
+        image: Any,
+        is_float: bool,
+        logits: Any = None,
+        features: Any = None,
+        maps: Any = None,
+    ) -> None:
         """Runs one image of the network's own size, a contiguous buffer of (H, W, 3): uint8
-        pixels, or float32 that is normalised. Fills `logits` (classes float32) and `features`
-        (head channels float32) where they are given."""
+        pixels, or float32 that is normalised. Fills `logits` (classes float32), `features`
+        (pooled channels float32) and `maps` (an array of float32 for each tap of the plan) where
+        they are given."""
 
     def first_not_finite(self, values: Any) -> int:
         """Index of the first value of a float32 buffer that is NaN or infinite, or -1."""

@@ -76,10 +76,10 @@ def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
     if model.dtype == "int8":
         from .integer import IntegerExecutor
 
-        return IntegerExecutor(model)
+        return IntegerExecutor(model, plan)
     from .reference import ReferenceExecutor
 
-    return ReferenceExecutor(model)
+    return ReferenceExecutor(model, plan)
 
 
 def has_core() -> bool:

@@ -1,27 +1,29 @@
 """The oracle of int8 networks: docs/int8.md in NumPy, layer by layer, in plain integers.
 
-It reads canonical weights (packing_int8.py), the quantization and `architecture.layers` alone, so
+It reads canonical weights (packing_int8.py), the quantization and the table of layers alone, so
 it shares neither the packing nor the plan with the kernels that have to equal it bit for bit.
 Activations are (N, height, width, channels), integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..model.input_spec import InputSpec
-from ..network.architecture import IMAGE_CHANNELS, Architecture, Layer, layers
+from ..network.blocks import match
+from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from ..network.quantization import (
     MULTIPLIER_BITS,
     LayerQuantization,
     PoolQuantization,
     Quantization,
 )
-from .reference import Outputs, ReferenceExecutor, convolution, depthwise
+from . import reference
+from .reference import Outputs, ReferenceExecutor, activated, convolution, depthwise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,57 +68,78 @@ def requantise(
 
 
 def run(
-    network: Architecture,
+    network: Network,
     weights: Mapping[str, NDArray[Any]],
     quantization: Quantization,
     spec: InputSpec,
     x: NDArray[Any],
     seen: dict[str, Integers] | None = None,
+    taps: Sequence[str] = (),
 ) -> Outputs:
     """The outputs of an int8 network for (N, height, width, 3), uint8 pixels or normalised float32.
 
-    `seen`, if given, receives every layer's 8-bit output, (N, height, width, channels), by name.
-    Raises InputError for another shape or dtype.
+    `seen`, if given, receives the 8-bit output, (N, height, width, channels), of every layer but
+    the dense ones by name, an `add` under its own name; `taps` are layers whose outputs are wanted
+    as maps. Raises InputError for another shape or dtype.
     """
     if x.ndim != 4 or x.shape[1:] != (*network.resolution, IMAGE_CHANNELS):
         raise InputError(f"input {x.shape}: expected (N, *{network.resolution}, 3)")
     if x.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
         raise InputError(f"input {x.dtype}: expected uint8 pixels or normalised float32")
-    table = {layer.name: layer for layer in layers(network)}
+    parts = match(network)
+    maps: dict[str, NDArray[np.float32]] = {}
 
-    def apply(name: str, x: Integers, shortcut: Integers | None = None) -> Integers:
-        y = apply_layer(table[name], weights, quantization.layers[name], x, shortcut)
+    def apply(layer: Layer, x: Integers, pad: Any, shortcut: Integers | None = None) -> Integers:
+        said = quantization.layers[layer.name]
+        # What stands for zero around a map is a value of its own: it is put there beforehand.
+        framed = frame(layer, pad, x) if any(layer.pads) else x
+        y = apply_layer(unpadded(layer), weights, said, framed, shortcut)
         if seen is not None:
-            seen[name] = y
+            seen[layer.name] = y
         return y
 
-    # The stem's padding is a pixel, which is no zero: it is put around the image beforehand.
-    stem = table["stem"]
-    framed = frame(stem, pad_pixel(spec), pixels_of(spec, x))
-    table["stem"] = unpadded(stem)
-
-    y = apply("stem", framed)
-    for i, block in enumerate(network.blocks):
+    y: Integers = apply(parts.stem, pixels_of(spec, x), pad_pixel(spec))
+    zero = 0
+    for block in parts.blocks:
         thin = y
-        if f"block{i}.expand" in table:
-            y = apply(f"block{i}.expand", y)
-        y = apply(f"block{i}.depthwise", y)
-        y = apply(f"block{i}.project", y, thin if block.residual else None)
-    y = apply("head", y)
-    sums, features = pool(quantization.pool, y)
-    logits = classify(weights, features)
-    area = table["head"].out_size[0] * table["head"].out_size[1]
-    share = np.array(quantization.layers["head"].scale / area, np.float32)
-    return Outputs(logits, flushed(sums.astype(np.float32) * flushed(share)))
+        pad = zero
+        if block.expand is not None:
+            y, pad = apply(block.expand, y, 0), 0
+        y = apply(block.depthwise, y, pad)
+        y = apply(block.project, y, 0, thin if block.residual else None)
+        zero = quantization.layers[block.project.name].zero_point
+        if seen is not None:
+            seen[block.output] = y
+        if block.output in taps:
+            scale, offset = weights[f"{block.project.name}.values"]
+            maps[block.output] = flushed(flushed(y.astype(np.float32) * scale) + offset)
+    for layer in (*parts.convs, *((parts.head,) if parts.head else ())):
+        y = apply(layer, y, 0)
+        zero = quantization.layers[layer.name].zero_point
+    sums, levels = pool(quantization.pool, y)
+    area = parts.pool.in_size[0] * parts.pool.in_size[1]
+    scale = quantization.layers[parts.pooled.name].scale
+    share, offset = np.float32(scale / area), np.float32(-zero * scale)
+    features = flushed(flushed(sums.astype(np.float32) * flushed(share)) + flushed(offset))
+    logits: NDArray[np.float32] = np.empty((len(x), 0), np.float32)
+    for i, layer in enumerate(parts.dense):
+        if i == 0:
+            logits = activated(layer.activation, classify(layer, weights, levels))
+        else:
+            logits = reference.apply_layer(layer, weights, logits)
+    return Outputs(logits, features, tuple(maps[name] for name in taps))
 
 
-def frame(stem: Layer, pixel: NDArray[np.uint8], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`images` (N, height, width, 3) with the stem's padding around them, of `pixel`s."""
-    (top, bottom), (left, right) = stem.pad_rows, stem.pad_columns
-    height, width = stem.in_size
-    framed = np.empty((len(images), top + height + bottom, left + width + right, 3), np.uint8)
-    framed[:] = pixel
-    framed[:, top : top + height, left : left + width] = images
+def frame(layer: Layer, value: Any, x: Integers) -> Integers:
+    """`x` (N, height, width, channels) with the layer's padding around it, of `value`, one number
+    or one a channel."""
+    (top, bottom), (left, right) = layer.pad_rows, layer.pad_columns
+    height, width = layer.in_size
+    framed: Integers = np.empty(
+        (len(x), top + height + bottom, left + width + right, x.shape[3]), x.dtype
+    )
+    framed[:] = value
+    framed[:, top : top + height, left : left + width] = x[:, :height, :width]
     return framed
 
 
@@ -134,7 +157,7 @@ def apply_layer(
 ) -> NDArray[np.int64]:
     """The 8-bit output of one convolution."""
     weight = weights[f"{layer.name}.weight"].astype(np.int64)
-    acc = _SUMS[layer.kind](layer, weight, x.astype(np.int64)) + weights[f"{layer.name}.bias"]
+    acc = _SUMS[layer.operation](layer, weight, x.astype(np.int64)) + weights[f"{layer.name}.bias"]
     return requantise(
         acc,
         weights[f"{layer.name}.shift"],
@@ -151,10 +174,12 @@ def pool(said: PoolQuantization, head: Integers) -> tuple[NDArray[np.int64], NDA
     return sums, requantise(sums + said.bias, said.shift, said.multiplier, said.fraction)
 
 
-def classify(weights: Mapping[str, NDArray[Any]], features: Integers) -> NDArray[np.float32]:
-    """Logits (N, classes) of 8-bit features (N, channels)."""
-    acc = features @ weights["classifier.weight"].astype(np.int64).T
-    scale, bias = weights["classifier.scale"], weights["classifier.bias"]
+def classify(
+    layer: Layer, weights: Mapping[str, NDArray[Any]], features: Integers
+) -> NDArray[np.float32]:
+    """What the first dense layer makes of 8-bit features (N, channels), before its activation."""
+    acc = features @ weights[f"{layer.name}.weight"].astype(np.int64).T
+    scale, bias = weights[f"{layer.name}.scale"], weights[f"{layer.name}.bias"]
     return flushed(flushed(acc.astype(np.float32) * flushed(scale)) + flushed(bias))
 
 
@@ -177,20 +202,15 @@ _SUMS = {"conv": convolution, "depthwise": depthwise, "pointwise": _pointwise}
 class IntegerExecutor(ReferenceExecutor):
     """The oracle as a backend for int8 model files, one image at a time."""
 
-    def outputs(self, x: NDArray[Any]) -> Outputs:
-        """Float32 outputs for (N, height, width, 3): uint8 pixels, or normalised floats."""
+    def _outputs(self, weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> Outputs:
+        """Float32 outputs for one image, (1, height, width, 3): uint8 pixels or normalised."""
         model = self._model
-        if self._weights is None:
-            self._weights = model.weights()
         assert model.quantization is not None  # int8 model files have one
-        made = [
-            run(
-                model.architecture,
-                self._weights,
-                model.quantization,
-                model.input_spec,
-                x[i : i + 1],
-            )
-            for i in range(len(x))
-        ]
-        return Outputs(*(np.concatenate(each) for each in zip(*made, strict=True)))
+        return run(
+            model.network,
+            weights,
+            model.quantization,
+            model.input_spec,
+            x,
+            taps=self._taps,
+        )

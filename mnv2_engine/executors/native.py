@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.input_spec import InputSpec
 from ..model.modelfile import ModelFile
-from ..network.architecture import layers
+from ..network.blocks import match
 from ..plan.steps import Plan, Step
 from .memory import private_memory
 from .pool import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..network.blocks import Block, Parts
+    from ..network.layer import Layer
     from ..network.quantization import Quantization
+
+    Places = Callable[[Layer | None], tuple[int, int]]
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -42,7 +48,7 @@ class NativeExecutor:
         self._lib: Any = _core.lib
         self._precision = _precision(self._lib, plan.precision, plan.dtype)
         self._isa = _choose_isa(isa, plan.precision, self._precision)
-        self._network = plan.architecture
+        self._network = plan.network
         self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
         self._weights = self._ffi.from_buffer(model.buffer)
@@ -60,12 +66,19 @@ class NativeExecutor:
         """Name of the instruction set in use."""
         return str(self._ffi.string(self._lib.mnv2_isa_name(self._isa)).decode())
 
-    def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
+    def run(
+        self,
+        image: Any,
+        is_float: bool,
+        logits: Any = None,
+        features: Any = None,
+        maps: Any = None,
+    ) -> None:
         """Runs one image.
 
         `image` is a contiguous buffer of the network's own size, (H, W, 3), uint8 pixels or
         (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
-        `classes` and `head_channels` values, or None.
+        `classes` and `features` values, or None.
         """
         ffi = self._ffi
         try:
@@ -121,59 +134,25 @@ class NativeExecutor:
         return [(indices[i], probabilities[i]) for i in range(k)]
 
     def _build(self, model: ModelFile, plan: Plan) -> Any:
-        network = plan.architecture
-        by_name = {layer.name: layer for layer in layers(network)}
-
-        def weights_of(name: str) -> tuple[int, int]:
-            if f"{name}.weight" not in model.tensors:
-                return -1, -1  # t = 1: no expand layer
-            weight = model.tensors[f"{name}.weight"].offset
-            for behind in ("bias", "requantise", "dequantise"):
-                if f"{name}.{behind}" in model.tensors:
-                    return weight, model.tensors[f"{name}.{behind}"].offset
-            raise AssertionError(f"{name} has no bias")
-
+        parts = match(plan.network)
+        places = _places(model)
         built = self._ffi.new("mnv2_plan *")
-        blocks = self._ffi.new("mnv2_block[]", len(network.blocks))
+        blocks = self._ffi.new("mnv2_block[]", len(parts.blocks))
         steps = self._ffi.new("mnv2_step[]", len(plan.steps))
         self._kept += [blocks, steps]
-        built.blocks, built.block_count = blocks, len(network.blocks)
+        built.blocks, built.block_count = blocks, len(parts.blocks)
         built.steps, built.step_count = steps, len(plan.steps)
         built.precision = self._precision
         built.threads = plan.threads
         built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
-
-        stem, layer = built.stem, by_name["stem"]
-        stem.in_height, stem.in_width = layer.in_size
-        stem.out_height, stem.out_width = layer.out_size
-        stem.channels = layer.out_channels
-        stem.pad_top, stem.pad_left = layer.pad_rows[0], layer.pad_columns[0]
-        stem.scale, stem.shift = _normalisation(model.input_spec)
-        stem.weight, stem.bias = weights_of("stem")
-
-        for i, (spec, block) in enumerate(zip(network.blocks, blocks, strict=True)):
-            layer = by_name[f"block{i}.depthwise"]
-            block.in_height, block.in_width = layer.in_size
-            block.out_height, block.out_width = layer.out_size
-            block.in_channels, block.hidden = spec.in_channels, spec.hidden
-            block.out_channels, block.residual = spec.out_channels, spec.residual
-            block.kernel, block.stride = layer.kernel, layer.stride
-            block.pad_top, block.pad_left = layer.pad_rows[0], layer.pad_columns[0]
-            block.expand_weight, block.expand_bias = weights_of(f"block{i}.expand")
-            block.depthwise_weight, block.depthwise_bias = weights_of(f"block{i}.depthwise")
-            block.project_weight, block.project_bias = weights_of(f"block{i}.project")
-
-        head, layer = built.head, by_name["head"]
-        head.height, head.width = layer.in_size
-        head.channels, head.features = layer.in_channels, layer.out_channels
-        head.classes = network.classes
-        head.head_weight, head.head_bias = weights_of("head")
-        head.classifier_weight, head.classifier_bias = weights_of("classifier")
-
+        _build_stem(built.stem, parts.stem, model.input_spec, places)
+        for spec, block in zip(parts.blocks, blocks, strict=True):
+            _build_block(block, spec, places)
+        _build_head(built.head, parts, places)
         for planned, step in zip(plan.steps, steps, strict=True):
             self._build_step(planned, step, blocks)
         if model.quantization is not None:
-            _build_quantization(built, blocks, model.quantization, model.input_spec)
+            _build_quantization(built, blocks, parts, model.quantization, model.input_spec)
         return built
 
     def _build_step(self, planned: Step, step: Any, blocks: Any) -> None:
@@ -182,7 +161,7 @@ class NativeExecutor:
             "rows": lib.MNV2_ROWS,
             "tiles": lib.MNV2_TILES,
             "head": lib.MNV2_HEAD,
-            "classifier": lib.MNV2_CLASSIFIER,
+            "dense": lib.MNV2_CLASSIFIER,
             "layers": lib.MNV2_LAYERS,
         }
         step.kind = kinds[planned.kind]
@@ -202,24 +181,71 @@ class NativeExecutor:
                 _, step.lines, step.columns, _ = buffer.shape
 
 
+def _places(model: ModelFile) -> Places:
+    """Where the weight and the bias of a layer lie in the file, bytes; -1 where there is none."""
+
+    def places(layer: Layer | None) -> tuple[int, int]:
+        if layer is None or f"{layer.name}.weight" not in model.tensors:
+            return -1, -1
+        weight = model.tensors[f"{layer.name}.weight"].offset
+        for behind in ("bias", "requantise", "dequantise"):
+            if f"{layer.name}.{behind}" in model.tensors:
+                return weight, model.tensors[f"{layer.name}.{behind}"].offset
+        raise AssertionError(f"{layer.name} has no bias")
+
+    return places
+
+
+def _build_stem(stem: Any, layer: Layer, spec: InputSpec, places: Places) -> None:
+    stem.in_height, stem.in_width = layer.in_size
+    stem.out_height, stem.out_width = layer.out_size
+    stem.channels = layer.out_channels
+    stem.pad_top, stem.pad_left = layer.pads[:2]
+    stem.scale, stem.shift = _normalisation(spec)
+    stem.weight, stem.bias = places(layer)
+
+
+def _build_block(block: Any, spec: Block, places: Places) -> None:
+    layer = spec.depthwise
+    block.in_height, block.in_width = layer.in_size
+    block.out_height, block.out_width = layer.out_size
+    block.in_channels, block.hidden = spec.in_channels, spec.hidden
+    block.out_channels, block.residual = spec.out_channels, spec.residual
+    block.kernel, block.stride = layer.kernel, layer.stride
+    block.pad_top, block.pad_left = layer.pads[:2]
+    block.expand_weight, block.expand_bias = places(spec.expand)
+    block.depthwise_weight, block.depthwise_bias = places(layer)
+    block.project_weight, block.project_bias = places(spec.project)
+
+
+def _build_head(head: Any, parts: Parts, places: Places) -> None:
+    layer = parts.head or parts.pool
+    head.height, head.width = layer.in_size
+    head.channels, head.features = layer.in_channels, layer.out_channels
+    head.head_weight, head.head_bias = places(parts.head)
+    head.classes = parts.dense[-1].out_channels
+    head.classifier_weight, head.classifier_bias = places(parts.dense[-1])
+
+
 def _build_quantization(
-    built: Any, blocks: Any, quantization: Quantization, spec: InputSpec
+    built: Any, blocks: Any, parts: Parts, quantization: Quantization, spec: InputSpec
 ) -> None:
     """What an int8 plan has beyond a float32 one."""
     said, pool, head = quantization.layers, quantization.pool, built.head
     built.stem.mean, built.stem.std = list(spec.mean), list(spec.std)
     built.stem.pad = [min(max(round(mean), 0), 255) for mean in spec.mean]
-    built.stem.fraction = said["stem"].fraction
-    for i, block in enumerate(blocks):
-        if f"block{i}.expand" in said:
-            block.expand_fraction = said[f"block{i}.expand"].fraction
-        block.depthwise_fraction = said[f"block{i}.depthwise"].fraction
-        project = said[f"block{i}.project"]
+    built.stem.fraction = said[parts.stem.name].fraction
+    for layers, block in zip(parts.blocks, blocks, strict=True):
+        if layers.expand is not None:
+            block.expand_fraction = said[layers.expand.name].fraction
+        block.depthwise_fraction = said[layers.depthwise.name].fraction
+        project = said[layers.project.name]
         block.project_fraction, block.residual = project.fraction, project.shortcut
-    head.fraction = said["head"].fraction
+    pooled = said[parts.pooled.name]
+    head.fraction = pooled.fraction
     head.pool_fraction, head.pool_bias = pool.fraction, pool.bias
     head.pool_multiplier, head.pool_shift = pool.multiplier, pool.shift
-    head.feature_scale = said["head"].scale / (head.height * head.width)
+    head.feature_scale = pooled.scale / (head.height * head.width)
 
 
 def built_isas() -> dict[str, bool]:

@@ -1,27 +1,29 @@
 """The oracle: the network layer by layer in NumPy, without fusion and without cleverness.
 
-It reads canonical weights and `architecture.layers` alone, so it shares neither the packing nor
-the plan with the kernels that are compared with it. Activations are (N, height, width, channels).
-In float64 it is the truth that tolerances are measured against; in float32 it is a backend for
-machines on which the compiled core is absent.
+It reads canonical weights and the table of layers alone, so it shares neither the packing, nor the
+matching of blocks, nor the plan with the kernels that are compared with it. Activations are
+(N, height, width, channels). In float64 it is the truth that tolerances are measured against; in
+float32 it is a backend for machines on which the compiled core is absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
 from ..model.input_spec import InputSpec
-from ..network.architecture import IMAGE_CHANNELS, Architecture, Layer, layers
+from ..network.blocks import match
+from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer, Network
 from .arrays import ArrayExecutor
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from ..model.modelfile import ModelFile
+    from ..plan.steps import Plan
 
     Float = NDArray[np.floating[Any]]
     Numbers = NDArray[Any]  # of one dtype
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 class Outputs(NamedTuple):
     """What a network says about a batch of N images."""
 
-    logits: Float  # (N, classes)
-    features: Float  # (N, head channels): the head, averaged over its pixels
+    logits: Float  # (N, classes); (N, 0) without a classifier
+    features: Float  # (N, channels): the pool
+    maps: tuple[Float, ...] = ()  # of the taps that were asked for, (N, height, width, channels)
 
 
 def normalise(spec: InputSpec, pixels: NDArray[np.uint8], dtype: DTypeLike = np.float32) -> Float:
@@ -42,17 +45,18 @@ def normalise(spec: InputSpec, pixels: NDArray[np.uint8], dtype: DTypeLike = np.
 
 
 def run(
-    network: Architecture,
+    network: Network,
     weights: Mapping[str, NDArray[Any]],
     x: NDArray[Any],
     dtype: DTypeLike = np.float32,
     seen: dict[str, Float] | None = None,
+    taps: Sequence[str] = (),
 ) -> Outputs:
     """The outputs of `network` for normalised input `x`, (N, height, width, 3).
 
     All arithmetic is in `dtype`, float32 or float64. `seen`, if given, receives every layer's
-    output by name, a project layer's with its shortcut added. Raises InputError for another dtype
-    or shape.
+    output by name; `taps` are layers whose outputs are wanted as maps. Raises InputError for
+    another dtype or shape.
     """
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputError(f"dtype {np.dtype(dtype)}: the reference computes in float32 or float64")
@@ -61,41 +65,50 @@ def run(
             f"input {x.dtype} {x.shape}: expected floating point of shape "
             f"(N, {network.resolution[0]}, {network.resolution[1]}, {IMAGE_CHANNELS})"
         )
-    table = {layer.name: layer for layer in layers(network)}
-
-    def apply(name: str, x: Float, shortcut: Float | None = None) -> Float:
-        y = apply_layer(table[name], weights, x, shortcut)
+    last_reader = {source: layer.name for layer in network.layers for source in layer.inputs}
+    values: dict[str, Float] = {IMAGE: x.astype(dtype)}
+    maps: dict[str, Float] = {}
+    features: Float = np.empty((len(x), 0), dtype)
+    for layer in network.layers:
+        y = _output(layer, weights, [values[source] for source in layer.inputs])
+        for source in set(layer.inputs):
+            if last_reader[source] == layer.name:
+                del values[source]
+        values[layer.name] = y
+        if layer.operation == "pool":
+            features = y
+        if layer.name in taps:
+            maps[layer.name] = y
         if seen is not None:
-            seen[name] = y
-        return y
-
-    y = apply("stem", x.astype(dtype))
-    for i, block in enumerate(network.blocks):
-        thin = y
-        if f"block{i}.expand" in table:
-            y = apply(f"block{i}.expand", y)
-        y = apply(f"block{i}.depthwise", y)
-        y = apply(f"block{i}.project", y, thin if block.residual else None)
-    features = apply("head", y).mean(axis=(1, 2))
-    return Outputs(apply("classifier", features), features)
+            seen[layer.name] = y
+    logits = y if network.classes else np.empty((len(x), 0), dtype)
+    return Outputs(logits, features, tuple(maps[name] for name in taps))
 
 
-def apply_layer(
-    layer: Layer, weights: Mapping[str, NDArray[Any]], x: Float, shortcut: Float | None = None
-) -> Float:
-    """The output of one layer, in the dtype of `x`."""
+def _output(layer: Layer, weights: Mapping[str, NDArray[Any]], inputs: list[Float]) -> Float:
+    if layer.operation == "add":
+        first, second = inputs
+        return first + second
+    if layer.operation == "pool":
+        pooled: Float = inputs[0].mean(axis=(1, 2))
+        return pooled
+    return apply_layer(layer, weights, inputs[0])
+
+
+def apply_layer(layer: Layer, weights: Mapping[str, NDArray[Any]], x: Float) -> Float:
+    """The output of one layer that has weights, in the dtype of `x`."""
     weight = np.asarray(weights[f"{layer.name}.weight"], x.dtype)
-    y = _OPERATIONS[layer.kind](layer, weight, x)
+    y = _OPERATIONS[layer.operation](layer, weight, x)
     y += np.asarray(weights[f"{layer.name}.bias"], x.dtype)
-    if shortcut is not None:
-        y += shortcut
-    return relu6(y) if layer.relu6 else y
+    return activated(layer.activation, y)
 
 
-def relu6(x: Float) -> Float:
-    """min(max(x, 0), 6); NaN stays NaN."""
-    clipped: Float = np.minimum(np.maximum(x, 0), 6)
-    return clipped
+def activated(activation: str, x: Float) -> Float:
+    """`x` behind an activation: min(max(x, 0), 6), max(x, 0), or as it is. NaN stays NaN."""
+    if activation == "linear":
+        return x
+    clipped: Float = np.maximum(x, 0)
+    return clipped if activation == "relu" else np.minimum(clipped, 6)
 
 
 def convolution(layer: Layer, weight: Numbers, x: Numbers) -> Numbers:
@@ -125,7 +138,7 @@ def pointwise(layer: Layer, weight: Float, x: Float) -> Float:
 
 
 def dense(layer: Layer, weight: Float, x: Float) -> Float:
-    """The classifier, weight (out, in), on pooled features (N, in)."""
+    """A dense layer, weight (out, in), of pooled features (N, in)."""
     y: Float = x @ weight.T
     return y
 
@@ -162,34 +175,53 @@ class ReferenceExecutor(ArrayExecutor):
 
     backend = "numpy"
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, plan: Plan | None = None) -> None:
         self._model = model
+        blocks = match(model.network).blocks
+        self._taps = [blocks[index].output for index in (plan.taps if plan else ())]
         self._weights: dict[str, NDArray[Any]] | None = None
 
-    def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
+    def run(
+        self,
+        image: Any,
+        is_float: bool,
+        logits: Any = None,
+        features: Any = None,
+        maps: Any = None,
+    ) -> None:
         """Runs one image, a buffer of (height, width, 3) uint8 pixels or normalised float32."""
-        shape = (1, *self._model.architecture.resolution, IMAGE_CHANNELS)
+        shape = (1, *self._model.network.resolution, IMAGE_CHANNELS)
         x = np.frombuffer(image, np.float32 if is_float else np.uint8).reshape(shape)
         made = self.outputs(x)
         if logits is not None:
             logits[:] = made.logits[0]
         if features is not None:
             features[:] = made.features[0]
+        for wanted, found in zip(maps or (), made.maps, strict=bool(maps)):
+            wanted[:] = found[0]
 
     def outputs(self, x: NDArray[Any]) -> Outputs:
         """Float32 outputs for (N, height, width, 3): uint8 pixels, or normalised floats.
 
         Raises InputError for any other array. Memory beyond the result does not grow with N.
         """
-        network = self._model.architecture
         if self._weights is None:
             self._weights = self._model.weights()
-        logits = np.empty((len(x), network.classes), np.float32)
-        features = np.empty((len(x), network.head_channels), np.float32)
-        for i in range(len(x)):
-            image = x[i : i + 1]
-            if image.dtype == np.uint8 and image.shape[-1:] == (IMAGE_CHANNELS,):
-                image = normalise(self._model.input_spec, image)
-            made = run(network, self._weights, image)
-            logits[i], features[i] = made.logits[0], made.features[0]
-        return Outputs(logits, features)
+        network = self._model.network
+        made = [self._outputs(self._weights, x[i : i + 1]) for i in range(len(x))]
+        if not made:
+            none = np.empty((0, network.classes), np.float32)
+            return Outputs(none, np.empty((0, network.features), np.float32))
+        maps = zip(*(each.maps for each in made), strict=True)
+        return Outputs(
+            np.concatenate([each.logits for each in made]),
+            np.concatenate([each.features for each in made]),
+            tuple(np.concatenate(each) for each in maps),
+        )
+
+    def _outputs(self, weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> Outputs:
+        """Float32 outputs for one image, (1, height, width, 3): uint8 pixels or normalised."""
+        model = self._model
+        if x.dtype == np.uint8 and x.shape[-1:] == (IMAGE_CHANNELS,):
+            x = normalise(model.input_spec, x)
+        return run(model.network, weights, x, taps=self._taps)

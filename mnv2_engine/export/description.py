@@ -10,7 +10,7 @@ from ..model.meta import encode
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
 
-_SAID = ("architecture", "preprocessing", "labels", "provenance")
+_SAID = ("network", "preprocessing", "labels", "provenance")
 
 
 def description(model: ModelFile) -> dict[str, str]:
@@ -20,7 +20,7 @@ def description(model: ModelFile) -> dict[str, str]:
     """
     import json
 
-    network = model.architecture
+    network = model.network
     meta = encode(network, model.input_spec, model.labels, model.provenance)
     said = {key: value for key, value in json.loads(meta).items() if key in _SAID and value}
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in said.items()}

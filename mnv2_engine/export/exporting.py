@@ -67,12 +67,12 @@ def export(
         weights, pixels = ("int8", "uint8") if opened.dtype == "int8" else ("float32", "float32")
         made = Exported(
             path,
-            opened.architecture.name,
+            opened.network.name,
             writer.FORMAT,
             weights,
-            writer.input_shape(opened.architecture, batch),
+            writer.input_shape(opened.network, batch),
             pixels,
-            (batch, opened.architecture.classes),
+            (batch, opened.network.classes),
             feeding(opened),
             len(content),
         )

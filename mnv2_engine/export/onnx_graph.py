@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import missing_extra
-from ..network.architecture import IMAGE_CHANNELS, Layer
+from ..network.layer import IMAGE_CHANNELS, Layer
 from .description import description, feeding
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class OnnxGraph:
             kernel_shape=[layer.kernel] * 2,
             strides=[layer.stride] * 2,
             pads=[top, left, bottom, right] if padded else [0] * 4,
-            group=layer.in_channels if layer.kind == "depthwise" else 1,
+            group=layer.in_channels if layer.operation == "depthwise" else 1,
         )
 
     def file(self, model: ModelFile, batch: int | str, input_dtype: str) -> bytes:
         """The graph from `input` to `logits`, checked by onnx, with what the model file says."""
-        helper, network = self._onnx.helper, model.architecture
+        helper, network = self._onnx.helper, model.network
         kinds = {"float32": self._onnx.TensorProto.FLOAT, "uint8": self._onnx.TensorProto.UINT8}
         shape = [batch, IMAGE_CHANNELS, *network.resolution]
         graph = helper.make_graph(

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..network.architecture import IMAGE_CHANNELS
+from ..network.layer import IMAGE_CHANNELS, Network
 from .onnx_graph import OPSET, OnnxGraph
 from .qdq import encode_int8
 from .trunk import trunk
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
-    from ..network.architecture import Architecture, Layer
+    from ..network.layer import Layer
 
 FORMAT = f"ONNX, opset {OPSET}"
 
@@ -23,7 +23,7 @@ def encode(model: ModelFile, batch: int | str) -> bytes:
     return (encode_int8 if model.dtype == "int8" else _encode_float32)(model, batch)
 
 
-def input_shape(network: Architecture, batch: int | str) -> tuple[int | str, ...]:
+def input_shape(network: Network, batch: int | str) -> tuple[int | str, ...]:
     """NCHW."""
     return (batch, IMAGE_CHANNELS, *network.resolution)
 
@@ -39,14 +39,18 @@ def _encode_float32(model: ModelFile, batch: int | str) -> bytes:
         return [f"{name}.weight", f"{name}.bias"]
 
     def convolution(layer: Layer, at: str) -> str:
-        sums = f"{layer.name}.sums" if layer.relu6 else layer.name
+        sums = f"{layer.name}.sums" if layer.activation == "relu6" else layer.name
         at = graph.convolution(layer, [at, *parameters(layer.name)], sums)
-        return graph.node("Clip", [at, "zero", "six"], layer.name) if layer.relu6 else at
+        return (
+            graph.node("Clip", [at, "zero", "six"], layer.name)
+            if layer.activation == "relu6"
+            else at
+        )
 
     def shortcut(layer: Layer, before: str, at: str) -> str:
         return graph.node("Add", [before, at], f"{layer.name}.joined")
 
-    at = trunk(model.architecture, "input", convolution, shortcut)
+    at = trunk(model.network, "input", convolution, shortcut)
     at = graph.node("GlobalAveragePool", [at], "pool")
     at = graph.node("Flatten", [at], "features")
     graph.node("Gemm", [at, *parameters("classifier")], "logits", transB=1)

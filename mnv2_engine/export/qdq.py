@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..network.architecture import IMAGE_CHANNELS, Layer, layers
+from ..network.layer import IMAGE_CHANNELS, Layer
 from ..quantize.folding import Activation
 from .onnx_graph import OnnxGraph
 from .trunk import trunk
@@ -43,7 +43,7 @@ class _Writer:
         if integers.frame is not None:
             pixels = self._framed(model, integers.frame)
         image = self._dequantised("image", pixels, integers.image)
-        at = trunk(model.architecture, image, self._convolution, self._shortcut)
+        at = trunk(model.network, image, self._convolution, self._shortcut)
         at = graph.node("GlobalAveragePool", [at], "pool.real")
         at = self._requantised("pool", at, integers.features)
         at = graph.node("Flatten", [at], "features")
@@ -60,7 +60,7 @@ class _Writer:
 
     def _framed(self, model: ModelFile, frame: tuple[int, int, int]) -> str:
         """The image with the stem's padding around it, which differs between its channels."""
-        graph, stem = self.graph, layers(model.architecture)[0]
+        graph, stem = self.graph, model.network.weighted[0]
         (top, bottom), (left, right) = stem.pad_rows, stem.pad_columns
         pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
         planes = [f"input.{i}" for i in range(IMAGE_CHANNELS)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..executors.integer import unpadded
-from ..network.architecture import IMAGE_CHANNELS, Layer
+from ..network.layer import IMAGE_CHANNELS, Layer
 from .tflite_graph import Scales
 from .tflite_layers import NO_ACTIVATION, FloatLayers, ordered, padded_extents
 from .unfolding import unfold
@@ -81,7 +81,7 @@ class IntegerLayers(FloatLayers):
     def parameters(self, layer: Layer, source: int) -> list[int]:
         made = self.integers.layers[layer.name]
         weight = ordered(layer, made.weight)
-        axis = _CHANNELS if layer.kind == "depthwise" else 0
+        axis = _CHANNELS if layer.operation == "depthwise" else 0
         unit = np.float32(self.activations[source].scale) * made.scale
         name = f"{layer.name}.weight"
         return [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..network.architecture import IMAGE_CHANNELS, Layer, padding_of
+from ..network.layer import IMAGE_CHANNELS, Layer, padding_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class FloatLayers:
 
     def __init__(self, graph: TfliteGraph, model: ModelFile, batch: int | str) -> None:
         self.graph, self.batch = graph, batch
-        self.network = model.architecture
+        self.network = model.network
         self.weights = model.weights()
 
     def image(self) -> tuple[int, int]:
@@ -50,7 +50,7 @@ class FloatLayers:
         if pads != same and any(map(any, pads)):
             at = self.pad(layer, at)
         out = self.computed(layer.name, (*layer.out_size, layer.out_channels))
-        kind, options, more = _CONVOLUTIONS[layer.kind]
+        kind, options, more = _CONVOLUTIONS[layer.operation]
         self.operator(
             kind,
             [at, *self.parameters(layer, at)],
@@ -61,7 +61,7 @@ class FloatLayers:
             StrideW=layer.stride,
             DilationHFactor=1,
             DilationWFactor=1,
-            FusedActivationFunction=_RELU6 if layer.relu6 else NO_ACTIVATION,
+            FusedActivationFunction=_RELU6 if layer.activation == "relu6" else NO_ACTIVATION,
             **more,
         )
         return out
@@ -76,7 +76,7 @@ class FloatLayers:
     def pool(self, at: int) -> int:
         """The features (batch, channels)."""
         axes = self.constant("pool.axes", np.array([1, 2], np.int32))
-        out = self.computed("features", (self.network.head_channels,))
+        out = self.computed("features", (self.network.features,))
         self.operator("MEAN", [at, axes], [out], "ReducerOptions", KeepDims=False)
         return out
 
@@ -145,7 +145,7 @@ class FloatLayers:
 
 def ordered(layer: Layer, weight: NDArray[Any]) -> NDArray[Any]:
     """An OIHW weight in TFLite's order: OHWI, or (1, H, W, channels) of a depthwise layer."""
-    axes = (1, 2, 3, 0) if layer.kind == "depthwise" else (0, 2, 3, 1)
+    axes = (1, 2, 3, 0) if layer.operation == "depthwise" else (0, 2, 3, 1)
     return np.ascontiguousarray(weight.transpose(axes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..network.architecture import IMAGE_CHANNELS
+from ..network.layer import IMAGE_CHANNELS, Network
 from .description import description
 from .tflite_graph import TfliteGraph
 from .tflite_integers import IntegerLayers
@@ -15,7 +15,6 @@ from .trunk import trunk
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
-    from ..network.architecture import Architecture
 
 FORMAT = "TensorFlow Lite"
 
@@ -26,7 +25,7 @@ def encode(model: ModelFile, batch: int | str) -> bytes:
     kind = IntegerLayers if model.dtype == "int8" else FloatLayers
     layers = kind(graph, model, batch)
     entry, image = layers.image()
-    at = trunk(model.architecture, image, layers.convolution, layers.shortcut)
+    at = trunk(model.network, image, layers.convolution, layers.shortcut)
     logits = layers.classifier(layers.pool(at))
     texts = description(model)
     graph.metadata(METADATA, metadata(model, texts))
@@ -36,6 +35,6 @@ def encode(model: ModelFile, batch: int | str) -> bytes:
     return graph.file(texts["name"], summary, [entry], [logits]) + labels_archive(model.labels)
 
 
-def input_shape(network: Architecture, batch: int | str) -> tuple[int | str, ...]:
+def input_shape(network: Network, batch: int | str) -> tuple[int | str, ...]:
     """NHWC."""
     return (batch, *network.resolution, IMAGE_CHANNELS)

@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..network.architecture import Architecture, Layer, layers
+from ..network.blocks import match
+from ..network.layer import Layer, Network
 
 T = TypeVar("T")
 
 
 def trunk(
-    network: Architecture,
+    network: Network,
     at: T,
     convolution: Callable[[Layer, T], T],
     shortcut: Callable[[Layer, T, T], T],
 ) -> T:
-    """The head's output, of the image `at`.
+    """What is pooled, of the image `at`.
 
     `convolution(layer, at)` gives what a layer makes of `at`; `shortcut(layer, before, at)` the sum
     of a block's input and the output of its project `layer`.
     """
-    table = {layer.name: layer for layer in layers(network)}
-    at = convolution(table["stem"], at)
-    for i, block in enumerate(network.blocks):
+    parts = match(network)
+    at = convolution(parts.stem, at)
+    for block in parts.blocks:
         before = at
-        for part in ("expand", "depthwise", "project"):
-            if f"block{i}.{part}" in table:
-                at = convolution(table[f"block{i}.{part}"], at)
+        for layer in (block.expand, block.depthwise, block.project):
+            if layer is not None:
+                at = convolution(layer, at)
         if block.residual:
-            at = shortcut(table[f"block{i}.project"], before, at)
-    return convolution(table["head"], at)
+            at = shortcut(block.project, before, at)
+    for layer in parts.convs:
+        at = convolution(layer, at)
+    return convolution(parts.head, at) if parts.head else at

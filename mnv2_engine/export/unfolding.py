@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..executors.integer import pad_pixel
-from ..network.architecture import Layer, layers
+from ..network.layer import Layer
 from ..network.quantization import (
     MULTIPLIER_BITS,
     SHORTCUT_BITS,
@@ -66,9 +66,9 @@ def unfold(model: ModelFile) -> IntegerNetwork:
     in this package makes.
     """
     assert model.quantization is not None
-    network, weights, said = model.architecture, model.weights(), model.quantization
+    network, weights, said = model.network, model.weights(), model.quantization
     image, frame = _image(model.input_spec)
-    *convolutions, _ = layers(network)
+    *convolutions, _ = network.weighted
     found: dict[str, IntegerLayer] = {}
     joined: dict[str, Activation] = {}
     thin = source = image
@@ -82,9 +82,9 @@ def unfold(model: ModelFile) -> IntegerNetwork:
             joined[layer.name] = target
         found[layer.name] = _layer(layer, weights, stated, source, target, shortcut)
         source = target
-        if not layer.relu6 or layer.name == "stem":
+        if layer.activation != "relu6" or layer.name == "stem":
             thin = target
-    area = prod(layers(network)[-2].out_size)
+    area = prod(network.weighted[-2].out_size)
     factor = effective_factor(said.pool.multiplier, said.pool.shift, said.pool.fraction)
     features = _activation(source.scale / (area * factor) if factor else said.pool.scale, 0)
     scale = weights["classifier.scale"].astype(np.float64)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..model.input_spec import InputSpec
-from ..network.architecture import IMAGE_CHANNELS
+from ..network.layer import IMAGE_CHANNELS
 
 _UINT8 = ("B", "<B", "=B", "@B", "|B")
 _FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import InputError, MnvError
-from ..network.architecture import MAX_CLASSES
+from ..network.families import MAX_CLASSES
 
 IMAGENET_FILE = "data/imagenet_classes.txt"
 SYNSETS_FILE = "data/imagenet_synsets.txt"

@@ -1,11 +1,16 @@
 """The `meta` member of a model file: JSON that says what the weights are, and nothing on trust.
 
-{"format": "mnv2_engine", "version": 1,
- "architecture": {"family", "width", "divisor", "resolution": [h, w], "classes", "padding"},
+{"format": "mnv2_engine", "version": 2,
+ "network": {"name", "resolution": [h, w], "layers": [...], "outputs": [...], "answer"},
  "preprocessing": {"mean", "std", "resample", "crop_fraction"},
  "labels": [...] or null, "dtype": "float32", "provenance": {"source", "sha256", ...}}
 
-and, where dtype is "int8", "quantization": {"layers", "pool"}, as quantization.py has them.
+and, where dtype is "int8", "quantization": {"layers", "pool"}, as quantization.py has them. The
+table of layers is network/table.py's. Version 1 has in place of "network"
+
+ "architecture": {"family", "width", "divisor", "resolution": [h, w], "classes", "padding"}
+
+and loads for ever.
 """
 
 from __future__ import annotations
@@ -14,18 +19,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..errors import InputError, ModelFileError, UnsupportedError
-from ..network.architecture import Architecture, architecture
+from ..network import table
+from ..network.layer import Network, is_integer
 from .input_spec import InputSpec, from_json, to_json
+from .members import NEWEST
 from .packed import DTYPES
 
 if TYPE_CHECKING:
     from ..network.quantization import Quantization
 
 FORMAT = "mnv2_engine"
-FORMAT_VERSION = 1
 META_LIMIT = 2 << 20  # bytes; the labels of 1000 classes take 25 KiB
 
-_KEYS = ("format", "version", "architecture", "preprocessing", "labels", "dtype", "provenance")
+_KEYS = ("format", "version", "preprocessing", "labels", "dtype", "provenance")
 _ARCHITECTURE_KEYS = ("family", "width", "divisor", "resolution", "classes", "padding")
 
 
@@ -71,16 +77,25 @@ class Labels(Sequence[str]):
 class Meta(NamedTuple):
     """What the member says, checked."""
 
-    architecture: Architecture
+    network: Network
     input_spec: InputSpec
-    labels: Labels | None  # as many as classes
+    labels: Labels | None  # as many as classes; two of a network with one sigmoid
     provenance: dict[str, str]
     dtype: str  # of the weights, one of packing.DTYPES
     quantization: Quantization | None  # of int8 networks
+    version: int  # of the format
+
+
+def label_counts(network: Network) -> tuple[int, ...]:
+    """How many labels a network may have: one for each class; of one sigmoid, which is the
+    probability of class 1, two, for the classes 0 and 1, or that of class 1 alone."""
+    if network.classes == 1 and network.answer == "sigmoid":
+        return 2, 1
+    return (network.classes,) if network.classes else ()
 
 
 def encode(
-    network: Architecture,
+    network: Network,
     input_spec: InputSpec,
     labels: Sequence[str] | None,
     provenance: Mapping[str, str],
@@ -98,8 +113,8 @@ def encode(
     try:
         document = {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "architecture": {key: getattr(network, key) for key in _ARCHITECTURE_KEYS},
+            "version": NEWEST,
+            "network": table.to_json(network),
             "preprocessing": to_json(input_spec),
             "labels": None if labels is None else list(labels),
             "dtype": dtype,
@@ -115,19 +130,16 @@ def encode(
             raise InputError(
                 f"labels and provenance take {len(content)} bytes: expected at most {META_LIMIT}"
             )
-        if decode(content).architecture != network:
-            raise InputError(
-                f"{network.name}: its blocks are not those of its family and width, "
-                "which is all that a model file records"
-            )
+        if decode(content).network != network:
+            raise InputError(f"{network.name}: its layers are not what their table says")
     except (AttributeError, TypeError, ValueError, UnsupportedError) as error:
         raise InputError(f"cannot describe the model: {error}") from None
     return content
 
 
 def decode(content: bytes) -> Meta:
-    """The Meta of `content`. Raises ModelFileError unless it is exactly what version 1 says,
-    UnsupportedError for a newer version, another dtype or an unknown architecture."""
+    """The Meta of `content`. Raises ModelFileError unless it is exactly what its version says,
+    UnsupportedError for a newer version, another dtype or a network that no kernel runs."""
     document = _object("meta", _parse(content))
     if document.get("format") != FORMAT:
         raise ModelFileError(
@@ -135,19 +147,21 @@ def decode(content: bytes) -> Meta:
             "this file was made by another program"
         )
     version: Any = document.get("version")
-    if not _is_integer(version) or version < 1:
-        raise ModelFileError(f"meta: version {version!r:.80}: expected {FORMAT_VERSION}")
-    if version > FORMAT_VERSION:
+    if not is_integer(version) or version < 1:
+        raise ModelFileError(f"meta: version {version!r:.80}: expected 1 to {NEWEST}")
+    if version > NEWEST:
         raise UnsupportedError(
-            f"meta: format version {version!r:.80} is newer than {FORMAT_VERSION}, the newest that "
+            f"meta: format version {version!r:.80} is newer than {NEWEST}, the newest that "
             "this version reads; upgrade with: pip install -U mnv2-engine"
         )
     dtype = document.get("dtype")
     is_quantised = dtype == "int8"
-    _object("meta", document, (*_KEYS, "quantization") if is_quantised else _KEYS)
+    described = "architecture" if version == 1 else "network"
+    keys = (*_KEYS, described, "quantization") if is_quantised else (*_KEYS, described)
+    _object("meta", document, keys)
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise UnsupportedError(f"meta: dtype {dtype!r:.80}: this version reads {', '.join(DTYPES)}")
-    network = _architecture(_object("architecture", document["architecture"], _ARCHITECTURE_KEYS))
+    network = _network(version, document[described])
     spec = from_json(document["preprocessing"])
     provenance = _object("provenance", document["provenance"])
     _check_texts("provenance", [*provenance, *provenance.values()])
@@ -158,12 +172,16 @@ def decode(content: bytes) -> Meta:
         quantization = quantised.from_json(document["quantization"], network)
     labels = document["labels"]
     if labels is None:
-        return Meta(network, spec, None, provenance, dtype, quantization)
-    if not isinstance(labels, list) or len(labels) != network.classes:
+        return Meta(network, spec, None, provenance, dtype, quantization, version)
+    counts = label_counts(network)
+    if not isinstance(labels, list) or len(labels) not in counts:
         found = f"{len(labels)} labels" if isinstance(labels, list) else f"{labels!r:.80}"
-        raise ModelFileError(f"labels: {found}: expected {network.classes} labels, or none at all")
+        due = (
+            f"{counts[0]} labels, or none at all" if counts else "none: the network has no classes"
+        )
+        raise ModelFileError(f"labels: {found}: expected {due}")
     _check_texts("labels", labels)
-    return Meta(network, spec, Labels(labels), provenance, dtype, quantization)
+    return Meta(network, spec, Labels(labels), provenance, dtype, quantization, version)
 
 
 def printable(text: str) -> str:
@@ -200,16 +218,36 @@ def _object(name: str, value: object, keys: Sequence[str] | None = None) -> dict
     return value
 
 
-def _architecture(value: Mapping[str, Any]) -> Architecture:
+def _network(version: int, value: object) -> Network:
+    """The network that the file describes, checked to be one that kernels run."""
+    from ..network.blocks import match
+
+    try:
+        if version == 1:
+            return _family_network(_object("architecture", value, _ARCHITECTURE_KEYS))
+        network = table.from_json(value)
+        match(network)
+        return network
+    except InputError as error:
+        raise ModelFileError(
+            f"{'architecture' if version == 1 else 'network'}: {error!s:.300}"
+        ) from None
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{error!s:.300}; a newer version may") from None
+
+
+def _family_network(value: Mapping[str, Any]) -> Network:
+    from ..network.families import family_network
+
     size = value["resolution"]
-    # What `architecture` takes for granted in typed arguments, JSON does not.
+    # What `family_network` takes for granted in typed arguments, JSON does not.
     right = (
         isinstance(value["family"], str)
         and isinstance(value["padding"], str)
         and isinstance(value["width"], (int, float))
         and not isinstance(value["width"], bool)
         and isinstance(size, list)
-        and all(_is_integer(value[key]) for key in ("divisor", "classes"))
+        and all(is_integer(value[key]) for key in ("divisor", "classes"))
     )
     if not right:
         raise ModelFileError(
@@ -217,13 +255,7 @@ def _architecture(value: Mapping[str, Any]) -> Architecture:
             "for divisor and classes, [height, width] for resolution; "
             f"found {dict(value)!r:.300}"
         )
-    arguments = {**value, "resolution": tuple(size)}
-    try:
-        return architecture(**arguments)
-    except InputError as error:
-        raise ModelFileError(f"architecture: {error!s:.300}") from None
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{error!s:.300}; a newer version may") from None
+    return family_network(**{**value, "resolution": tuple(size)})
 
 
 def _check_texts(name: str, values: Sequence[object]) -> None:
@@ -236,7 +268,3 @@ def _check_texts(name: str, values: Sequence[object]) -> None:
     for text in texts:
         if any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c < "\ue000" for c in text):
             raise ModelFileError(f"{name}: {text!a:.80} holds a control character or half a pair")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -21,8 +21,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
-from ..network.architecture import Architecture
+from ..network.layer import Network
 from .input_spec import InputSpec
+from .members import pack, packed_members, unpack
 from .meta import META_LIMIT, Labels, Meta, decode, encode
 from .npz import (
     ALIGNMENT,
@@ -35,7 +36,6 @@ from .npz import (
 )
 from .open_file import OpenFile
 from .packed import FLOAT_DTYPES, Packed
-from .packing import pack, packed_members, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +69,8 @@ class ModelFile:
     """An open model file. Immutable, and usable from many threads. Made by `open_model`."""
 
     path: str
-    architecture: Architecture
+    network: Network
+    version: int  # of the file's format
     input_spec: InputSpec
     labels: Labels | None  # a sequence of texts, as many as classes
     provenance: dict[str, str]
@@ -93,7 +94,8 @@ class ModelFile:
         private: bool,
     ) -> None:
         self.path = path
-        self.architecture, self.input_spec, self.labels, self.provenance = meta[:4]
+        self.network, self.input_spec, self.labels, self.provenance = meta[:4]
+        self.version = meta.version
         self.dtype, self.quantization = meta.dtype, meta.quantization
         self.mapped = members is not None and not private
         self.private = private
@@ -106,7 +108,7 @@ class ModelFile:
         self._directory_crc = directory_crc
 
     def __repr__(self) -> str:
-        return f"<ModelFile {self.architecture.name} {self.path!r} mapped={self.mapped}>"
+        return f"<ModelFile {self.network.name} {self.path!r} mapped={self.mapped}>"
 
     @property
     def buffer(self) -> mmap.mmap:
@@ -130,11 +132,7 @@ class ModelFile:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Canonical weights (see `packing`; `packing_int8` for int8), as fresh arrays."""
         packed = {name: self.array(name) for name in self.tensors}
-        if self.dtype == "int8":
-            from . import packing_int8
-
-            return packing_int8.unpack(self.architecture, packed)
-        return unpack(self.architecture, packed, self.dtype)
+        return unpack(self.network, packed, self.dtype)
 
     @property
     def place(self) -> str:
@@ -215,10 +213,8 @@ class ModelFile:
         """The members must be what packing their own canonical weights gives, ranges checked."""
         import numpy as np
 
-        from . import packing_int8
-
         try:
-            again = packing_int8.pack(self.architecture, self.weights())
+            again = pack(self.network, self.weights(), self.dtype)
         except CheckpointError as error:
             raise ModelFileError(f"{self.path}: {error}; convert the model again") from None
         for name in self.tensors:
@@ -262,7 +258,7 @@ def open_model(path: str | os.PathLike[str], private: bool = False) -> ModelFile
 
 def write_model(
     path: str | os.PathLike[str],
-    network: Architecture,
+    network: Network,
     weights: Mapping[str, NDArray[Any]],
     input_spec: InputSpec,
     labels: Sequence[str] | None,
@@ -286,13 +282,7 @@ def write_model(
     elif dtype not in FLOAT_DTYPES:
         raise InputError(f"weights {dtype!r:.80}: expected one of {', '.join(FLOAT_DTYPES)}")
     meta = encode(network, input_spec, labels, provenance, dtype, quantization)
-    packed: Mapping[str, NDArray[Any]]
-    if quantization is None:
-        packed = pack(network, weights, dtype)
-    else:
-        from . import packing_int8
-
-        packed = packing_int8.pack(network, weights)
+    packed = pack(network, weights, dtype)
     members: list[tuple[str, str, tuple[int, ...], Any]] = [(META, "|u1", (len(meta),), meta)]
     members += [
         (name, member.descr, member.shape, packed[name].astype(member.descr))
@@ -348,8 +338,8 @@ def _made(path: str, file: OpenFile, buffer: mmap.mmap, private: bool) -> ModelF
     except ModelFileError as error:
         raise ModelFileError(f"member {META!r} {error}") from None
     meta = decode(content[start:])
-    expected = packed_members(meta.architecture, meta.dtype)
-    _check_member_names(meta.architecture, members, expected)
+    expected = packed_members(meta.network, meta.dtype, meta.version)
+    _check_member_names(meta.network, members, expected)
     if all(not member.deflated for member in members.values()):
         tensors = {
             name: Tensor(
@@ -365,7 +355,7 @@ def _made(path: str, file: OpenFile, buffer: mmap.mmap, private: bool) -> ModelF
 
 
 def _check_member_names(
-    network: Architecture, members: dict[str, Member], expected: dict[str, Packed]
+    network: Network, members: dict[str, Member], expected: dict[str, Packed]
 ) -> None:
     missing = [name for name in expected if name not in members]
     unknown = [name for name in members if name not in expected]

@@ -1,17 +1,17 @@
 """Canonical weights <-> the packed members of a model file.
 
 Canonical weights are what every checkpoint is converted to: float32, batch-norm folded, under
-``<layer>.weight`` (OIHW; classifier (out, in); depthwise (C, 1, k, k)) and ``<layer>.bias``.
+``<layer>.weight`` (OIHW; dense (out, in); depthwise (C, 1, k, k)) and ``<layer>.bias``.
 
 Packed members are what the kernels read, in the order in which they read it: output channels in
 panels of 16 lanes, the reduction outside, so that one step of a multiply-add chain is one
 contiguous vector. One layout serves every instruction set, 16 lanes being one AVX-512 register,
 two AVX2 ones or four NEON ones. Lanes past the last channel are zero.
 
-- stem:                 (ceil(cout / 16), 27, 16), the 27 taps in the order ky, kx, input channel
-- pointwise, classifier (ceil(cout / 16), cin, 16)
-- depthwise             (ceil(c / 16), k * k, 16)
-- bias                  (ceil(cout / 16) * 16,)
+- conv              (ceil(cout / 16), k * k * cin, 16), the taps in the order ky, kx, input channel
+- pointwise, dense  (ceil(cout / 16), cin, 16)
+- depthwise         (ceil(c / 16), k * k, 16)
+- bias              (ceil(cout / 16) * 16,)
 
 That is float32; files of float16 and bfloat16 weights are those of packing_half.py, int8 networks
 those of packing_int8.py.
@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from ..network.architecture import Architecture, Layer, layers
+from ..network.layer import Layer, Network
 from .packed import PANEL, Packed
 
 if TYPE_CHECKING:
@@ -33,101 +33,89 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 
-def packed_members(network: Architecture, dtype: str = "float32") -> dict[str, Packed]:
-    """Every packed member by name, in the order of execution, each layer's weight first."""
-    if dtype == "int8":
-        from . import packing_int8
-
-        return packing_int8.packed_members(network)
-    members: dict[str, Packed] = {}
-    for layer in layers(network):
-        panels = -(-layer.out_channels // PANEL)
-        weight = Packed("<f4", (panels, _taps(layer), PANEL))
-        if dtype != "float32":
-            from . import packing_half
-
-            weight = Packed(*packing_half.weight_member(layer, dtype, weight.shape))
-        members[f"{layer.name}.weight"] = weight
-        members[f"{layer.name}.bias"] = Packed("<f4", (panels * PANEL,))
-    return members
+def packed_layer(layer: Layer) -> dict[str, Packed]:
+    """The packed members of one layer by name, its weight first."""
+    panels = -(-layer.out_channels // PANEL)
+    return {
+        f"{layer.name}.weight": Packed("<f4", (panels, _taps(layer), PANEL)),
+        f"{layer.name}.bias": Packed("<f4", (panels * PANEL,)),
+    }
 
 
-def canonical_shapes(network: Architecture) -> dict[str, tuple[int, ...]]:
+def canonical_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Name and shape of every canonical weight, in the order of execution, weight before bias."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer in layers(network):
+    for layer in network.weighted:
         shapes[f"{layer.name}.weight"] = layer.weight_shape
         shapes[f"{layer.name}.bias"] = (layer.out_channels,)
     return shapes
 
 
-def pack(
-    network: Architecture, weights: Mapping[str, NDArray[Any]], dtype: str = "float32"
-) -> dict[str, NDArray[Any]]:
-    """Packed members of `network` from its canonical weights, of a file whose weights are `dtype`:
-    float32, float16 or bfloat16, to which they are rounded.
+def pack(network: Network, weights: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
+    """Packed members of `network` from its canonical weights.
 
     Raises CheckpointError for a missing or an unknown name, a wrong shape, values that are not
-    floating point, and values that float32, or `dtype`, does not hold as finite numbers.
+    floating point, and values that float32 does not hold as finite numbers.
     """
-    import numpy as np
-
     _check_names(network, weights)
     packed: dict[str, Float32] = {}
-    for layer in layers(network):
-        weight = _checked(f"{layer.name}.weight", weights, layer.weight_shape)
-        bias = _checked(f"{layer.name}.bias", weights, (layer.out_channels,))
-        cout, taps = layer.out_channels, _taps(layer)
-        panels = -(-cout // PANEL)
-        # (out, in, ky, kx) -> (out, ky, kx, in); the classifier has only (out, in)
-        taps_last = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
-        lanes = np.zeros((panels * PANEL, taps), np.float32)
-        lanes[:cout] = taps_last.reshape(cout, taps)
-        panelled = lanes.reshape(panels, PANEL, taps).transpose(0, 2, 1)
-        packed[f"{layer.name}.weight"] = np.ascontiguousarray(panelled)
-        lane_bias = np.zeros(panels * PANEL, np.float32)
-        lane_bias[:cout] = bias
-        packed[f"{layer.name}.bias"] = lane_bias
-    if dtype != "float32":
-        from . import packing_half
-
-        return packing_half.narrow(network, packed, dtype)
-    return dict(packed)
+    for layer in network.weighted:
+        packed.update(pack_layer(layer, weights))
+    return packed
 
 
-def unpack(
-    network: Architecture, packed: Mapping[str, NDArray[Any]], dtype: str = "float32"
-) -> dict[str, Float32]:
-    """Canonical weights, as fresh float32 arrays, from the packed members of `network`, whose
-    weights are `dtype`: float32, float16 or bfloat16."""
+def pack_layer(layer: Layer, weights: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
+    """The packed members of one layer. Raises CheckpointError as `pack` does."""
     import numpy as np
 
-    if dtype != "float32":
-        from . import packing_half
+    weight = _checked(f"{layer.name}.weight", weights, layer.weight_shape)
+    bias = _checked(f"{layer.name}.bias", weights, (layer.out_channels,))
+    cout, taps = layer.out_channels, _taps(layer)
+    panels = -(-cout // PANEL)
+    # (out, in, ky, kx) -> (out, ky, kx, in); dense layers have only (out, in)
+    taps_last = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
+    lanes = np.zeros((panels * PANEL, taps), np.float32)
+    lanes[:cout] = taps_last.reshape(cout, taps)
+    panelled = lanes.reshape(panels, PANEL, taps).transpose(0, 2, 1)
+    lane_bias = np.zeros(panels * PANEL, np.float32)
+    lane_bias[:cout] = bias
+    return {
+        f"{layer.name}.weight": np.ascontiguousarray(panelled),
+        f"{layer.name}.bias": lane_bias,
+    }
 
-        packed = packing_half.widen(network, packed, dtype)
+
+def unpack(network: Network, packed: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
+    """Canonical weights, as fresh float32 arrays, from the packed members of `network`."""
     weights: dict[str, Float32] = {}
-    for layer in layers(network):
-        cout, taps = layer.out_channels, _taps(layer)
-        panelled = packed[f"{layer.name}.weight"]
-        lanes = panelled.transpose(0, 2, 1).reshape(-1, taps)[:cout]
-        if layer.kind == "dense":
-            canonical = lanes
-        else:
-            out, inputs, rows, columns = layer.weight_shape
-            canonical = lanes.reshape(out, rows, columns, inputs).transpose(0, 3, 1, 2)
-        weights[f"{layer.name}.weight"] = np.array(canonical, np.float32, order="C")
-        weights[f"{layer.name}.bias"] = np.array(packed[f"{layer.name}.bias"][:cout], np.float32)
+    for layer in network.weighted:
+        weights.update(unpack_layer(layer, packed))
     return weights
+
+
+def unpack_layer(layer: Layer, packed: Mapping[str, NDArray[Any]]) -> dict[str, Float32]:
+    """The canonical weights of one layer."""
+    import numpy as np
+
+    cout, taps = layer.out_channels, _taps(layer)
+    panelled = packed[f"{layer.name}.weight"]
+    canonical = panelled.transpose(0, 2, 1).reshape(-1, taps)[:cout]
+    if layer.operation != "dense":
+        out, inputs, rows, columns = layer.weight_shape
+        canonical = canonical.reshape(out, rows, columns, inputs).transpose(0, 3, 1, 2)
+    return {
+        f"{layer.name}.weight": np.array(canonical, np.float32, order="C"),
+        f"{layer.name}.bias": np.array(packed[f"{layer.name}.bias"][:cout], np.float32),
+    }
 
 
 def _taps(layer: Layer) -> int:
     """Length of the reduction that makes one output value."""
-    inputs = 1 if layer.kind == "depthwise" else layer.in_channels
+    inputs = 1 if layer.operation == "depthwise" else layer.in_channels
     return inputs * layer.kernel * layer.kernel
 
 
-def _check_names(network: Architecture, weights: Mapping[str, NDArray[Any]]) -> None:
+def _check_names(network: Network, weights: Mapping[str, NDArray[Any]]) -> None:
     expected = canonical_shapes(network)
     missing = [name for name in expected if name not in weights]
     unknown = [str(name) for name in weights if name not in expected]
@@ -136,7 +124,7 @@ def _check_names(network: Architecture, weights: Mapping[str, NDArray[Any]]) -> 
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(
                 f"weights of {network.name} {problem} {', '.join(names[:3])[:300]}{more}: "
-                f"expected {len(expected)} arrays, stem.weight to classifier.bias"
+                f"expected {len(expected)} arrays, {next(iter(expected))} to {list(expected)[-1]}"
             )
 
 

@@ -1,12 +1,13 @@
 """Weights of 16 bits: float32 members of a model file <-> those of float16 and bfloat16 files.
 
-Biases and depthwise weights stay float32: those are a fiftieth of the file, and rounding them would
-move the logits four times as far as rounding all others does. Of the rest, float16 lies as float32
+Biases, depthwise weights and those of dense layers behind the first stay float32: they are a
+fiftieth of the file, and rounding them would move the logits four times as far as rounding all
+others does. Of the rest, float16 lies as float32
 does. bfloat16 is the upper half of a float32, so two weights fit the 32 bits of a lane: pointwise
 and classifier weights are pairs of neighbouring input channels, (panels, ceil(cin / 2), 16, 2), an
 odd last one beside a zero. One vector then holds both as float32 after a shift and a mask, and is
-the operand of instructions that multiply pairs. The stem has such pairs for each row of its kernel,
-nine taps beside a zero: (panels, 15, 16, 2).
+the operand of instructions that multiply pairs. Full convolutions have such pairs for each row of
+their kernel; the stem nine taps beside a zero: (panels, 15, 16, 2).
 
 Rounding is to nearest, ties to even.
 """
@@ -17,7 +18,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL, Architecture, Layer, layers
+from ..network.layer import Layer, Network
+from . import packing
+from .packed import Packed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,23 +31,26 @@ if TYPE_CHECKING:
 
 PAIR = 2
 DESCR = {"float16": "<f2", "bfloat16": "<u2"}  # bfloat16, which NumPy has not, as its bits
-WHOLE = "depthwise"  # the kind of layer whose weights stay float32
 _LARGEST_FLOAT16 = 65504.0
 
 
-def weight_member(layer: Layer, dtype: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """NumPy's name of the type and the shape of the packed weight, which is `shape`, (panels, taps,
-    16), in float32."""
-    if layer.kind == WHOLE:
-        return "<f4", shape
-    if dtype == "float16":
-        return DESCR[dtype], shape
-    panels, taps, lanes = shape
-    segment = _segment(layer, taps)
-    return DESCR[dtype], (panels, taps // segment * -(-segment // PAIR), lanes, PAIR)
+def is_narrowed(network: Network, layer: Layer) -> bool:
+    """Whether the weights of `layer` have 16 bits."""
+    return layer.operation != "depthwise" and layer.name not in network.small_dense
 
 
-def narrow(network: Architecture, packed: Mapping[str, Float32], dtype: str) -> dict[str, Any]:
+def packed_layer(layer: Layer, dtype: str) -> dict[str, Packed]:
+    """The packed members of a layer that is narrowed to `dtype`."""
+    members = packing.packed_layer(layer)
+    name = f"{layer.name}.weight"
+    panels, taps, lanes = shape = members[name].shape
+    if dtype == "bfloat16":
+        segment = _segment(layer, taps)
+        shape = (panels, taps // segment * -(-segment // PAIR), lanes, PAIR)
+    return {**members, name: Packed(DESCR[dtype], shape)}
+
+
+def narrow(network: Network, packed: Mapping[str, Float32], dtype: str) -> dict[str, Any]:
     """Members of a `dtype` file from those of a float32 file.
 
     Raises CheckpointError for a weight that rounds to infinity.
@@ -73,7 +79,7 @@ def narrow(network: Architecture, packed: Mapping[str, Float32], dtype: str) -> 
     return made
 
 
-def widen(network: Architecture, packed: Mapping[str, NDArray[Any]], dtype: str) -> dict[str, Any]:
+def widen(network: Network, packed: Mapping[str, NDArray[Any]], dtype: str) -> dict[str, Any]:
     """Members of a float32 file from those of a `dtype` file, which it holds exactly."""
     import numpy as np
 
@@ -109,14 +115,13 @@ def is_finite(bits: Bits) -> bool:
     return bool(((bits & 0x7F80) != 0x7F80).all())
 
 
-def _narrowed(network: Architecture) -> list[Layer]:
-    """The layers whose weights have 16 bits."""
-    return [layer for layer in layers(network) if layer.kind != WHOLE]
+def _narrowed(network: Network) -> list[Layer]:
+    return [layer for layer in network.weighted if is_narrowed(network, layer)]
 
 
 def _segment(layer: Layer, taps: int) -> int:
     """Neighbouring terms of a sum that are paired among themselves."""
-    return STEM_KERNEL * IMAGE_CHANNELS if layer.kind == "conv" else taps
+    return layer.kernel * layer.in_channels if layer.operation == "conv" else taps
 
 
 def _paired(layer: Layer, bits: Bits) -> Bits:

@@ -15,8 +15,10 @@ that says what it is that no kernel runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..errors import InputError
 from .layer import IMAGE, Layer, Network
 from .supported import check_block, check_blocks, check_convs, check_dense, check_stem, refuse
 
@@ -119,6 +121,30 @@ def match(network: Network) -> Parts:
     check_convs(convs)
     check_dense(dense)
     return Parts(stem, tuple(blocks), tuple(convs), head, tail[pool_at], dense)
+
+
+def tap_names(parts: Parts, at: Sequence[str] | None) -> list[str]:
+    """The names of the blocks `at`; by default the last one at each stride from 4 on."""
+    blocks = parts.blocks
+    if at is None:
+        first = next((i for i, block in enumerate(blocks) if block.stride > 1), 0)
+        ends = (i for i in range(first, len(blocks) - 1) if blocks[i + 1].stride > 1)
+        return [blocks[i].name for i in (*ends, len(blocks) - 1)]
+    names = {name: block.name for block in blocks for name in (block.output, block.name)}
+    wanted = [at] if isinstance(at, str) else list(at)
+    unknown = [name for name in wanted if not isinstance(name, str) or name not in names]
+    if unknown or not wanted or len(set(wanted)) != len(wanted):
+        problem = f"{unknown[0]!r:.80} is no block" if unknown else "expected blocks, each once"
+        raise InputError(
+            f"features at {at!r:.80}: {problem}; there are {blocks[0].name} to {blocks[-1].name}"
+        )
+    return [names[name] for name in wanted]
+
+
+def tap_indices(parts: Parts, at: Sequence[str] | None) -> tuple[int, ...]:
+    """The indices of the blocks `at`, ascending."""
+    wanted = tap_names(parts, at)
+    return tuple(i for i, block in enumerate(parts.blocks) if block.name in wanted)
 
 
 def _block(

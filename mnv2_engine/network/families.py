@@ -83,12 +83,13 @@ def inverted_residuals(
     dense: list[int] | tuple[int, ...],
     padding: str = "same",
     activation: str = "relu6",
-    answer: str = "softmax",
+    answer: str | None = None,
     dense_activation: str = "relu",
 ) -> Network:
     """A network of `blocks`: a 3×3 stem of `stem` channels, a last 1×1 convolution of `head`
     channels (None: there is none), the pool and dense layers of `dense` outputs (none: the features
-    are the answer). `activation` stands behind every layer but project and the last dense one.
+    are the answer). `activation` stands behind every layer but project and the last dense one. The
+    answer is by default softmax; of one class, of which softmax says 100 % always, sigmoid.
 
     Raises InputError for a value out of range.
     """
@@ -119,6 +120,8 @@ def inverted_residuals(
         last = i == len(dense) - 1
         label = "classifier" if last else f"dense{i}"
         at = build.dense(label, at, outputs, "linear" if last else dense_activation)
+    if answer is None:
+        answer = "sigmoid" if list(dense[-1:]) == [1] else "softmax"
     return build.network(name, (at,), answer)
 
 

@@ -31,7 +31,8 @@ MAX_RESOLUTION = 4096
 MAX_CHANNELS = 1 << 20
 MAX_LAYERS = 1024
 MAX_KERNEL = 31
-MAX_VALUES = 1 << 30  # of one tensor, or of one layer's weights
+MAX_VALUES = 1 << 30  # of one tensor
+MAX_WEIGHTS = 1 << 32  # of one layer
 MAX_NAME = 64  # characters
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
@@ -107,6 +108,12 @@ class Network(NamedTuple):
     def weighted(self) -> tuple[Layer, ...]:
         """The layers that have weights, in the order of execution."""
         return tuple(layer for layer in self.layers if layer.operation in WEIGHTED)
+
+    @property
+    def small_dense(self) -> tuple[str, ...]:
+        """Names of the dense layers behind the first one: small, and float32 in every file."""
+        dense = [layer.name for layer in self.layers if layer.operation == "dense"]
+        return tuple(dense[1:])
 
     @property
     def classes(self) -> int:
@@ -406,8 +413,11 @@ class Builder:
             activation=activation,
         )
         values = out_size[0] * out_size[1] * channels
-        if values > MAX_VALUES or layer.parameters > MAX_VALUES:
-            raise InputError(f"{name}: more than {MAX_VALUES} values: no machine here runs it")
+        if values > MAX_VALUES or layer.parameters > MAX_WEIGHTS:
+            raise InputError(
+                f"{name}: {values} values and {layer.parameters} weights: expected at most "
+                f"{MAX_VALUES} and {MAX_WEIGHTS}"
+            )
         self._layers[name] = layer
         self._shapes[name] = (out_size, channels)
         return name

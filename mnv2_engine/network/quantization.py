@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import InputError, ModelFileError
-from .architecture import Architecture, layers
+from .blocks import match
+from .layer import Network
 
 FRACTION = 5  # bits that a requantised sum has beyond its unit, unless its multipliers are large
 MAX_FRACTION = 6
@@ -32,7 +33,7 @@ class LayerQuantization(NamedTuple):
     """The 8-bit output of a layer: real = scale * (q - zero_point)."""
 
     scale: float
-    zero_point: int  # 0 behind a ReLU6
+    zero_point: int  # 0 behind an activation
     fraction: int  # bits of a requantised sum beyond its unit
     shortcut: int = 0  # project layers with a shortcut: what multiplies it; else 0
 
@@ -50,7 +51,7 @@ class PoolQuantization(NamedTuple):
 class Quantization(NamedTuple):
     """Of a whole network."""
 
-    layers: dict[str, LayerQuantization]  # "stem" to "head", in the order of execution
+    layers: dict[str, LayerQuantization]  # all but the dense ones, in the order of execution
     pool: PoolQuantization
 
 
@@ -62,32 +63,33 @@ def to_json(quantization: Quantization) -> dict[str, object]:
     }
 
 
-def from_json(obj: object, network: Architecture) -> Quantization:
+def from_json(obj: object, network: Network) -> Quantization:
     """What parsed JSON says of `network`. Raises ModelFileError unless it is complete, holds
     nothing else and every value is in range."""
     if not isinstance(obj, dict) or set(obj) != {"layers", POOL}:
         raise ModelFileError("quantization: expected exactly the keys layers and pool")
     named = obj["layers"]
-    quantised = layers(network)[:-1]
+    quantised = [layer for layer in network.weighted if layer.operation != "dense"]
     names = [layer.name for layer in quantised]
-    joined = {f"block{i}.project" for i, block in enumerate(network.blocks) if block.residual}
+    joined = {block.project.name for block in match(network).blocks if block.residual}
     if not isinstance(named, dict) or list(named) != names:
         raise ModelFileError(
             f"quantization: expected the {len(names)} layers of {network.name} in order, "
-            "stem to head"
+            f"{names[0]} to {names[-1]}"
         )
     found = {}
     for layer in quantised:
         scale, zero_point, fraction, shortcut = _numbers(layer.name, named[layer.name], 4)
-        _check(layer.name, "scale", scale, 0, MAX_HIDDEN_SCALE if layer.relu6 else MAX_SCALE)
-        _check(layer.name, "zero_point", zero_point, 0, 0 if layer.relu6 else 255)
+        most = MAX_HIDDEN_SCALE if layer.activation == "relu6" else MAX_SCALE
+        _check(layer.name, "scale", scale, 0, most)
+        _check(layer.name, "zero_point", zero_point, 0, 255 if layer.activation == "linear" else 0)
         _check(layer.name, "fraction", fraction, 0, MAX_FRACTION)
         _check(layer.name, "shortcut", shortcut, 0, MAX_MULTIPLIER if layer.name in joined else 0)
         found[layer.name] = LayerQuantization(float(scale), zero_point, fraction, shortcut)
     scale, fraction, bias, multiplier, shift = _numbers(POOL, obj[POOL], 5)
     _check(POOL, "scale", scale, 0, MAX_SCALE)
     _check(POOL, "fraction", fraction, 0, MAX_FRACTION)
-    _check(POOL, "bias", bias, 0, 1 << 30)
+    _check(POOL, "bias", bias, -(1 << 30), 1 << 30)
     _check(POOL, "multiplier", multiplier, 0, MAX_MULTIPLIER)
     _check(POOL, "shift", shift, 0, MAX_SHIFT)
     pool = PoolQuantization(float(scale), fraction, bias, multiplier, shift)

@@ -10,7 +10,8 @@ same.
 
 from __future__ import annotations
 
-from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL
+from ..network.layer import IMAGE_CHANNELS
+from ..network.supported import STEM_KERNEL
 from .schedules import Schedule
 from .shapes import Shapes, elements, panels_of
 
@@ -59,15 +60,16 @@ def reread_cycles(weight_bytes: int, times: int) -> int:
 
 def _tiles_cycles(shapes: Shapes, index: int, tile: int) -> int:
     block, depthwise, threads = (
-        shapes.network.blocks[index],
-        shapes.depthwise[index],
+        shapes.blocks[index],
+        shapes.blocks[index].depthwise,
         shapes.threads,
     )
     panels = -(-panels_of(block.hidden) // threads)  # a thread's
     group = min(threads * tile, block.hidden)
     pixels = elements(depthwise.out_size)
     terms = shapes.precision.terms
-    made = pointwise_cycles(depthwise.in_size[1], block.in_channels, panels, terms)
+    depth = block.in_channels if block.expand else 0
+    made = pointwise_cycles(depthwise.in_size[1], depth, panels, terms)
     projected = pointwise_cycles(-(-pixels // threads), group, panels_of(block.out_channels), terms)
     filtered = depthwise_cycles(pixels, block.kernel, panels, 1)
     return depthwise.in_size[0] * made + filtered + -(-block.hidden // group) * projected
@@ -75,14 +77,14 @@ def _tiles_cycles(shapes: Shapes, index: int, tile: int) -> int:
 
 def _band_cycles(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
     """About how long a thread takes for its band of output rows, with the rows that it needs."""
-    height = shapes.depthwise[blocks[-1]].out_size[0]
+    height = shapes.blocks[blocks[-1]].depthwise.out_size[0]
     first, end = (height * t // shapes.threads for t in (thread, thread + 1))
     if first == end:
         return 0
     weights = sum(shapes.weight_bytes(index) for index in blocks)
     cycles = reread_cycles(weights, end - first - 1) if weights > CACHED_WEIGHT_BYTES else 0
     for index in reversed(blocks):
-        depthwise = shapes.depthwise[index]
+        depthwise = shapes.blocks[index].depthwise
         rows_out = end - first
         end = (end - 1) * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
         end = min(end, depthwise.in_size[0])
@@ -96,13 +98,17 @@ def _band_cycles(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:
 
 def _block_cycles(shapes: Shapes, index: int, strip: int, rows_in: int, rows_out: int) -> int:
     """About how long one block takes by rows."""
-    block, depthwise = shapes.network.blocks[index], shapes.depthwise[index]
+    block, depthwise = shapes.blocks[index], shapes.blocks[index].depthwise
     in_width, out_width = depthwise.in_size[1], depthwise.out_size[1]
     panels = panels_of(block.hidden)
     strips = -(-out_width // strip)
-    depth = STEM_TAPS if index == 0 else block.in_channels
     terms = shapes.precision.terms
-    made = strips * pointwise_cycles(-(-in_width // strips), depth, panels, terms)
+    columns = -(-in_width // strips)
+    # Without an expand layer the stem makes the hidden channels, or they are copied.
+    depth = block.in_channels if block.expand else STEM_TAPS if index == 0 else 0
+    made = strips * pointwise_cycles(columns, depth, panels, terms)
+    if index == 0 and block.expand:
+        made += strips * pointwise_cycles(columns, STEM_TAPS, panels_of(block.in_channels), terms)
     pixels, thin = -(-out_width // strips), panels_of(block.out_channels)
     projected = strips * pointwise_cycles(pixels, block.hidden, thin, terms)
     filtered = depthwise_cycles(rows_out * out_width, block.kernel, panels, rows_in * strips)

@@ -8,18 +8,18 @@ alignment included; the caller's image and the mapped weights are stated apart.
 
 from __future__ import annotations
 
-from ..errors import UnsupportedError
-from ..model.packing import packed_members
-from ..network.architecture import IMAGE_CHANNELS, Architecture
+from ..errors import InputError
+from ..model.members import packed_members
+from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from .arena import least_arena, moves, unused_bytes
 from .cost import cycles_of
 from .schedules import (
     FIRST_CACHE_BYTES,
     Schedule,
-    classifier_schedule,
-    head_schedule,
+    map_shapes,
     schedules_from,
     scratch_of,
+    tail_schedules,
 )
 from .shapes import INT8, PRECISIONS, Shapes, elements
 from .steps import Buffer, Plan, Step
@@ -34,22 +34,22 @@ ROOM_INT8, ROOM_INT8_CACHED = 1 / 7, 1 / 32
 
 
 def make_plan(
-    network: Architecture,
+    network: Network,
     threads: int = 1,
     precision: str = "float32",
     dtype: str | None = None,
+    taps: tuple[int, ...] = (),
 ) -> Plan:
     """The fastest plan whose arena is the least, or larger by a little room (ROOM of it), for
     `threads` threads, of which each needs scratch of its own. `precision` is what it is computed
     in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default the same.
+    `taps` are the blocks whose thin outputs the caller wants, ascending.
 
-    Raises UnsupportedError for a network that no schedule runs.
+    Raises UnsupportedError for a network that no kernel runs.
     """
-    if any(block.expansion == 1 for block in network.blocks[1:]):
-        raise UnsupportedError("a block without an expand layer can only follow the stem")
-    if any(block.kernel not in (3, 5) for block in network.blocks):
-        raise UnsupportedError("depthwise kernels of 3 and 5 are supported")
-    shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
+    shapes = Shapes(network, threads, PRECISIONS[precision], dtype, taps)
+    if list(taps) != sorted(set(taps) & set(range(len(shapes.blocks)))):
+        raise InputError(f"taps {taps!r:.80}: expected blocks of the network, ascending")
     return plan_of(shapes, every_schedule(shapes))
 
 
@@ -60,9 +60,9 @@ def plan_of(shapes: Shapes, choices: list[list[Schedule]]) -> Plan:
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
-    """All ways to run the blocks from each block on; then those of the head, of the classifier."""
-    choices = [schedules_from(shapes, index) for index in range(len(shapes.network.blocks))]
-    return [*choices, [head_schedule(shapes)], [classifier_schedule(shapes)]]
+    """All ways to run the blocks from each block on; then the one way of each step behind them."""
+    choices = [schedules_from(shapes, index) for index in range(len(shapes.blocks))]
+    return [*choices, *([schedule] for schedule in tail_schedules(shapes))]
 
 
 def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
@@ -70,18 +70,23 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     high end of the arena."""
     network = shapes.network
     arena = max(schedule.bytes for schedule, _ in chosen)
-    steps = tuple(_place(shapes, schedule, high, arena) for schedule, high in chosen)
+    steps: list[Step] = []
+    for schedule, high in chosen:
+        steps.append(_place(shapes, schedule, high, arena))
+        if schedule.blocks and schedule.blocks[-1] in shapes.taps:
+            steps.append(_tap(shapes, steps[-1]))
     weights = sum(member.size for member in packed_members(network, shapes.dtype).values())
     return Plan(
-        network,
-        shapes.precision.name,
-        shapes.dtype,
-        shapes.threads,
-        steps,
-        arena + unused_bytes(shapes),
-        weights,
-        elements((*network.resolution, IMAGE_CHANNELS)),
-        max(step.unfused_bytes for step in steps),
+        network=network,
+        precision=shapes.precision.name,
+        dtype=shapes.dtype,
+        threads=shapes.threads,
+        steps=tuple(steps),
+        arena_bytes=arena + unused_bytes(shapes),
+        weight_bytes=weights,
+        image_bytes=elements((*network.resolution, IMAGE_CHANNELS)),
+        unfused_bytes=max(step.unfused_bytes for step in steps),
+        taps=shapes.taps,
     )
 
 
@@ -141,26 +146,48 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
         free += array.bytes
         thread_bytes += 0 if array.shared else array.bytes
     return Step(
-        schedule.kind,
-        _name(schedule),
-        schedule.blocks,
-        source,
-        target,
-        schedule.in_place,
-        tuple(scratch),
-        schedule.strip,
-        schedule.tile,
-        thread_bytes,
-        schedule.bytes,
-        _unfused_bytes(shapes, schedule),
+        kind=schedule.kind,
+        name=_name(shapes, schedule),
+        blocks=schedule.blocks,
+        input=source,
+        output=target,
+        in_place=schedule.in_place,
+        scratch=tuple(scratch),
+        strip=schedule.strip,
+        tile=schedule.tile,
+        thread_bytes=thread_bytes,
+        bytes=schedule.bytes,
+        unfused_bytes=_unfused_bytes(shapes, schedule),
+        number=schedule.number,
     )
 
 
-def _name(schedule: Schedule) -> str:
+def _tap(shapes: Shapes, before: Step) -> Step:
+    """The step that copies the output of the step `before` to the caller, and leaves it."""
+    block = before.blocks[-1]
+    return before._replace(
+        kind="tap",
+        name=f"tap of block{block}",
+        blocks=range(0),
+        input=before.output,
+        in_place=True,
+        scratch=(),
+        strip=0,
+        tile=0,
+        thread_bytes=0,
+        bytes=before.output.bytes if before.output else 0,
+        unfused_bytes=0,
+        number=shapes.taps.index(block),
+    )
+
+
+def _name(shapes: Shapes, schedule: Schedule) -> str:
     if schedule.kind == "head":
-        return "head + pool"
-    if not schedule.blocks:
-        return schedule.kind
+        return "head + pool" if shapes.parts.head else "pool"
+    if schedule.kind == "conv":
+        return shapes.parts.convs[schedule.number].name
+    if schedule.kind == "dense":
+        return shapes.parts.dense[schedule.number].name
     first, last = schedule.blocks[0], schedule.blocks[-1]
     name = f"block{first}-{last}" if last > first else f"block{first}"
     return f"stem, {name}" if first == 0 else name
@@ -170,11 +197,14 @@ def _ends(
     shapes: Shapes, schedule: Schedule
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
     """Shapes of a step's input and output tensors; None where they are the caller's."""
+    parts = shapes.parts
     if schedule.kind == "head":
-        head = shapes.layers["head"]
-        return (*head.in_size, head.in_channels), (head.out_channels,)
-    if schedule.kind == "classifier":
-        return (shapes.network.head_channels,), None
+        return map_shapes(parts.head or parts.pool)[0], (parts.pool.out_channels,)
+    if schedule.kind == "conv":
+        return map_shapes(parts.convs[schedule.number])
+    if schedule.kind == "dense":
+        layer = parts.dense[schedule.number]
+        return (layer.in_channels,), (layer.out_channels,) if schedule.output_bytes else None
     first, last = schedule.blocks[0], schedule.blocks[-1]
     return shapes.thin_input(first) if first else None, shapes.thin_output(last)
 
@@ -182,22 +212,19 @@ def _ends(
 def _unfused_bytes(shapes: Shapes, schedule: Schedule) -> int:
     """The most bytes live when each layer of the step reads and writes whole tensors: its input,
     its output, and the input of the block while a shortcut waits for it."""
-    item = shapes.precision.thin
-
-    def layer_bytes(name: str) -> int:
-        layer = shapes.layers[name]
-        inputs = 0 if name == "stem" else elements((*layer.in_size, layer.in_channels))
-        return (inputs + elements((*layer.out_size, layer.out_channels))) * item
-
-    if not schedule.blocks:
-        return layer_bytes(schedule.kind)
-    most = 0
+    item, parts = shapes.precision.thin, shapes.parts
+    shortcut: dict[str, int] = {}  # bytes that wait while a layer runs
     for index in schedule.blocks:
-        names = [f"block{index}.{part}" for part in ("expand", "depthwise", "project")]
-        names = [name for name in names if name in shapes.layers]
-        residual = shapes.network.blocks[index].residual
-        waiting = elements(shapes.thin_input(index)) * item if residual else 0
-        for name in ["stem", *names] if index == 0 else names:
-            held = waiting if name not in ("stem", names[0]) else 0
-            most = max(most, layer_bytes(name) + held)
-    return most
+        block = parts.blocks[index]
+        if block.residual:
+            waiting = elements(shapes.thin_input(index)) * item
+            inner = (block.depthwise, block.project) if block.expand else (block.project,)
+            shortcut.update((layer.name, waiting) for layer in inner)
+
+    def layer_bytes(layer: Layer) -> int:
+        source, target = map_shapes(layer)
+        inputs = 0 if layer is parts.stem else elements(source)
+        return (inputs + elements(target)) * item + shortcut.get(layer.name, 0)
+
+    layers = shapes.layers_of(schedule.kind, schedule.blocks, schedule.number)
+    return max(layer_bytes(layer) for layer in layers)

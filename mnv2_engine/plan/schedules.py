@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 from ..errors import UnsupportedError
 from ..model.packed import PANEL
-from ..network.architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
+from ..network.layer import IMAGE_CHANNELS, Layer
+from ..network.supported import STEM_KERNEL, STEM_STRIDE
 from .shapes import INT8, Shapes, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
@@ -69,18 +70,19 @@ class Schedule(NamedTuple):
     strip: int = 0  # rows: output pixels of a strip, at most
     tile: int = 0  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
     in_place: bool = False
+    number: int = 0  # conv, dense: which of them
 
 
 def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     """Every way to run the blocks from `first` on, one or a cascade of several."""
-    count = len(shapes.network.blocks)
+    count = len(shapes.blocks)
     may_be_in_place = first > 0 and shapes.threads == 1
     found = []
     widest = 0
     strips = STRIP_PIXELS[shapes.precision.name]
     for last in range(first, min(count, first + LONGEST_CASCADE)):
         blocks = range(first, last + 1)
-        widest = max(widest, shapes.depthwise[last].out_size[1])
+        widest = max(widest, shapes.blocks[last].depthwise.out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
         for most in strips:
             found.append(_rows(shapes, blocks, _strip(shapes, blocks, most)))
@@ -88,8 +90,10 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
                 found.append(_in_place(found[-1]))
             if most >= widest:
                 break
+        if last in shapes.taps:  # whose output has to be a tensor
+            break
     if first > 0:
-        hidden = shapes.network.blocks[first].hidden
+        hidden = shapes.blocks[first].hidden
         for tile in TILE_CHANNELS:
             fine = tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden
             tile = min(tile, -(-hidden // shapes.threads))
@@ -98,19 +102,53 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     return found
 
 
+def tail_schedules(shapes: Shapes) -> list[Schedule]:
+    """The one way to run each step behind the blocks: convolutions from map to map, the head with
+    the pool, dense layers."""
+    parts = shapes.parts
+    convs = [conv_schedule(shapes, i) for i in range(len(parts.convs))]
+    return [
+        *convs,
+        head_schedule(shapes),
+        *(dense_schedule(shapes, i) for i in range(len(parts.dense))),
+    ]
+
+
+def conv_schedule(shapes: Shapes, index: int) -> Schedule:
+    """A convolution from map to map behind the blocks."""
+    layer = shapes.parts.convs[index]
+    source, target = (shapes.thin_bytes(shape) for shape in map_shapes(layer))
+    return Schedule("conv", range(0), source, target, source + target, number=index)
+
+
+def map_shapes(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes, (height, width, channels), of a layer's input and output."""
+    return (*layer.in_size, layer.in_channels), (*layer.out_size, layer.out_channels)
+
+
 def head_schedule(shapes: Shapes) -> Schedule:
-    head = shapes.layers["head"]
-    thin = shapes.thin_bytes((*head.in_size, head.in_channels))
-    features = shapes.bytes_of((panels_of(head.out_channels), PANEL), shapes.precision.sums)
+    """The last 1×1 convolution with the pool, or, where the network has none, the pool alone."""
+    pool = shapes.parts.pool
+    source, _ = map_shapes(shapes.parts.head or pool)
+    thin = shapes.thin_bytes(source)
+    features = vector_bytes(shapes, pool.out_channels)
     return Schedule("head", range(0), thin, features, thin + features)
 
 
-def classifier_schedule(shapes: Shapes) -> Schedule:
-    features = shapes.bytes_of(
-        (panels_of(shapes.network.head_channels), PANEL), shapes.precision.sums
-    )
-    own = sum(array.bytes for array in _classifier_scratch(shapes))
-    return Schedule("classifier", range(0), features, 0, features + shapes.threads * own)
+def dense_schedule(shapes: Shapes, index: int) -> Schedule:
+    """A dense layer; the last one writes the caller's logits."""
+    layer = shapes.parts.dense[index]
+    source = vector_bytes(shapes, layer.in_channels)
+    is_last = index == len(shapes.parts.dense) - 1
+    target = 0 if is_last else vector_bytes(shapes, layer.out_channels)
+    own = sum(array.bytes for array in _dense_scratch(shapes, index))
+    live = source + target + shapes.threads * own
+    return Schedule("dense", range(0), source, target, live, number=index)
+
+
+def vector_bytes(shapes: Shapes, channels: int) -> int:
+    """Bytes of features: whole panels of sums, or of float32, which are as large."""
+    return shapes.bytes_of((panels_of(channels), PANEL), shapes.precision.sums)
 
 
 def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
@@ -123,16 +161,17 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
             return _tiles_scratch(shapes, first, schedule.tile)
         case "layers":
             return _layers_scratch(shapes, first, schedule.tile)
-        case "classifier":
-            return _classifier_scratch(shapes)
+        case "dense":
+            return _dense_scratch(shapes, schedule.number)
     return ()
 
 
-def _classifier_scratch(shapes: Shapes) -> Scratch:
-    """The features as 8 bits; floats are used as they are."""
-    if shapes.precision is not INT8:
+def _dense_scratch(shapes: Shapes, index: int) -> Scratch:
+    """The features as 8 bits; floats are used as they are, and so by later dense layers."""
+    if shapes.precision is not INT8 or index > 0:
         return ()
-    return (_array(shapes, "filtered", (panels_of(shapes.network.head_channels), PANEL), 1),)
+    panels = panels_of(shapes.parts.dense[0].in_channels)
+    return (_array(shapes, "filtered", (panels, PANEL), 1),)
 
 
 # --- rows ---------------------------------------------------------------------------------
@@ -159,7 +198,7 @@ def _rows_blocks(shapes: Shapes, blocks: range, strip: int) -> list[_RowsBlock]:
 
 
 def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _RowsBlock:
-    block, depthwise = shapes.network.blocks[index], shapes.depthwise[index]
+    block, depthwise = shapes.blocks[index], shapes.blocks[index].depthwise
     _, thin, expanded, _, sums, _ = shapes.precision
     integers = shapes.precision is INT8
     panels, overlap = panels_of(block.hidden), block.kernel - block.stride
@@ -176,11 +215,12 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
     # A shortcut waits for as many input rows as the kernel reaches below its middle.
     thin_rows = max(lines, (block.kernel - 1) // 2 + 1 if block.residual else 1)
     filtered = panels
-    if not is_first:
+    behind_stem = index == 0 and block.expand is None  # whose outputs are the expanded ones
+    if not is_first or (index == 0 and not behind_stem):
         own.append(_array(shapes, f"{index} thin", (thin_rows, in_width, block.in_channels), thin))
-    elif index == 0:
+    if index == 0:
         filtered += -(-STEM_KERNEL * _stem_row(shapes, columns) // (strip * PANEL))
-        if block.residual:
+        if behind_stem and block.residual:
             own.append(_array(shapes, f"{index} thin", (thin_rows, panels, in_width, PANEL), thin))
     halo = panels * lines * overlap
     own_bytes = sum(array.bytes for array in own)
@@ -205,7 +245,7 @@ def _rows_common(shapes: Shapes, blocks: list[_RowsBlock], strip: int) -> Scratc
 
 def _strip(shapes: Shapes, blocks: range, most: int) -> int:
     """The longest strip when every row is cut evenly into strips of at most `most` pixels."""
-    widths = (shapes.depthwise[index].out_size[1] for index in blocks)
+    widths = (shapes.blocks[index].depthwise.out_size[1] for index in blocks)
     return max(-(-width // -(-width // most)) for width in widths)
 
 
@@ -229,14 +269,14 @@ def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
     """Whether an output row never reaches the input row that is read while it is written."""
     rows_in, columns_in, channels_in = shapes.thin_input(blocks.start)
     rows_out, columns_out, channels_out = shapes.thin_output(blocks[-1])
-    last = shapes.network.blocks[blocks[-1]]
+    last = shapes.blocks[blocks[-1]]
     # Integers read as many rows at once as the stride, while they write.
     at_once = last.stride if shapes.precision is INT8 else 1
     # How far reading is ahead of writing is a concave function of the row, so the ends decide.
     for r in (0, rows_out - 1):
         reading = r
         for index in reversed(blocks):
-            depthwise = shapes.depthwise[index]
+            depthwise = shapes.blocks[index].depthwise
             reading = reading * depthwise.stride - depthwise.pad_rows[0] + depthwise.kernel
             reading -= at_once
             reading = min(reading, depthwise.in_size[0])
@@ -252,7 +292,7 @@ def _runs_in_place(shapes: Shapes, blocks: range) -> bool:
 def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
     """Whether the expanded panels, padding included, are less than a third of the expanded tensor:
     the paper's point. On a small map with few channels rows are."""
-    depthwise = shapes.depthwise[index]
+    depthwise = shapes.blocks[index].depthwise
     tensor = shapes.bytes_of((*depthwise.in_size, depthwise.in_channels), shapes.precision.expanded)
     *_, expanded = _tiles_scratch(shapes, index, tile)
     return tensor <= FIRST_CACHE_BYTES or expanded.bytes * 3 < tensor
@@ -284,7 +324,7 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
 
 def _padded_size(shapes: Shapes, index: int) -> tuple[int, int]:
     """Height and width of the expanded tensor with its zero padding."""
-    depthwise = shapes.depthwise[index]
+    depthwise = shapes.blocks[index].depthwise
     lines, columns = (
         max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
         for size, out, (before, _) in zip(
@@ -299,17 +339,17 @@ def _padded_size(shapes: Shapes, index: int) -> tuple[int, int]:
 
 def _filtered(shapes: Shapes, index: int, panels: int) -> Array:
     """Panels of whole maps."""
-    shape = (panels, elements(shapes.depthwise[index].out_size), PANEL)
+    shape = (panels, elements(shapes.blocks[index].depthwise.out_size), PANEL)
     return _array(shapes, "filtered", shape, shapes.precision.filtered, True)
 
 
 def _sums(shapes: Shapes, index: int, at_once: int) -> Scratch:
     """The sums of the output, where `at_once` hidden channels are not all and the thin output is
     too small a type to hold them."""
-    precision, block = shapes.precision, shapes.network.blocks[index]
+    precision, block = shapes.precision, shapes.blocks[index]
     if precision.thin == precision.sums or at_once >= block.hidden:
         return ()
-    size = shapes.depthwise[index].out_size
+    size = shapes.blocks[index].depthwise.out_size
     shape: tuple[int, ...] = (*size, block.out_channels)
     if precision is INT8:
         shape = (panels_of(block.out_channels), *size, PANEL)
@@ -325,7 +365,7 @@ def layers_schedule(shapes: Shapes, index: int, splits: int = 1) -> Schedule:
 
     Raises UnsupportedError where block 0 has a shortcut: only rows keep the stem's output for it.
     """
-    block = shapes.network.blocks[index]
+    block = shapes.blocks[index]
     if index == 0 and block.residual:
         raise UnsupportedError("a first block with a shortcut runs by rows, not layer by layer")
     tile = min(-(-panels_of(block.hidden) // splits) * PANEL, block.hidden)
@@ -345,7 +385,7 @@ def _layers_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     )
     if index > 0:
         return scratch
-    columns = shapes.depthwise[0].in_size[1]
+    columns = shapes.blocks[0].depthwise.in_size[1]
     row = _stem_row(shapes, columns)
     return (*scratch, _array(shapes, "pixels", (STEM_KERNEL, row), precision.thin))
 

@@ -1,11 +1,12 @@
-"""The sizes that schedules are made of: the layers of a network by name, and bytes in an arena."""
+"""The sizes that schedules are made of: the parts of a network, and bytes in an arena."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from ..model.packed import DTYPES, PANEL
-from ..network.architecture import Architecture, layers
+from ..network.blocks import match
+from ..network.layer import Layer, Network
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 # What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h. A lone
@@ -48,22 +49,39 @@ def panels_of(channels: int) -> int:
 
 
 class Shapes:
-    """The layers of a network by name, with the sizes that schedules for `threads` are made of."""
+    """The parts of a network, with the sizes that schedules for `threads` are made of."""
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         threads: int,
         precision: Precision = FLOAT32,
         dtype: str | None = None,
+        taps: tuple[int, ...] = (),
     ) -> None:
         self.network = network
+        self.parts = match(network)
+        self.blocks = self.parts.blocks
         self.threads = threads
         self.precision = precision
         self.dtype = dtype or precision.name  # of the weights
-        self.layers = {layer.name: layer for layer in layers(network)}
-        self.depthwise = [self.layers[f"block{i}.depthwise"] for i in range(len(network.blocks))]
+        self.taps = taps  # blocks whose thin outputs the caller wants, ascending
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
+
+    def layers_of(self, kind: str, blocks: range, number: int) -> list[Layer]:
+        """The layers that a step of `kind` runs, those of its blocks or the one of its `number`."""
+        parts = self.parts
+        if kind == "head":
+            return [parts.head or parts.pool]
+        if kind == "conv":
+            return [parts.convs[number]]
+        if kind == "dense":
+            return [parts.dense[number]]
+        found = [parts.stem] if 0 in blocks else []
+        for index in blocks:
+            block = parts.blocks[index]
+            found += [each for each in (block.expand, block.depthwise, block.project) if each]
+        return found
 
     def bytes_of(self, shape: tuple[int, ...], item_bytes: int) -> int:
         """Bytes of an array in the arena, rounded up to ALIGNMENT."""
@@ -71,16 +89,16 @@ class Shapes:
         return -(-elements(shape) * item_bytes // ALIGNMENT) * ALIGNMENT + behind
 
     def weight_bytes(self, index: int) -> int:
-        block = self.network.blocks[index]
-        inputs = block.in_channels if block.expansion != 1 else 0
+        block = self.blocks[index]
+        inputs = block.in_channels if block.expand else 0
         per_hidden = inputs + block.kernel * block.kernel + block.out_channels
         return block.hidden * per_hidden * DTYPES[self.dtype]
 
     def thin_input(self, index: int) -> tuple[int, ...]:
-        return (*self.depthwise[index].in_size, self.network.blocks[index].in_channels)
+        return (*self.blocks[index].depthwise.in_size, self.blocks[index].in_channels)
 
     def thin_output(self, index: int) -> tuple[int, ...]:
-        return (*self.depthwise[index].out_size, self.network.blocks[index].out_channels)
+        return (*self.blocks[index].depthwise.out_size, self.blocks[index].out_channels)
 
     def thin_bytes(self, shape: tuple[int, ...]) -> int:
         """Bytes of a thin tensor in the arena."""

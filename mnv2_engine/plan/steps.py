@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..network.architecture import Architecture
+from ..network.layer import Network
 
 
 class Buffer(NamedTuple):
@@ -20,7 +20,8 @@ class Buffer(NamedTuple):
 class Step(NamedTuple):
     """One step: reads the tensor at `input`, leaves one at `output`, uses scratch in between."""
 
-    kind: str  # of its schedule: "rows", "tiles", "head", "classifier", or, measured, "layers"
+    kind: str  # of its schedule: "rows", "tiles", "conv", "head", "dense", or, measured, "layers";
+    # "tap": the thin tensor goes to the caller, too
     name: str  # "stem, block0-3", "block4", "head + pool", "classifier"
     blocks: range  # those that stream into each other, or the one; empty for the ends
     input: Buffer | None  # None: the caller's image
@@ -32,12 +33,13 @@ class Step(NamedTuple):
     thread_bytes: int  # of one thread's own scratch
     bytes: int  # of the arena that are live during the step
     unfused_bytes: int  # what the same layers need when each writes its whole output
+    number: int = 0  # conv, dense, tap: which of them
 
 
 class Plan(NamedTuple):
     """A network's whole schedule. `str()` is a table and a drawing for people."""
 
-    architecture: Architecture
+    network: Network
     precision: str  # what it is computed in, one of shapes.PRECISIONS
     dtype: str  # of the weights, one of packing.DTYPES
     threads: int  # that share every step
@@ -46,6 +48,7 @@ class Plan(NamedTuple):
     weight_bytes: int  # packed weights, mapped from the model file
     image_bytes: int  # the caller's uint8 image
     unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
+    taps: tuple[int, ...] = ()  # blocks whose thin outputs go to the caller, ascending
 
     def __str__(self) -> str:
         from .shown.table import describe

@@ -12,12 +12,13 @@ factors that leave room for what calibration has not seen gained nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..network.architecture import Architecture
+from ..network.blocks import Block, match
+from ..network.layer import Network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,50 +47,47 @@ class ChannelRange(NamedTuple):
 
 
 def equalise(
-    network: Architecture,
+    network: Network,
     weights: Mapping[str, NDArray[Any]],
     ranges: Mapping[str, ChannelRange],
 ) -> tuple[dict[str, Float64], dict[str, Thin]]:
     """Weights in float64 of an equal network, and what its thin tensors stand for.
 
-    `ranges` are those of every project layer's output, its shortcut added. Tensors that are added
-    to each other share their factors, but not their middles.
+    `ranges` are those of every block's output, by the name of the layer that gives it. Tensors that
+    are added to each other share their factors, but not their middles.
     """
     made = {name: np.array(weight, np.float64) for name, weight in weights.items()}
     thin: dict[str, Thin] = {}
-    for chain in _chains(network):
-        halves = np.array(
-            [(ranges[name].high - ranges[name].low) / 2 for name in map(_project, chain)]
-        )
+    parts = match(network)
+    for chain in _chains(parts.blocks):
+        blocks = [parts.blocks[i] for i in chain]
+        halves = np.array([(ranges[b.output].high - ranges[b.output].low) / 2 for b in blocks])
         widest = halves.max(1, keepdims=True)
         share = (halves / np.where(widest > 0, widest, 1.0)).max(0)
         factor = np.maximum(share**EXPONENT, LEAST_FACTOR)
         factor /= factor.max()
-        if network.blocks[chain[0]].residual:  # the shortcut is the stem's output, a hidden tensor
+        if blocks[0].residual:  # the shortcut is the stem's output, a hidden tensor
             factor[:] = 1.0
         before: Float64 = np.zeros(len(factor))
-        for i, half in zip(chain, halves, strict=True):
-            name = _project(i)
-            middle = (ranges[name].high + ranges[name].low) / 2
+        for i, block, half in zip(chain, blocks, halves, strict=True):
+            name = block.project.name
+            middle = (ranges[block.output].high + ranges[block.output].low) / 2
             thin[name] = Thin(middle, factor, float((half / factor).max()))
             made[f"{name}.weight"] /= factor[:, None, None, None]
             made[f"{name}.bias"] = (made[f"{name}.bias"] - (middle - before)) / factor
-            reader = f"block{i + 1}.expand" if i + 1 < len(network.blocks) else "head"
-            columns = made[f"{reader}.weight"]
-            made[f"{reader}.bias"] += columns[:, :, 0, 0] @ middle
+            reader = parts.blocks[i + 1].expand if i + 1 < len(parts.blocks) else parts.head
+            assert reader is not None
+            columns = made[f"{reader.name}.weight"]
+            made[f"{reader.name}.bias"] += columns[:, :, 0, 0] @ middle
             columns *= factor[:, None, None]
             before = middle  # which the next block's shortcut brings along
     return made, thin
 
 
-def _project(block: int) -> str:
-    return f"block{block}.project"
-
-
-def _chains(network: Architecture) -> list[list[int]]:
+def _chains(blocks: Sequence[Block]) -> list[list[int]]:
     """Blocks whose outputs are linked by shortcuts."""
     chains: list[list[int]] = []
-    for i, block in enumerate(network.blocks):
+    for i, block in enumerate(blocks):
         if block.residual and chains:
             chains[-1].append(i)
         else:

@@ -155,12 +155,12 @@ def fold_pool(head_scale: float, pixels: int, scale: float) -> PoolQuantization:
 
 
 def fold_classifier(
-    weight: NDArray[np.int8], weight_scale: Float64, bias: Float64, feature_scale: float
+    name: str, weight: NDArray[np.int8], weight_scale: Float64, bias: Float64, feature_scale: float
 ) -> dict[str, NDArray[Any]]:
-    """The canonical arrays of the classifier."""
+    """The canonical arrays of the first dense layer."""
     with np.errstate(over="ignore"):  # what is beyond float32 is refused when it is packed
         return {
-            "classifier.weight": np.array(weight, np.int8),
-            "classifier.scale": (weight_scale * feature_scale).astype(np.float32),
-            "classifier.bias": bias.astype(np.float32),
+            f"{name}.weight": np.array(weight, np.int8),
+            f"{name}.scale": (weight_scale * feature_scale).astype(np.float32),
+            f"{name}.bias": bias.astype(np.float32),
         }

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..images.image_files import find_images
 from ..images.preprocess import load_image, pixels_for
-from ..network.architecture import IMAGE_CHANNELS
+from ..network.layer import IMAGE_CHANNELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

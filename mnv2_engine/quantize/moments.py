@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..executors.reference import pad, tap
-from ..network.architecture import Layer
+from ..network.layer import Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Moments:
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
-        depthwise = layer.kind == "depthwise"
+        depthwise = layer.operation == "depthwise"
         taps = layer.kernel * layer.kernel
         groups, terms = (layer.out_channels, taps) if depthwise else (1, layer.in_channels * taps)
         self._count = 0
@@ -77,7 +77,7 @@ class Moments:
     def _terms(self, x: Float) -> Float:
         """(groups, pixels, terms) of a frame (1, height, width, channels)."""
         layer = self._layer
-        if layer.kind in ("pointwise", "dense"):
+        if layer.operation in ("pointwise", "dense"):
             return x.reshape(1, -1, x.shape[-1])
         padded = pad(layer, x)
         taps = np.stack(
@@ -87,7 +87,7 @@ class Moments:
                 for kx in range(layer.kernel)
             ]
         )  # (taps, pixels, channels)
-        if layer.kind == "depthwise":
+        if layer.operation == "depthwise":
             return np.ascontiguousarray(taps.transpose(2, 1, 0))
         rows: Float = taps.swapaxes(0, 1).reshape(1, taps.shape[1], -1)
         return rows

@@ -14,7 +14,8 @@ from ..executors import integer, reference
 from ..model.input_spec import InputSpec
 from ..model.meta import printable
 from ..model.modelfile import ModelFile, open_model, write_model
-from ..network.architecture import Architecture, layers
+from ..network.blocks import match
+from ..network.layer import Network
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .equalisation import ChannelRange, equalise
 from .frames import NEEDED, calibration_frames, without_copies
@@ -59,7 +60,7 @@ def quantize(
                 f"{source.path}: is quantised already; give the model file it was made of"
             )
         _check_output(out, source.path)
-        network, spec = source.architecture, source.input_spec
+        network, spec = source.network, source.input_spec
         frames = without_copies(calibration_frames(calibrate, spec, network.resolution, limit))
         source.verify()
         pixels, held_out = _split(frames.pixels)
@@ -98,7 +99,7 @@ def _split(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 
 def _measured(
-    network: Architecture,
+    network: Network,
     spec: InputSpec,
     weights: dict[str, NDArray[np.float32]],
     made: Made,
@@ -115,14 +116,14 @@ def _measured(
 
 
 def _made(
-    network: Architecture,
+    network: Network,
     spec: InputSpec,
     weights: dict[str, NDArray[np.float32]],
     pixels: NDArray[np.uint8],
     method: str,
     advance: Callable[[int, int], object] | None,
 ) -> Made:
-    work = len(pixels) * (1 + len(layers(network)))
+    work = len(pixels) * (1 + len(network.weighted))
 
     def done(count: int) -> None:
         if advance is not None:
@@ -134,19 +135,20 @@ def _made(
 
 
 def _channel_ranges(
-    network: Architecture,
+    network: Network,
     spec: InputSpec,
     weights: dict[str, NDArray[np.float32]],
     pixels: NDArray[np.uint8],
     done: Callable[[int], object],
 ) -> dict[str, ChannelRange]:
-    """Of every project layer's output, image by image."""
+    """Of every block's output by the name of the layer that gives it, image by image."""
+    outputs = {block.output for block in match(network).blocks}
     found: dict[str, ChannelRange] = {}
     for i in range(len(pixels)):
         seen: dict[str, NDArray[np.floating]] = {}
         reference.run(network, weights, reference.normalise(spec, pixels[i : i + 1]), seen=seen)
         for name, output in seen.items():
-            if not name.endswith(".project"):
+            if name not in outputs:
                 continue
             low, high = (
                 each.astype(np.float64) for each in (output.min((0, 1, 2)), output.max((0, 1, 2)))

@@ -15,7 +15,8 @@ import numpy as np
 from ..executors import integer, reference
 from ..executors.integer import frame, pad_pixel, unpadded
 from ..model.input_spec import InputSpec
-from ..network.architecture import Architecture, Layer, layers
+from ..network.blocks import match
+from ..network.layer import Layer, Network
 from ..network.quantization import (
     MAX_HIDDEN_SCALE,
     LayerQuantization,
@@ -70,7 +71,7 @@ class Stepwise:
 
     def __init__(
         self,
-        network: Architecture,
+        network: Network,
         spec: InputSpec,
         weights: Mapping[str, Float64],
         thin: Mapping[str, Thin],
@@ -80,10 +81,12 @@ class Stepwise:
     ) -> None:
         """For equalised `weights`; `advance` is called with the count of frames after a layer."""
         self._network, self._thin, self._method, self._advance = network, thin, method, advance
-        self._table = {layer.name: layer for layer in layers(network)}
-        stem = self._table["stem"]
-        self._table["stem"] = unpadded(stem)
-        self._weights = _of_pixels(weights, spec)
+        self._parts = match(network)
+        self._table = {layer.name: layer for layer in network.weighted}
+        self._projects = {block.project.name for block in self._parts.blocks}
+        stem = self._parts.stem
+        self._table[stem.name] = unpadded(stem)
+        self._weights = _of_pixels(stem, weights, spec)
         self._singles = {name: each.astype(np.float32) for name, each in self._weights.items()}
         self._arrays: dict[str, NDArray[Any]] = {}
         self._said: dict[str, LayerQuantization] = {}
@@ -102,15 +105,17 @@ class Stepwise:
 
     def make(self) -> Made:
         """Make every layer 8-bit, first to last."""
-        self._layer("stem")
-        for i, block in enumerate(self._network.blocks):
+        parts = self._parts
+        self._layer(parts.stem)
+        for block in parts.blocks:
             if block.residual:
                 self._frames, self._ahead = list(self._now()), []
                 self._shortcuts, self._shortcut_source = list(self._frames), self._source
-            for part in ("expand", "depthwise", "project"):
-                if f"block{i}.{part}" in self._table:
-                    self._layer(f"block{i}.{part}")
-        self._layer("head")
+            for layer in (block.expand, block.depthwise, block.project):
+                if layer is not None:
+                    self._layer(layer)
+        assert parts.head is not None
+        self._layer(parts.head)
         pool, real, levels = self._pool()
         real_logits = self._classifier(pool, real, levels)
         return Made(
@@ -119,7 +124,7 @@ class Stepwise:
             tuple(each.report() for each in self._compared.values()),
             {name: count for name, count in self._silenced.items() if count},
             real_logits,
-            integer.classify(self._arrays, levels),
+            integer.classify(parts.dense[0], self._arrays, levels),
         )
 
     def _now(self) -> Iterator[_Frame]:
@@ -132,11 +137,10 @@ class Stepwise:
 
     def _real_output(self, name: str, i: int, now: _Frame) -> Float32:
         joined = self._joined(name)
-        shortcut = joined[i].real if joined else None
-        made: Float32 = reference.apply_layer(
-            self._table[name], self._singles, now.real, shortcut
-        ).astype(np.float32, copy=False)
-        return made
+        made: Float32 = reference.apply_layer(self._table[name], self._singles, now.real).astype(
+            np.float32, copy=False
+        )
+        return made + joined[i].real if joined else made
 
     def _levels_output(self, name: str, i: int, now: _Frame) -> NDArray[np.uint8]:
         joined = self._joined(name)
@@ -147,13 +151,16 @@ class Stepwise:
 
     def _joined(self, name: str) -> list[_Frame] | None:
         """What a shortcut adds to the layer's output, of every frame."""
-        return self._shortcuts if name.endswith(".project") else None
+        return self._shortcuts if name in self._projects else None
 
-    def _layer(self, name: str) -> None:
-        """Make the layer `name` 8-bit, and stand behind it."""
-        layer, source = self._table[name], self._source
+    def _layer(self, stated: Layer) -> None:
+        """Make a layer 8-bit, and stand behind it."""
+        name, source = stated.name, self._source
+        layer = self._table[name]
         moments = Moments(layer)
-        histogram = Histogram(RELU6_LIMIT if layer.relu6 else self._thin[name].reach)
+        histogram = Histogram(
+            RELU6_LIMIT if layer.activation == "relu6" else self._thin[name].reach
+        )
         real_sum: Float64 = np.zeros(layer.out_channels)
         for i, now in enumerate(self._now()):
             moments.add(now.real, _dequantised(now.levels, source))
@@ -165,7 +172,9 @@ class Stepwise:
         taps_last = _taps_last(layer, weight)
         variance = np.maximum(np.einsum("gtt->gt", moments.covariance), 0.0)
         scales = weight_scales(taps_last, variance)
-        if layer.relu6:  # weights so large that one step of the input is one of 0 to 6 are cut off
+        if (
+            layer.activation == "relu6"
+        ):  # weights so large that one step of the input is one of 0 to 6 are cut off
             scales = np.minimum(scales, MAX_HIDDEN_SCALE / (LEAST_STEPS * source.scale))
         groups = len(moments.mean)
         rounded = round_jointly(
@@ -187,7 +196,7 @@ class Stepwise:
     ) -> Activation:
         """The layer's 8-bit output."""
         least = LEAST_STEPS * source.scale * float(scales.max())
-        if layer.relu6:
+        if layer.activation == "relu6":
             reach = choose_reach(histogram, HIDDEN_LEVELS, self._method)
             return Activation(min(max(reach / HIDDEN_LEVELS, least), MAX_HIDDEN_SCALE))
         if self._shortcut_source is not None:
@@ -204,12 +213,21 @@ class Stepwise:
         target: Activation,
     ) -> None:
         shortcut = self._shortcut_source if self._joined(layer.name) else None
-        if layer.relu6:  # a bias that no input can bring back within 0 to 6 may be any such
+        if (
+            layer.activation == "relu6"
+        ):  # a bias that no input can bring back within 0 to 6 may be any such
             reach = 255 * self._source.scale * scales
             reach *= np.abs(weight.astype(np.int64)).sum((1, 2, 3))
             bias = np.clip(bias, -reach - RELU6_LIMIT, reach + 2 * RELU6_LIMIT)
         folded = fold_layer(
-            layer.name, weight, scales, bias, self._source, target, layer.relu6, shortcut
+            layer.name,
+            weight,
+            scales,
+            bias,
+            self._source,
+            target,
+            layer.activation == "relu6",
+            shortcut,
         )
         self._arrays.update(folded.arrays)
         self._said[layer.name] = folded.quantization
@@ -230,7 +248,7 @@ class Stepwise:
             active += ((levels > 0) & (levels < 255)).mean((0, 1, 2))
         frames = len(self._frames)
         missing: Float64 = real_sum / frames - (mean / frames - target.zero_point) * target.scale
-        if not layer.relu6:
+        if layer.activation != "relu6":
             return missing
         share = active / frames
         corrected: Float64 = np.where(
@@ -247,23 +265,25 @@ class Stepwise:
             if thin
             else Comparison(layer.name, target)
         )
+        if thin is not None:
+            self._arrays[f"{layer.name}.values"] = thin_values(target, thin)
         area = layer.out_size[0] * layer.out_size[1]
         bytes_a_frame = area * layer.out_channels * (np.dtype(np.float32).itemsize + 1)
-        keep = not layer.relu6 or len(self._frames) * bytes_a_frame <= KEPT_BYTES
+        keep = layer.activation != "relu6" or len(self._frames) * bytes_a_frame <= KEPT_BYTES
         for i, now in enumerate(self._now()):
             compared.add(now.real, _dequantised(now.levels, target))
             if keep:
                 self._frames[i] = now
         if keep:
             self._ahead = []
-        if not layer.relu6:
+        if layer.activation != "relu6":
             self._shortcuts = self._shortcut_source = None
         self._source = target
         self._advance(len(self._frames))
 
     def _pool(self) -> tuple[PoolQuantization, Float32, NDArray[np.int64]]:
         """The pool, and the features (N, channels) of both networks, the 8-bit one's as levels."""
-        size = self._table["head"].out_size
+        size = self._parts.pool.in_size
         real, heads = [], []
         for now in self._now():
             real.append(now.real.mean((1, 2)))
@@ -284,7 +304,8 @@ class Stepwise:
         self, pool: PoolQuantization, real: Float32, levels: NDArray[np.int64]
     ) -> Float32:
         """Make the classifier 8-bit; returns the float network's logits."""
-        weight, bias = self._weights["classifier.weight"], self._weights["classifier.bias"]
+        name = self._parts.dense[0].name
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         source = Activation(pool.scale)
         given = _dequantised(levels, source)
         # Too few images for a covariance of so many features.
@@ -293,23 +314,27 @@ class Stepwise:
         real_mean = real.mean(0, dtype=np.float64)
         mean = given.mean(0, dtype=np.float64)
         bias = bias + weight @ real_mean - (rounded * scales[:, None]) @ mean
-        self._arrays.update(fold_classifier(rounded, scales, bias, pool.scale))
+        self._arrays.update(fold_classifier(name, rounded, scales, bias, pool.scale))
         self._advance(len(self._frames))
-        logits: Float32 = (
-            real @ self._singles["classifier.weight"].T + self._singles["classifier.bias"]
-        )
+        logits: Float32 = real @ self._singles[f"{name}.weight"].T + self._singles[f"{name}.bias"]
         return logits
 
 
-def _of_pixels(weights: Mapping[str, Float64], spec: InputSpec) -> dict[str, Float64]:
+def thin_values(target: Activation, thin: Thin) -> Float32:
+    """Scale and offset (2, channels) of a thin tensor: real = q * scale + offset."""
+    scale = thin.factor * target.scale
+    return np.array([scale, thin.middle - scale * target.zero_point], np.float32)
+
+
+def _of_pixels(stem: Layer, weights: Mapping[str, Float64], spec: InputSpec) -> dict[str, Float64]:
     """`weights` for an image of pixels: normalisation is in the stem's weight and bias."""
     mean, std = np.array(spec.mean), np.array(spec.std)
-    stem = weights["stem.weight"] / std[:, None, None]
-    bias = weights["stem.bias"] - stem.sum((2, 3)) @ mean
-    return {**weights, "stem.weight": stem, "stem.bias": bias}
+    weight = weights[f"{stem.name}.weight"] / std[:, None, None]
+    bias = weights[f"{stem.name}.bias"] - weight.sum((2, 3)) @ mean
+    return {**weights, f"{stem.name}.weight": weight, f"{stem.name}.bias": bias}
 
 
-def _framed_real(stem: Layer, framed: NDArray[np.uint8], mean: Float32) -> Float32:
+def _framed_real(stem: Layer, framed: NDArray[Any], mean: Float32) -> Float32:
     """Pixels as the float network takes them: what stands for zero around them is the mean."""
     (top, _), (left, _) = stem.pad_rows, stem.pad_columns
     height, width = stem.in_size

@@ -256,8 +256,8 @@ class Application:
             listed.append(
                 {
                     "name": name,
-                    "architecture": info.architecture.name,
-                    "classes": info.architecture.classes,
+                    "architecture": info.network.name,
+                    "classes": info.network.classes,
                     "dtype": info.dtype,
                     "identity": engine.identity,
                 }

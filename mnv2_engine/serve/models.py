@@ -90,7 +90,7 @@ def _state(path: str) -> object:
 
 def warm_up(engine: Engine) -> None:
     """Answer one black image: the arena is there, and the network runs."""
-    height, width = engine.info.architecture.resolution
+    height, width = engine.info.network.resolution
     engine.predict(memoryview(bytes(height * width * 3)).cast("B", (height, width, 3)))
 
 

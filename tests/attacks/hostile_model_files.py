@@ -20,7 +20,6 @@ from conftest import small_network
 from hypothesis import strategies as st
 
 from mnv2_engine.errors import MnvError, ModelFileError, UnsupportedError
-from mnv2_engine.network.architecture import layers
 from mnv2_engine.network.quantization import (
     LayerQuantization,
     PoolQuantization,
@@ -153,6 +152,27 @@ def with_meta(members: Members, content: bytes) -> bytes:
 def meta_of(members: Members) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(members[META][128:])
     return document
+
+
+def of_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of the same network in version 1, which names its family."""
+    made = {key: value for key, value in document.items() if key != "network"}
+    family = {"family": "mobilenet_v2", "width": 0.1, "divisor": 4}
+    size = {"resolution": [32, 32], "classes": 5, "padding": "same"}
+    return {**made, "version": 1, "architecture": {**family, **size}}
+
+
+def edited_of_version_1(members: Members, edit: Callable[[dict[str, Any]], Any]) -> bytes:
+    document = of_version_1(meta_of(members))
+    edit(document)
+    return with_meta(members, json.dumps(document).encode())
+
+
+def edited_layer(members: Members, name: str, edit: Callable[[dict[str, Any]], Any]) -> bytes:
+    """With one row of the table of layers changed."""
+    document = meta_of(members)
+    edit(next(row for row in document["network"]["layers"] if row["name"] == name))
+    return with_meta(members, json.dumps(document).encode())
 
 
 def edited(members: Members, edit: Callable[[dict[str, Any]], Any]) -> bytes:
@@ -494,7 +514,7 @@ def a_bomb_that_says_its_size(members: Members) -> bytes:
 @lie("more than weights ever do")
 def a_bomb_that_is_a_valid_network_of_zeros(members: Members) -> bytes:
     document = meta_of(members)
-    document["architecture"]["classes"] = classes = 20000
+    document["network"]["layers"][-1]["channels"] = classes = 20000
     document["labels"] = None
     meta = npy(np.frombuffer(json.dumps(document).encode(), np.uint8))
     changed = {
@@ -703,7 +723,7 @@ def four_bytes_of_data_too_many(members: Members) -> bytes:
 @lie(r"'stem\.weight' has the array header .*\(1, 27, 16\).*expected .*\(2, 27, 16\)")
 def the_weights_of_another_width(members: Members) -> bytes:
     """The names are the same for all widths."""
-    return edited(members, lambda meta: meta["architecture"].update(width=1.0))
+    return edited_of_version_1(members, lambda meta: meta["architecture"].update(width=1.0))
 
 
 # --- meta --------------------------------------------------------------------------------------
@@ -751,7 +771,7 @@ def meta_nested_without_end(members: Members) -> bytes:
 def meta_of_half_a_million_lists(members: Members) -> bytes:
     count = 600_000
     text = json.dumps({**meta_of(members), "labels": []}).replace(" ", "")
-    text = text.replace('"classes":5', f'"classes":{count}')
+    text = text.replace('"channels":5,', f'"channels":{count},')
     text = text.replace('"labels":[]', f'"labels":[{"[]," * (count - 1)}[]]')
     return with_meta(members, text.encode())
 
@@ -759,12 +779,14 @@ def meta_of_half_a_million_lists(members: Members) -> bytes:
 @lie("not JSON.*twice")
 def meta_with_a_key_twice(members: Members) -> bytes:
     text = json.dumps(meta_of(members))
-    return with_meta(members, text.replace('"version": 1', '"version": 1, "version": 1').encode())
+    return with_meta(members, text.replace('"version": 2', '"version": 2, "version": 2').encode())
 
 
 @lie("not JSON.*NaN")
 def meta_with_nan(members: Members) -> bytes:
-    return edited(members, lambda meta: meta["architecture"].update(width=float("nan")))
+    return edited_of_version_1(
+        members, lambda meta: meta["architecture"].update(width=float("nan"))
+    )
 
 
 @lie("meta: list found")
@@ -777,9 +799,9 @@ def meta_of_another_program(members: Members) -> bytes:
     return edited(members, lambda meta: meta.update(format="safetensors"))
 
 
-@lie("version 2 is newer.*upgrade", UnsupportedError)
+@lie("version 3 is newer.*upgrade", UnsupportedError)
 def a_newer_version(members: Members) -> bytes:
-    return edited(members, lambda meta: meta.update(version=2, invented_later={}))
+    return edited(members, lambda meta: meta.update(version=3, invented_later={}))
 
 
 @lie("version 0")
@@ -830,7 +852,7 @@ def a_quantization_of_float32_weights(members: Members) -> bytes:
 @lie(r"lacks stem\.requantise")
 def float32_weights_that_are_said_to_be_int8(members: Members) -> bytes:
     network = small_network()
-    said = {layer.name: LayerQuantization(0.02, 0, 5) for layer in layers(network)[:-1]}
+    said = {layer.name: LayerQuantization(0.02, 0, 5) for layer in network.weighted[:-1]}
     quantization = to_json(Quantization(said, PoolQuantization(0.02, 5, 0, 1, 0)))
     return edited(members, lambda meta: meta.update(dtype="int8", quantization=quantization))
 
@@ -847,22 +869,24 @@ def a_missing_key(members: Members) -> bytes:
 
 @lie("architecture 'mobilenet_v9'", UnsupportedError)
 def an_unknown_family(members: Members) -> bytes:
-    return edited(members, lambda meta: meta["architecture"].update(family="mobilenet_v9"))
+    return edited_of_version_1(
+        members, lambda meta: meta["architecture"].update(family="mobilenet_v9")
+    )
 
 
 @lie("architecture: list found")
 def an_architecture_that_is_a_list(members: Members) -> bytes:
-    return edited(members, lambda meta: meta.update(architecture=[]))
+    return edited_of_version_1(members, lambda meta: meta.update(architecture=[]))
 
 
 @lie("architecture: expected exactly")
 def an_architecture_without_padding(members: Members) -> bytes:
-    return edited(members, lambda meta: meta["architecture"].pop("padding"))
+    return edited_of_version_1(members, lambda meta: meta["architecture"].pop("padding"))
 
 
 def _wrong_architecture(key: str, value: object, what: str, message: str) -> None:
     def make(members: Members) -> bytes:
-        return edited(members, lambda meta: meta["architecture"].update({key: value}))
+        return edited_of_version_1(members, lambda meta: meta["architecture"].update({key: value}))
 
     make.__name__ = what
     lie(f"architecture: {message}")(make)
@@ -897,9 +921,170 @@ for _wrong in _WRONG_ARCHITECTURES:
     _wrong_architecture(*_wrong)
 
 
+# --- the table of layers -----------------------------------------------------------------------
+
+LAST = "block16.project"
+
+
+def _of_network(what: str, message: str, edit: Callable[[dict[str, Any]], Any]) -> None:
+    def make(members: Members) -> bytes:
+        return edited(members, lambda meta: edit(meta["network"]))
+
+    make.__name__ = what
+    lie(message)(make)
+
+
+def _of_layer(
+    what: str,
+    name: str,
+    values: dict[str, Any],
+    message: str,
+    error: type[MnvError] = ModelFileError,
+) -> None:
+    def make(members: Members) -> bytes:
+        return edited_layer(members, name, lambda row: row.update(values))
+
+    make.__name__ = what
+    lie(message, error)(make)
+
+
+def _many(network: dict[str, Any], count: int) -> None:
+    rows = network["layers"]
+    rows[1:1] = [
+        {"name": f"more{i}", "operation": "add", "inputs": ["stem"] * 2} for i in range(count)
+    ]
+
+
+def _same_name(network: dict[str, Any]) -> None:
+    network["layers"][4]["name"] = network["layers"][3]["name"]
+
+
+_OF_NETWORK: list[tuple[str, str, Callable[[dict[str, Any]], Any]]] = [
+    ("a_network_without_layers", "layers: 0 of them", lambda n: n.update(layers=[])),
+    ("layers_that_are_text", "layers: 'stem'", lambda n: n.update(layers="stem")),
+    ("layers_that_are_numbers", "layer 0: operation None", lambda n: n.update(layers=[1] * 5)),
+    ("ten_thousand_layers", "layers: 10065 of them", lambda n: _many(n, 10_000)),
+    ("two_layers_of_one_name", "two layers have it", _same_name),
+    ("no_outputs", "outputs \\(\\)", lambda n: n.update(outputs=[])),
+    (
+        "two_outputs_of_one_name",
+        "outputs .*expected one",
+        lambda n: n.update(outputs=["classifier"] * 2),
+    ),
+    ("an_output_inside", "outputs .*expected one", lambda n: n.update(outputs=["head"])),
+    ("outputs_that_are_lists", "outputs .*expected one", lambda n: n.update(outputs=[["head"]])),
+    ("an_unknown_answer", "answer 'boxes'", lambda n: n.update(answer="boxes")),
+    ("an_answer_that_is_a_number", "a text for answer", lambda n: n.update(answer=3)),
+    ("a_table_without_a_name", "expected exactly the keys", lambda n: n.pop("name")),
+    ("a_network_named_by_a_terminal", "printable", lambda n: n.update(name="\x1b[31m")),
+    ("a_network_with_a_long_name", "printable", lambda n: n.update(name="a" * 1000)),
+    ("a_table_of_no_size", "resolution", lambda n: n.update(resolution=[0, 32])),
+    ("a_table_of_a_huge_size", "resolution", lambda n: n.update(resolution=[32, 1 << 40])),
+    ("a_table_of_three_sizes", "resolution", lambda n: n.update(resolution=[32, 32, 3])),
+    ("a_table_of_float_sizes", "resolution", lambda n: n.update(resolution=[32.0, 32.0])),
+    ("layers_upside_down", "is no layer before it", lambda n: n["layers"].reverse()),
+    (
+        "layers_without_the_pool",
+        "expected pooled features|is no layer",
+        lambda n: n["layers"].pop(-2),
+    ),
+]
+for _each in _OF_NETWORK:
+    _of_network(*_each)
+
+_OF_LAYER: list[tuple[Any, ...]] = [
+    ("an_unknown_operation", "stem", {"operation": "transformer"}, "operation 'transformer'"),
+    ("an_operation_that_is_a_list", "stem", {"operation": []}, r"operation \[\]"),
+    ("a_layer_with_a_key_too_many", "stem", {"bias": True}, "expected exactly the keys"),
+    ("a_cycle", "block2.expand", {"inputs": ["block3.project"]}, "is no layer before it"),
+    ("a_layer_that_reads_itself", "head", {"inputs": ["head"]}, "is no layer before it"),
+    ("an_input_that_is_not_there", "head", {"inputs": ["nowhere"]}, "'nowhere' is no layer"),
+    ("no_input", "head", {"inputs": []}, "1 names of inputs"),
+    ("two_inputs_of_one", "head", {"inputs": [LAST, LAST]}, "1 names of inputs"),
+    ("an_input_that_is_a_number", "head", {"inputs": [7]}, "expected texts"),
+    (
+        "a_shortcut_of_another_shape",
+        "block2.add",
+        {"inputs": ["block2.project", "stem"]},
+        "one shape",
+    ),
+    ("zero_channels", "head", {"channels": 0}, "0 channels"),
+    ("negative_channels", "head", {"channels": -16}, "-16 channels"),
+    ("channels_beyond_memory", "head", {"channels": 1 << 60}, "channels: expected 1 to"),
+    ("channels_beyond_weights", "head", {"channels": 1 << 20}, r"header .*\(80, |more than"),
+    ("channels_that_are_floats", "head", {"channels": 1280.0}, "channels: expected"),
+    ("channels_that_are_true", "head", {"channels": True}, "channels: expected"),
+    ("hidden_of_another_size", "block3.expand", {"channels": 20}, "has the array header|one shape"),
+    ("kernel_zero", "block0.depthwise", {"kernel": 0}, "kernel 0"),
+    (
+        "an_even_kernel",
+        "block0.depthwise",
+        {"kernel": 4, "pads": [1, 1, 2, 2]},
+        "4×4",
+        UnsupportedError,
+    ),
+    ("a_huge_kernel", "block0.depthwise", {"kernel": 1 << 40}, "kernel 1099511627776"),
+    ("stride_zero", "block0.depthwise", {"stride": 0}, "stride 0"),
+    ("a_stride_that_leaves_no_map", "block1.depthwise", {"stride": 3}, "does not fit a map"),
+    ("stride_three", "block13.depthwise", {"stride": 3}, "stride 3", UnsupportedError),
+    (
+        "a_dilation",
+        "block16.depthwise",
+        {"dilation": 2, "pads": [2, 2, 2, 2]},
+        "dilation 2",
+        UnsupportedError,
+    ),
+    ("pads_of_three", "block0.depthwise", {"pads": [1, 1, 1]}, "pads"),
+    ("negative_pads", "block0.depthwise", {"pads": [-1, 1, 1, 1]}, "pads"),
+    ("pads_beyond_the_kernel", "block0.depthwise", {"pads": [9, 9, 9, 9]}, "pads"),
+    ("pads_that_are_text", "block0.depthwise", {"pads": "same"}, "pads"),
+    ("pads_that_no_output_reaches", "stem", {"pads": [0, 0, 2, 1]}, "its outputs reach|one shape"),
+    ("an_unknown_activation", "head", {"activation": "swish"}, "activation 'swish'"),
+    ("an_activation_that_is_a_number", "head", {"activation": 6}, "expected texts"),
+    (
+        "an_activation_behind_the_answer",
+        "classifier",
+        {"activation": "relu"},
+        "behind the last dense",
+    ),
+    ("a_name_with_a_slash", "head", {"name": "../head"}, "layer name"),
+    ("a_name_with_an_escape", "head", {"name": "\x1b[31m"}, "layer name"),
+    ("an_empty_name", "head", {"name": ""}, "layer name"),
+    ("a_layer_named_image", "head", {"name": "image"}, "layer name"),
+    ("one_softmax", "classifier", {"channels": 1}, "sigmoid"),
+    (
+        "a_linear_depthwise",
+        "block1.depthwise",
+        {"activation": "linear"},
+        "no activation",
+        UnsupportedError,
+    ),
+    (
+        "a_stem_of_stride_one",
+        "stem",
+        {"stride": 1, "pads": [1, 1, 1, 1]},
+        "stride 1",
+        UnsupportedError,
+    ),
+]
+for _row in _OF_LAYER:
+    _of_layer(*_row)
+
+
+@lie("follows the stem", UnsupportedError)
+def nine_hundred_useless_layers(members: Members) -> bytes:
+    return edited(members, lambda meta: _many(meta["network"], 900))
+
+
+@lie("expected exactly format, version")
+def both_a_table_and_a_family(members: Members) -> bytes:
+    document = meta_of(members)
+    return with_meta(members, json.dumps({**of_version_1(document), **document}).encode())
+
+
 @lie(r"has the array header .*\(1, 1280, 16\).*expected .*65536, 1280, 16")
 def a_classifier_larger_than_the_file(members: Members) -> bytes:
-    return edited(
+    return edited_of_version_1(
         members,
         lambda meta: (meta["architecture"].update(classes=1 << 20), meta.update(labels=None)),
     )

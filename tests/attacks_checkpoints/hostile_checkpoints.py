@@ -32,7 +32,7 @@ from torch_files import (
 )
 
 from mnv2_engine.errors import CheckpointError, MnvError, UnsupportedError
-from mnv2_engine.network.architecture import layers, mobilenet_v2
+from mnv2_engine.network.families import mobilenet_v2
 
 CANARY = "executed"
 COMMAND = f"touch {CANARY}"
@@ -527,7 +527,7 @@ def a_network_of_nothing_but_zeros() -> bytes:
     arrays = io.BytesIO()
     network = mobilenet_v2(6.0)
     with zipfile.ZipFile(arrays, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for layer in layers(network):
+        for layer in network.weighted:
             shapes = {"weight": layer.weight_shape, "bias": (layer.out_channels,)}
             for part, shape in shapes.items():
                 with archive.open(f"{layer.name}.{part}.npy", "w") as member:

@@ -92,7 +92,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 def test_the_honest_files_convert(kind: str, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(honest(kind))
     made = convert(tmp_path / "source", tmp_path / "out.npz", **options_for(kind))
-    assert made.architecture.name == "mobilenet_v2_0.1_32"
+    assert made.network.name == "mobilenet_v2_0.1_32"
 
 
 @each_kind

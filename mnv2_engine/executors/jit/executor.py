@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
+from ...network.blocks import match
 from ...plan.steps import Plan, Step
 from ..arrays import ArrayExecutor
 from ..memory import private_memory
@@ -53,14 +54,22 @@ class NumbaExecutor(ArrayExecutor):
         if any(step.kind == "layers" for step in plan.steps):
             raise UnsupportedError("a plan layer by layer: the numba backend runs fused ones only")
         self._plan = plan
+        _check(plan)
         self._arenas: list[Memory] = []
 
-    def run(self, image: Any, is_float: bool, logits: Any = None, features: Any = None) -> None:
+    def run(
+        self,
+        image: Any,
+        is_float: bool,
+        logits: Any = None,
+        features: Any = None,
+        maps: Any = None,
+    ) -> None:
         """Runs one image.
 
         `image` is a contiguous buffer of the network's own size, (H, W, 3), uint8 pixels or
         (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
-        `classes` and `head_channels` values, or None.
+        `classes` and `features` values, or None.
         """
         pixels = np.frombuffer(image, np.uint8)
         pixels.flags.writeable = False
@@ -115,4 +124,26 @@ class NumbaExecutor(ArrayExecutor):
 
     def _new_memory(self) -> Memory:
         arena = np.frombuffer(private_memory(self._plan.arena_bytes), self.values)
-        return Memory(arena, np.zeros((COUNTERS, len(self._plan.architecture.blocks)), np.int64))
+        return Memory(arena, np.zeros((COUNTERS, len(match(self._plan.network).blocks)), np.int64))
+
+
+def _check(plan: Plan) -> None:
+    """Raise UnsupportedError for what these kernels do not run yet."""
+    parts = match(plan.network)
+    hidden = [layer for block in parts.blocks for layer in (block.expand, block.depthwise) if layer]
+    linear = [block.project for block in parts.blocks]
+    known = (
+        all(layer.activation == "relu6" for layer in (parts.stem, *hidden))
+        and all(layer.activation == "linear" for layer in linear)
+        and all(block.kernel < 7 and block.expand for block in parts.blocks[1:])
+        and parts.blocks[0].expand is None
+        and parts.head is not None
+        and parts.head.activation == "relu6"
+        and not (parts.convs or plan.taps)
+        and len(parts.dense) == 1
+    )
+    if not known:
+        raise UnsupportedError(
+            f"{plan.network.name}: the numba backend runs MobileNetV2 and EfficientNet-Lite; use "
+            'backend="c" or backend="numpy"'
+        )

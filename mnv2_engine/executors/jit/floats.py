@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
+from ...model.members import packed_members
 from ...model.modelfile import ModelFile
-from ...model.packing import packed_members
 from ...plan.steps import Plan
 from .compiling import compile_entries
 from .executor import Entries, NumbaExecutor
@@ -60,10 +60,10 @@ def _weights(model: ModelFile, plan: Plan) -> tuple[NDArray[np.float32], dict[st
         from ...model.packing_half import widen
 
         packed = {}
-        for name, member in packed_members(plan.architecture, plan.dtype).items():
+        for name, member in packed_members(plan.network, plan.dtype).items():
             flat = np.frombuffer(buffer, np.uint8, member.size, offsets[name])
             packed[name] = flat.view(member.descr).reshape(member.shape)
-        wide = widen(plan.architecture, packed, plan.dtype)
+        wide = widen(plan.network, packed, plan.dtype)
         weights = np.concatenate([each.ravel() for each in wide.values()])
         ends = np.cumsum([each.size for each in wide.values()])
         places = {

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...model.packed import PANEL
-from ...network.architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
+from ...network.layer import IMAGE_CHANNELS
+from ...network.supported import STEM_KERNEL, STEM_STRIDE
 from .compiling import inlined
 from .pointwise import Input, pointwise, to_panels
 from .vector import float_at

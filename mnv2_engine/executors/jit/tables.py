@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ...network.architecture import Architecture, layers
+from ...network.blocks import Block, Parts, match
 from ...plan.steps import Plan, Step
 
 
@@ -56,49 +56,49 @@ class Tables(NamedTuple):
 
 def tables_of(plan: Plan, places: dict[str, int], item_bytes: int) -> Tables:
     """The tables of a plan; `places` are those of the weights, `item_bytes` those of a value."""
-    network = plan.architecture
-    blocks = np.zeros(len(network.blocks), BLOCK)
+    parts = match(plan.network)
+    blocks = np.zeros(len(parts.blocks), BLOCK)
     steps = np.zeros(len(plan.steps), STEP)
-    _fill_blocks(blocks, network, places)
+    for block, record in zip(parts.blocks, blocks, strict=True):
+        _fill_block(record, block, places)
     for step, record in zip(plan.steps, steps, strict=True):
         _fill_step(record, blocks, step, item_bytes)
-    return Tables(*_ends(network, places), blocks, steps)
+    return Tables(*_ends(parts, places), blocks, steps)
 
 
-def _ends(network: Architecture, places: dict[str, int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    by_name = {layer.name: layer for layer in layers(network)}
-    layer = by_name["stem"]
+def _ends(parts: Parts, places: dict[str, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    layer = parts.stem
     stem = np.zeros(1, STEM)
     stem["in_height"], stem["in_width"] = layer.in_size
     stem["channels"] = layer.out_channels
-    stem["pad_top"], stem["pad_left"] = layer.pad_rows[0], layer.pad_columns[0]
-    stem["weight"], stem["bias"] = places["stem.weight"], places["stem.bias"]
+    stem["pad_top"], stem["pad_left"] = layer.pads[:2]
+    stem["weight"], stem["bias"] = places[f"{layer.name}.weight"], places[f"{layer.name}.bias"]
 
-    layer = by_name["head"]
+    layer = parts.head or parts.pool
     head = np.zeros(1, HEAD)
     head["pixels"] = layer.in_size[0] * layer.in_size[1]
     head["channels"], head["features"] = layer.in_channels, layer.out_channels
-    head["classes"] = network.classes
-    for name in ("head", "classifier"):
-        head[f"{name}_weight"] = places[f"{name}.weight"]
-        head[f"{name}_bias"] = places[f"{name}.bias"]
+    head["classes"] = parts.dense[-1].out_channels
+    for name, each in (("head", parts.head), ("classifier", parts.dense[-1])):
+        if each is not None:
+            head[f"{name}_weight"] = places[f"{each.name}.weight"]
+            head[f"{name}_bias"] = places[f"{each.name}.bias"]
     return stem, head
 
 
-def _fill_blocks(blocks: NDArray[Any], network: Architecture, places: dict[str, int]) -> None:
-    by_name = {layer.name: layer for layer in layers(network)}
-    for i, (block, record) in enumerate(zip(network.blocks, blocks, strict=True)):
-        layer = by_name[f"block{i}.depthwise"]
-        record["in_height"], record["in_width"] = layer.in_size
-        record["out_height"], record["out_width"] = layer.out_size
-        record["in_channels"], record["hidden"] = block.in_channels, block.hidden
-        record["out_channels"], record["residual"] = block.out_channels, block.residual
-        record["kernel"], record["stride"] = layer.kernel, layer.stride
-        record["pad_top"], record["pad_left"] = layer.pad_rows[0], layer.pad_columns[0]
-        for name in ("expand", "depthwise", "project"):
-            for kind in ("weight", "bias"):
-                # Absent where t = 1, and never read there.
-                record[f"{name}_{kind}"] = places.get(f"block{i}.{name}.{kind}", 0)
+def _fill_block(record: Any, block: Block, places: dict[str, int]) -> None:
+    layer = block.depthwise
+    record["in_height"], record["in_width"] = layer.in_size
+    record["out_height"], record["out_width"] = layer.out_size
+    record["in_channels"], record["hidden"] = block.in_channels, block.hidden
+    record["out_channels"], record["residual"] = block.out_channels, block.residual
+    record["kernel"], record["stride"] = layer.kernel, layer.stride
+    record["pad_top"], record["pad_left"] = layer.pads[:2]
+    of_block = (("expand", block.expand), ("depthwise", layer), ("project", block.project))
+    for name, each in of_block:
+        if each is not None:  # else absent, and never read
+            record[f"{name}_weight"] = places[f"{each.name}.weight"]
+            record[f"{name}_bias"] = places[f"{each.name}.bias"]
 
 
 def _fill_step(record: Any, blocks: NDArray[Any], step: Step, item_bytes: int) -> None:

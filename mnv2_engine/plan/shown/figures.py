@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arena import least_arena, unused_bytes
-from ..schedules import classifier_schedule, head_schedule, schedules_from
+from ..schedules import schedules_from, tail_schedules
 from ..shapes import PRECISIONS, Shapes
 
 if TYPE_CHECKING:
@@ -99,31 +99,35 @@ class PerBlock(NamedTuple):
 def per_block(plan: Plan) -> PerBlock:
     """The least that the network needs, with as many threads, when every block is fused by itself,
     by rows or by tiles; block 0 still takes the stem with it."""
-    shapes = Shapes(plan.architecture, plan.threads, PRECISIONS[plan.precision], plan.dtype)
-    blocks = range(len(plan.architecture.blocks))
+    shapes = Shapes(plan.network, plan.threads, PRECISIONS[plan.precision], plan.dtype)
+    blocks = range(len(shapes.blocks))
     alone = [[s for s in schedules_from(shapes, i) if len(s.blocks) == 1] for i in blocks]
-    ends = {"head": [head_schedule(shapes)], "classifier": [classifier_schedule(shapes)]}
+    tail = tail_schedules(shapes)
+    ends = {(schedule.kind, schedule.number): schedule.bytes for schedule in tail}
     least = [min(schedule.bytes for schedule in schedules) for schedules in alone]
-    steps = (
-        max(least[i] for i in step.blocks) if step.blocks else ends[step.kind][0].bytes
-        for step in plan.steps
-    )
-    arena = least_arena([*alone, ends["head"], ends["classifier"]])
-    return PerBlock(tuple(steps), arena + unused_bytes(shapes))
+
+    def bytes_of(step: Step) -> int:
+        if step.kind == "tap":
+            return step.bytes
+        if step.blocks:
+            return max(least[i] for i in step.blocks)
+        return ends[step.kind, step.number]
+
+    arena = least_arena([*alone, *([schedule] for schedule in tail)])
+    return PerBlock(tuple(map(bytes_of, plan.steps)), arena + unused_bytes(shapes))
 
 
 def multiply_adds(plan: Plan) -> list[int]:
     """Multiply-adds of each step, for one image."""
-    layers = Shapes(plan.architecture, plan.threads).layers
-    counts = []
-    for step in plan.steps:
-        owners = {f"block{index}" for index in step.blocks} or {step.kind}
-        if 0 in step.blocks:
-            owners.add("stem")
-        counts.append(
-            sum(each.multiply_adds for name, each in layers.items() if name.split(".")[0] in owners)
+    shapes = Shapes(plan.network, plan.threads)
+    return [
+        0
+        if step.kind == "tap"
+        else sum(
+            layer.multiply_adds for layer in shapes.layers_of(step.kind, step.blocks, step.number)
         )
-    return counts
+        for step in plan.steps
+    ]
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -132,7 +136,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
     steps = [
         _before_unfused(step, least) for step, least in zip(plan.steps, without.steps, strict=True)
     ]
-    return {**_before_unfused(plan, without.arena_bytes), "steps": steps}
+    named = {"network": plan.network.name}
+    return {**_before_unfused(plan, without.arena_bytes), **named, "steps": steps}
 
 
 def _before_unfused(found: Plan | Step, per_block_bytes: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def draw(plan: Plan) -> str:
     )
     adds = multiply_adds(plan)
     columns = _columns(plan, adds)
-    title = f"Memory over one prediction: {plan.architecture.name}"
+    title = f"Memory over one prediction: {plan.network.name}"
     sums = "; ".join(f"{need.name}: {kib(need.whole)}" for need in reversed(needs))
     caption = (
         "blocks, from the image to the logits; a step is as wide as its share of "

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ....errors import UnsupportedError
 from ....model.input_spec import InputSpec
 from ....model.modelfile import ModelFile
+from ....network.blocks import Parts, match
 from ....network.quantization import Quantization
 from ....plan.steps import Plan
 from ...integer import flushed, pad_pixel
@@ -36,10 +37,11 @@ class Int8Executor(NumbaExecutor):
         self._weights = np.frombuffer(model.buffer, np.uint8)
         self._weights.flags.writeable = False
         self._tables = tables_of(plan, _places(model), 1)
-        _fill_quantization(self._tables, model.quantization)
+        parts = match(plan.network)
+        _fill_quantization(self._tables, parts, model.quantization)
         self._normalisation = _levels(model.input_spec)
         area = float(self._tables.head["pixels"][0])
-        share = np.array(model.quantization.layers["head"].scale / area, np.float32)
+        share = np.array(model.quantization.layers[parts.pooled.name].scale / area, np.float32)
         self._feature_scale = flushed(share)
 
     def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
@@ -61,16 +63,17 @@ def _levels(spec: InputSpec) -> NDArray[np.float32]:
     return np.array([spec.std, spec.mean, pad_pixel(spec)], np.float32)
 
 
-def _fill_quantization(tables: Tables, quantization: Quantization) -> None:
+def _fill_quantization(tables: Tables, parts: Parts, quantization: Quantization) -> None:
     """What an int8 plan has beyond a float one."""
     said, pool = quantization.layers, quantization.pool
-    tables.stem["fraction"] = said["stem"].fraction
-    for i, block in enumerate(tables.blocks):
-        for name in ("expand", "depthwise", "project"):
-            if f"block{i}.{name}" in said:
-                block[f"{name}_fraction"] = said[f"block{i}.{name}"].fraction
-        block["residual"] = said[f"block{i}.project"].shortcut
+    tables.stem["fraction"] = said[parts.stem.name].fraction
+    for layers, block in zip(parts.blocks, tables.blocks, strict=True):
+        if layers.expand is not None:
+            block["expand_fraction"] = said[layers.expand.name].fraction
+        block["depthwise_fraction"] = said[layers.depthwise.name].fraction
+        project = said[layers.project.name]
+        block["project_fraction"], block["residual"] = project.fraction, project.shortcut
     head = tables.head
-    head["fraction"] = said["head"].fraction
+    head["fraction"] = said[parts.pooled.name].fraction
     head["pool_fraction"], head["pool_bias"] = pool.fraction, pool.bias
     head["pool_multiplier"], head["pool_shift"] = pool.multiplier, pool.shift

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from ....model.packed import PANEL
-from ....model.packing_int8 import GROUP, STEM_ROW_GROUPS
-from ....network.architecture import IMAGE_CHANNELS, STEM_KERNEL, STEM_STRIDE
+from ....model.packing_int8 import GROUP
+from ....network.layer import IMAGE_CHANNELS
+from ....network.supported import STEM_KERNEL, STEM_STRIDE
 from ..compiling import inlined
 from ..stem import stem_columns
 from ..vector import float_at
 from .pointwise import TABLE, Input, pointwise, to_panels
 from .vector import copy
 
+STEM_ROW_GROUPS = -(-STEM_KERNEL * IMAGE_CHANNELS // GROUP)
 # Rows of the (3, 3) float32 numbers of each channel that an image is read with.
 DEVIATION, MEAN, PAD = 0, 1, 2  # PAD: the pixel around the image
 

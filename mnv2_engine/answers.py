@@ -1,0 +1,53 @@
+"""What a network's logits say: classes with probabilities, by softmax or by sigmoid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .executors import Executor
+    from .network.layer import Network
+
+
+def check_answers(network: Network) -> None:
+    """Raise UnsupportedError, naming what to call instead, unless a network names classes."""
+    if not network.classes:
+        raise UnsupportedError(
+            f"{network.name} has no classifier, so there is nothing to predict; its pooled "
+            "features are what `embed` gives"
+        )
+    if network.answer == "linear":
+        raise UnsupportedError(
+            f"{network.name} answers with numbers, not with classes; `logits` gives them"
+        )
+
+
+def top_k(network: Network, executor: Executor, logits: Any, k: int) -> Sequence[tuple[int, float]]:
+    """(index, probability) of the `k` most probable classes, most probable first, ties to the
+    lower index.
+
+    By softmax the probabilities of all classes add up to 1. By sigmoid each is by itself; one
+    output alone is the probability of class 1, and what is missing to 1 is that of class 0.
+    """
+    if network.answer == "softmax":
+        return executor.top_k(logits, k)
+    shares = [sigmoid(logits[index]) for index in range(network.classes)]
+    if len(shares) == 1:
+        shares = [1.0 - shares[0], shares[0]]
+    order = sorted(range(len(shares)), key=lambda index: -shares[index])
+    return [(index, shares[index]) for index in order[:k]]
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), without overflow."""
+    from math import exp
+
+    x = float(x)
+    if x >= 0:
+        return 1.0 / (1.0 + exp(-x))
+    grown = exp(x)
+    return grown / (1.0 + grown)
