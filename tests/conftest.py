@@ -35,6 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="of each property test, for CPUs that are emulated (default: what the test says)",
     )
+    parser.addoption(
+        "--every", action="store_true", help="run the exhaustive tests in full, which takes minutes"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,9 +100,9 @@ def make_weights(network: Network, seed: int = 0) -> Weights:
     weights: Weights = {}
     for layer in network.weighted:
         fan_in = int(np.prod(layer.weight_shape[1:]))
-        gain = 2.5 if layer.activation == "relu6" else 1.0
+        gain = 1.0 if layer.activation == "linear" else 2.5
         weight = random.normal(0.0, np.sqrt(gain / fan_in), layer.weight_shape)
-        bias = random.normal(0.7 if layer.activation == "relu6" else 0.0, 1.0, layer.out_channels)
+        bias = random.normal(0.0 if layer.activation == "linear" else 0.7, 1.0, layer.out_channels)
         weights[f"{layer.name}.weight"] = weight.astype(np.float32)
         weights[f"{layer.name}.bias"] = bias.astype(np.float32)
     return weights

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import InputError, MnvError, shown
-from . import bench, classify, evaluate, export, quantize, serve, warmup
+from . import bench, classify, evaluate, export, networks, quantize, serve, warmup
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown_log
 
@@ -165,6 +165,7 @@ COMMANDS = {
     "info": _info,
     "verify": _verify,
     "plan": _plan,
+    "networks": networks.run,
     "warmup": warmup.run,
     "serve": serve.run,
     "bench": bench.run,

@@ -9,6 +9,7 @@ from ..model.input_spec import PRESETS, RESAMPLES
 from ..model.packed import DTYPES
 from ..network.layer import PADDINGS
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
+from ..plan.shapes import PRECISIONS
 from .arguments import (
     EXIT_CODES,
     add_backend,
@@ -52,6 +53,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_info,
         _add_verify,
         _add_plan,
+        _add_networks,
         _add_warmup,
         add_serve,
         add_bench,
@@ -324,6 +326,28 @@ def _add_plan(commands: Any) -> None:
         help="draw memory over the course of a prediction, and print little",
     )
     plan.add_argument("--force", action="store_true", help="replace FILE if it exists")
+
+
+def _add_networks(commands: Any) -> None:
+    networks = add_command(
+        commands,
+        "networks",
+        "list the published networks that run, or plan one of them",
+        "Needs no model file. Names are those of timm, torchvision, Keras, TF-Slim, the\n"
+        "ProxylessNAS hub and the MCUNet zoo. With a name: the plan of that network on one thread.",
+        "examples:\n  mnv2 networks\n  mnv2 networks fbnetc_100 --resolution 160 --classes 10\n",
+    )
+    networks.add_argument("name", metavar="NAME", nargs="?", help="a published name")
+    networks.add_argument(
+        "--resolution", metavar="N|HxW", type=resolution, help="other than the published one"
+    )
+    networks.add_argument(
+        "--classes", metavar="N", type=positive, help="other than the published count"
+    )
+    networks.add_argument(
+        "--precision", choices=tuple(PRECISIONS), help="what to compute in (default: float32)"
+    )
+    add_json(networks, "JSON, an object a network, or one of the plan")
 
 
 def _add_warmup(commands: Any) -> None:

@@ -47,8 +47,7 @@ def layers_of(model: Any, size: int) -> list[list[Any]]:
 
 
 def test_layers_are_timms() -> None:
-    pytest.importorskip("torch", reason="needs torch")
-    timm = pytest.importorskip("timm", reason="needs timm and torchvision")
+    timm = pytest.importorskip("timm", reason="needs timm, torch and torchvision")
     names = [name for name in PUBLISHED if timm.is_model(name)]
     assert len(names) > 20
     for name in names:
