@@ -20,6 +20,8 @@ def run(args: Namespace) -> int:
     from ..bench.entrants import Options
     from ..executors.cpus import thread_count
 
+    if args.service:
+        return _service(args)
     if args.report is None and (args.model is None or args.models):
         raise InputError("give one MODEL to bench, or --report DIR with any number of --models")
     options = Options(thread_count(args.threads), args.precision, args.isa, args.backend)
@@ -55,6 +57,17 @@ def run(args: Namespace) -> int:
         for path in written if args.report is not None else ():
             say(shown(path))
     return int(not all(result.complete for result in results))
+
+
+def _service(args: Namespace) -> int:
+    from ..bench.service import service_memory
+
+    if args.model is None:
+        raise InputError("give a model file to bench as a service")
+    against = ["litert", "onnxruntime"] if args.against is None else args.against
+    table = service_memory(args.model, against)
+    say(as_json(table) if args.json else str(table))
+    return 0
 
 
 def _command() -> str:

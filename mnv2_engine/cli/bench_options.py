@@ -57,6 +57,11 @@ def add_bench(commands: Any) -> None:
         help="leave out memory and start, which need dozens of fresh processes",
     )
     bench.add_argument(
+        "--service",
+        action="store_true",
+        help="print MB by the worker of a prefork server instead, beside litert and onnxruntime",
+    )
+    bench.add_argument(
         "--report",
         metavar="DIR",
         help="write DIR/benchmarks.md and its drawings, of MODEL and --models, or of the usual "
