@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from mnv2_engine import Engine, InputError, serve
 from mnv2_engine.serve import Limits
+from mnv2_engine.serve.images import size_of
 from mnv2_engine.serve.multipart import parts_of
 from mnv2_engine.serve.request import Refused
 
@@ -271,6 +272,33 @@ def test_an_error_inside_is_not_told_to_the_client(engine, photo, monkeypatch, c
 def test_limits_that_make_no_sense(engine, limits):
     with pytest.raises(InputError, match=next(iter(limits))):
         serve.app(engine, Limits(**limits))
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "gif", "bmp", "webp"])
+@pytest.mark.parametrize("size", [(1, 1), (300, 7), (2, 1025)])
+def test_the_size_is_found_in_every_header(form, size):
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, form)
+    assert size_of(memoryview(file.getvalue()), form) == size
+    if form == "webp":
+        for options in ({"lossless": True}, {"exif": b"Exif\0\0" + bytes(20)}):
+            file = io.BytesIO()
+            Image.new("RGB", size).save(file, form, **options)
+            assert size_of(memoryview(file.getvalue()), form) == size
+    if form == "jpeg":
+        exif = Image.Exif()
+        exif[270] = "a" * 5000
+        file = io.BytesIO()
+        Image.new("RGB", size).save(file, form, exif=exif, progressive=True, comment=b"\xff\xc0")
+        assert size_of(memoryview(file.getvalue()), form) == size
+
+
+@given(st.binary(max_size=60), st.sampled_from(["jpeg", "png", "gif", "bmp", "webp", "tiff"]))
+def test_no_header_is_too_odd_for_a_size(data, form):
+    magic = {"jpeg": b"\xff\xd8\xff", "webp": b"RIFF\0\0\0\0WEBPVP8"}.get(form, b"")
+    width, height = size_of(memoryview(magic + data), form)
+    assert width >= 0
+    assert height >= 0
 
 
 # --- many at once -------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def service_memory(
 
     files = {OURS: model}
     with open_model(model) as opened:
-        name = f"{opened.architecture.name} {opened.dtype}"
+        name = f"{opened.network.name} {opened.dtype}"
         for text in against:
             peer, path = peer_and_file(text)
             files[peer.name] = path or peer_file(opened, PEERS[peer.name])
@@ -97,7 +97,7 @@ def service_memory(
 
 
 class _PeerInfo(NamedTuple):
-    architecture: Any
+    network: Any
     path: str
 
 
@@ -113,7 +113,7 @@ class PeerEngine:
         from ..peers import PEERS
 
         with open_model(model) as opened:
-            self._spec, self._network = opened.input_spec, opened.architecture
+            self._spec, self._network = opened.input_spec, opened.network
             self._labels = list(opened.labels or map(str, range(self._network.classes)))
         self._session: Any = PEERS[engine].load(path, 1, self._network.resolution)
         self._lock, self._account = allocate_lock(), Account(0)

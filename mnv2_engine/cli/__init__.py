@@ -116,7 +116,7 @@ def _verify(args: argparse.Namespace) -> int:
             engine.verify()
             network, megabytes = engine.info.network, engine.info.weight_bytes / 1e6
             height, width = network.resolution
-            engine.predict(memoryview(bytes(height * width * 3)).cast("B", (height, width, 3)))
+            engine.embed(memoryview(bytes(3 * height * width)).cast("B", (height, width, 3)))
     except (ModelFileError, UnsupportedError) as error:
         if args.json:
             say(as_json({"file": args.model, "ok": False, "error": str(error)}))

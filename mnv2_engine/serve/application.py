@@ -18,7 +18,7 @@ from typing import Any
 from ..accounting import Stats
 from ..engine import Engine
 from ..errors import InputError, ModelFileError, shown
-from .images import checked_image
+from .images import check_image
 from .limits import Limits
 from .metrics import Metrics
 from .models import Models
@@ -175,7 +175,7 @@ class Application:
             held = len(body)
             file, image = _image(header(scope, b"content-type"), body)
             del body
-            checked_image(image, self.limits)
+            check_image(image, self.limits)
             started = perf_counter()
             await self._place(receive)
             self._running += 1

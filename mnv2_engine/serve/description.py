@@ -29,7 +29,12 @@ def openapi(
                         "type": "object",
                         "properties": {"image": {"type": "string", "format": "binary"}},
                         "required": ["image"],
-                    }
+                    },
+                    "encoding": {
+                        "image": {
+                            "contentType": ", ".join(f"image/{each}" for each in limits.formats)
+                        }
+                    },
                 },
             },
         },
