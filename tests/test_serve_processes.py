@@ -17,6 +17,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from serve_process import Service
 
 from mnv2_engine import Engine
 
@@ -36,44 +37,6 @@ def photo() -> bytes:
     return file.getvalue()
 
 
-class Service:
-    """A running `mnv2 serve`."""
-
-    def __init__(self, folder, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mnv2_engine", "serve", *arguments, "--port", "0"],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-        )
-        line = self.process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found, line + self.process.stderr.read()
-        self.port = int(found[1])
-        self.said: list[str] = []
-        self._reader = threading.Thread(target=self.said.extend, args=(self.process.stderr,))
-        self._reader.start()
-
-    def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body)
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def workers(self) -> list[int]:
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
-            return [int(pid) for pid in file.read().split()]
-
-    def stop(self) -> int:
-        self.process.terminate()
-        code = self.process.wait(30)
-        self._reader.join(10)
-        return code
-
-
 @pytest.fixture
 def service(tmp_path):
     made: list[Service] = []
@@ -87,8 +50,7 @@ def service(tmp_path):
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
-        each._reader.join(10)
-        each.process.stderr.close()
+        each.close()
 
 
 def said(body: bytes) -> list[dict[str, object]]:
