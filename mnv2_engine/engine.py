@@ -16,6 +16,7 @@ from .answers import check_answers
 from .answers import top_k as answers
 from .errors import InputError, ModelFileError, UnsupportedError
 from .executors import backends
+from .images.limits import DEFAULT, Decoding
 from .images.pixels import batch_of, images_in, pixels_of
 from .model.input_spec import InputSpec
 from .model.modelfile import ModelFile, open_model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .executors import Executor
+    from .images.photo_plan import PhotoPlan
     from .network.blocks import Parts
 
 T = TypeVar("T")
@@ -109,8 +111,10 @@ class Engine:
         threads: int | str = 1,
         backend: str | None = None,
         precision: str | None = None,
+        decoding: Decoding = DEFAULT,
     ) -> None:
         """An engine for an open model file; see `load`."""
+        self._decoding = decoding
         asked = backends.requested(backend)
         chosen = checked_precision(model, precision)
         self._warned = False  # of floats that are not normalised
@@ -133,6 +137,9 @@ class Engine:
         precision: str | None = None,
         *,
         private: bool = False,
+        max_pixels: int | None = None,
+        formats: Iterable[str] | None = None,
+        decode: str | None = None,
     ) -> Engine:
         """Loads a model file that `mnv2 convert` wrote.
 
@@ -157,13 +164,19 @@ class Engine:
         from one that has loaded. Without it, a call raises ModelFileError once the file was
         overwritten or shortened (docs/model-file.md).
 
+        `max_pixels` (64 million) and `formats` (JPEG, PNG, WEBP, GIF, BMP, TIFF, MPO) limit encoded
+        images, whose headers are looked at before a pixel is decoded. ``decode="reduced"`` decodes
+        JPEGs at the least of 1/2, 1/4 and 1/8 that is still twice what the network needs: faster,
+        and not quite the same answers (docs/photographs.md).
+
         Raises ModelFileError for a file that is not a sound model file, UnsupportedError for one
         that this version cannot run, or not in that precision or backend, MissingExtraError for
         the backend numba where Numba is absent, InputError for a bad argument.
         """
         asked = backends.requested(backend)
         _thread_count(threads, asked, asked)
-        return cls(open_model(path, private), threads, backend, precision)
+        decoding = DEFAULT.but(max_pixels, formats, decode)
+        return cls(open_model(path, private), threads, backend, precision, decoding)
 
     @overload
     def predict(
@@ -176,9 +189,27 @@ class Engine:
     ) -> list[list[Prediction]]: ...
 
     @overload
-    def predict(self, source: Any, top_k: int = 5, *, errors: str = "raise") -> Any: ...
+    def predict(
+        self,
+        source: Any,
+        top_k: int = 5,
+        *,
+        errors: str = "raise",
+        max_pixels: int | None = None,
+        formats: Iterable[str] | None = None,
+        decode: str | None = None,
+    ) -> Any: ...
 
-    def predict(self, source: Any, top_k: int = 5, *, errors: str = "raise") -> Any:
+    def predict(
+        self,
+        source: Any,
+        top_k: int = 5,
+        *,
+        errors: str = "raise",
+        max_pixels: int | None = None,
+        formats: Iterable[str] | None = None,
+        decode: str | None = None,
+    ) -> Any:
         """The `top_k` most probable classes of an image, most probable first: [Prediction].
 
         By softmax, or, where the network ends in sigmoids, each class by itself; one sigmoid alone
@@ -189,20 +220,22 @@ class Engine:
         other images are resized and cropped as the model file says. A list or tuple of those, or
         an (N, H, W, 3) array, gives a list of such lists, in the memory of one image. Raises
         InputError for anything that is not such an image; with ``errors="return"`` the InputError
-        of an image stands in the list in its answer's place, and the others are answered. Raises
+        of an image stands in the list in its answer's place, and the others are answered.
+        `max_pixels`, `formats` and `decode` are for this call what they are for `load`. Raises
         UnsupportedError for a network without classes: `logits` or `embed` gives what it answers.
         """
         executor, model = self._open()
         count = _at_least_one("top_k", top_k)
         if errors not in ("raise", "return"):
             raise InputError(f"errors {errors!r:.80}: expected 'raise' or 'return'")
+        decoding = self._decoding.but(max_pixels, formats, decode)
         network = self._plan.network
         check_answers(network)
         logits = executor.new_floats(network.classes)
 
         def answer(image: Any) -> list[Prediction]:
             started = perf_counter()
-            pixels = pixels_of(image, model.input_spec, network.resolution)
+            pixels = self._pixels(image, executor, model, decoding)
             self._run(executor, model, pixels, False, started, logits=logits)
             return [
                 Prediction(_label(model, index), index, probability)
@@ -240,18 +273,26 @@ class Engine:
             self._run(executor, model, image, batch.is_float, perf_counter(), logits=row)
         return out
 
-    def embed(self, source: Any) -> NDArray[np.float32]:
+    def embed(
+        self,
+        source: Any,
+        *,
+        max_pixels: int | None = None,
+        formats: Iterable[str] | None = None,
+        decode: str | None = None,
+    ) -> NDArray[np.float32]:
         """Pooled features before the first dense layer, float32 (channels,): 1280 of MobileNetV2 up
         to a width of 1.0. `source` is as for `predict`; many images give (N, channels)."""
         import numpy as np
 
         executor, model = self._open()
         network = self._plan.network
+        decoding = self._decoding.but(max_pixels, formats, decode)
 
         def features(image: Any) -> NDArray[np.float32]:
             out = np.empty(network.features, np.float32)
             started = perf_counter()
-            pixels = pixels_of(image, model.input_spec, network.resolution)
+            pixels = self._pixels(image, executor, model, decoding)
             self._run(executor, model, pixels, False, started, features=out)
             return out
 
@@ -295,7 +336,7 @@ class Engine:
             )
         by_name = dict(zip(wanted, out, strict=True))
         started = perf_counter()
-        pixels = pixels_of(source, model.input_spec, runner.plan.network.resolution)
+        pixels = self._pixels(source, runner.executor, model, self._decoding)
         ordered = [by_name[runner.parts.blocks[index].name] for index in runner.plan.taps]
         self._run(runner.executor, model, pixels, False, started, maps=ordered)
         return list(out)
@@ -318,6 +359,36 @@ class Engine:
         """What a prediction needs, step by step, in bytes; `str()` of it is for people. With `at`,
         what `features` needs for those blocks."""
         return self._plan if at is None else self._tapping(at).plan
+
+    def photo_plan(
+        self,
+        width: int,
+        height: int,
+        format: str = "jpeg",
+        progressive: bool = False,
+        *,
+        sampling: str = "4:2:0",
+        orientation: int = 1,
+    ) -> PhotoPlan:
+        """What decoding and resizing a photograph of that size takes, in bytes, before it is there.
+
+        `width` and `height` are those of the stored picture, `format` is ``jpeg`` or ``png``,
+        `sampling` a JPEG's, `orientation` EXIF's. `mnv2 plan MODEL --photo FILE` plans a file."""
+        from .images.photo_plan import plan_of_kind
+
+        _, model = self._open()
+        return plan_of_kind(
+            width,
+            height,
+            format,
+            progressive,
+            sampling,
+            orientation,
+            model.input_spec,
+            self._plan.network.resolution,
+            self._plan.arena_bytes,
+            self._decoding,
+        )
 
     @property
     def info(self) -> Info:
@@ -359,7 +430,8 @@ class Engine:
         """A new engine of what the same path holds now, with the same options."""
         _, model = self._open()
         threads, backend, precision = self._options
-        return Engine.load(model.place, threads, backend, precision, private=model.private)
+        opened = open_model(model.place, model.private)
+        return Engine(opened, threads, backend, precision, self._decoding)
 
     def stats(self) -> Stats:
         """What this engine has done so far in this process: images, arenas in use now and at
@@ -376,11 +448,12 @@ class Engine:
         """Pickles the path, the options and the file's identity: it loads where it arrives."""
         _, model = self._open()
         model.check()
-        return _unpickled, (model.place, model.identity, *self._options, model.private)
+        options = (*self._options, model.private, self._decoding)
+        return _unpickled, (model.place, model.identity, *options)
 
     def __copy__(self) -> Engine:
         """Another engine on the same mapping, with an arena and threads of its own."""
-        return Engine(self._open()[1], *self._options)
+        return Engine(self._open()[1], *self._options, self._decoding)
 
     def __deepcopy__(self, _: object) -> Engine:
         return self.__copy__()
@@ -394,6 +467,12 @@ class Engine:
     def __repr__(self) -> str:
         state = self._executor.backend if self._executor else "closed"
         return f"<Engine {self._plan.network.name} {state}>"
+
+    def _pixels(self, image: Any, executor: Executor, model: ModelFile, decoding: Decoding) -> Any:
+        """An image's frame, decoded in the arena's memory where it is an encoded one that fits."""
+        resolution = self._plan.network.resolution
+        borrow = getattr(executor, "borrow", None)
+        return pixels_of(image, model.input_spec, resolution, decoding, borrow)
 
     def _run(
         self,
@@ -429,6 +508,7 @@ def _unpickled(
     backend: str | None,
     precision: str | None,
     private: bool,
+    decoding: Decoding = DEFAULT,
 ) -> Engine:
     """The engine of a pickle. Raises ModelFileError where the path holds another model."""
     model = open_model(path, private)
@@ -437,7 +517,7 @@ def _unpickled(
         raise ModelFileError(
             f"{path}: holds another model than when this engine was pickled; load it by its path"
         )
-    return Engine(model, threads, backend, precision)
+    return Engine(model, threads, backend, precision, decoding)
 
 
 class _Tapping(NamedTuple):

@@ -38,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every", action="store_true", help="run the exhaustive tests in full, which takes minutes"
     )
+    parser.addoption(
+        "--photographs",
+        type=int,
+        metavar="N",
+        default=40,
+        help="random JPEGs, and PNGs, that are compared with Pillow's pixels (default: 40)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

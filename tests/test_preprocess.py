@@ -179,7 +179,7 @@ def test_every_kind_of_source_gives_the_same_image(tmp_path, colours):
 def test_formats(format_, options, exact):
     ramp = np.linspace(0, 255, 64).round().astype(np.uint8)
     pixels = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:, None], np.uint8(128)), -1)
-    loaded = array(load_image(encoded(Image.fromarray(pixels), format_, **options)))
+    loaded = array(load_image(encoded(Image.fromarray(pixels), format_, **options), None))
     difference = np.abs(loaded.astype(int) - pixels)
     assert difference.max() == 0 if exact else difference.mean() < 8
 

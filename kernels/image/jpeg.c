@@ -24,8 +24,8 @@ enum {
     BLOCK_BYTES = sizeof(JBLOCK),
     /* Bounds on what the library takes beside rows of samples: tables, states and structs, of the
      * decoder that makes the pixels and of each other one. Tests measure them. */
-    LAST_BYTES = 40 << 10,
-    OTHER_BYTES = 20 << 10
+    LAST_BYTES = 22 << 10,
+    OTHER_BYTES = 11 << 10
 };
 
 /* libjpeg leaves it to its memory manager what this is. */
@@ -188,14 +188,18 @@ static JBLOCKARRAY access_window(j_common_ptr info, jvirt_barray_ptr array, JDIM
     return s->rows[array->component];
 }
 
+static int32_t most_of(const int32_t *factors, int32_t count) {
+    int32_t most = 1;
+    for (int32_t i = 0; i < count; i++)
+        if (factors[i] > most) most = factors[i];
+    return most;
+}
+
 static int32_t up(int64_t x, int64_t by) { return (int32_t)((x + by - 1) / by); }
 
 /* Blocks of a component in a row, whole MCUs. */
 static int64_t row_blocks(const mnv2_photo *p, int32_t c) {
-    int32_t most = 1;
-    for (int32_t i = 0; i < p->components; i++)
-        if (p->horizontal[i] > most) most = p->horizontal[i];
-    return (int64_t)up(p->width, most * 8) * p->horizontal[c];
+    return (int64_t)up(p->width, most_of(p->horizontal, p->components) * 8) * p->horizontal[c];
 }
 
 int64_t jpeg_window_bytes(const mnv2_photo *p) {
@@ -217,25 +221,33 @@ static void lay_out_window(session *s) {
     }
 }
 
-/* Rows of samples: a band of each component with what upsampling looks at above and below it, and
- * what it makes of that. `shrink`: of decoders that make no pixels. */
-static int64_t sample_bytes(const mnv2_photo *p, int32_t shrink) {
+/* Rows of samples of the decoder that makes the pixels: a band of each component, with what smooth
+ * upsampling looks at above and below it, and the rows that upsampling makes of it. */
+static int64_t sample_bytes(const mnv2_photo *p) {
+    const int32_t high = most_of(p->vertical, p->components);
+    const int32_t wide = most_of(p->horizontal, p->components);
+    int32_t has_context = 0;
+    for (int32_t c = 0; c < p->components; c++) has_context |= p->vertical[c] < high;
     int64_t bytes = 0;
-    int32_t most = 1;
-    for (int32_t c = 0; c < p->components; c++)
-        if (p->vertical[c] > most) most = p->vertical[c];
     for (int32_t c = 0; c < p->components; c++) {
-        const int64_t rows = (8 / shrink + 2) * p->vertical[c];
-        bytes += (rows + 1) * region_round(row_blocks(p, c) * (8 / shrink)) + 1024;
-        bytes += p->components > 1
-                     ? (most + 1) * (region_round(p->width / shrink + 64)) : 0;
+        const int64_t rows = (has_context ? 10 : 8) * p->vertical[c];
+        bytes += rows * region_round(row_blocks(p, c) * 8);
+        if (p->vertical[c] < high || p->horizontal[c] < wide)
+            bytes += high * region_round(p->width + wide);
     }
     return bytes;
 }
 
+/* The same of the others, whose pixels are 1 / shrink; chroma may be scaled less. */
+static int64_t other_bytes(const mnv2_photo *p, int32_t shrink) {
+    const int32_t high = most_of(p->vertical, p->components);
+    const int64_t row = region_round(p->width / shrink + 64);
+    return p->components * high * (8 / shrink + 1) * row;
+}
+
 int64_t jpeg_library_bytes(const mnv2_photo *p) {
-    return LAST_BYTES + sample_bytes(p, 1) +
-           (p->scans - 1) * (OTHER_BYTES + sample_bytes(p, p->is_progressive ? 8 : 4));
+    return LAST_BYTES + sample_bytes(p) +
+           (p->scans - 1) * (OTHER_BYTES + other_bytes(p, p->is_progressive ? 8 : 4));
 }
 
 static void open_decoder(session *s, int32_t scan) {

@@ -138,6 +138,12 @@ def _plan(args: argparse.Namespace) -> int:
     with open_model(args.model) as model:
         precision = checked_precision(model, args.precision)
         plan = make_plan(model.network, thread_count(args.threads), precision, model.dtype)
+        spec = model.input_spec
+    photo = None
+    if args.photo is not None:
+        from ..images.photo_plan import plan_of_file
+
+        photo = plan_of_file(args.photo, spec, plan.network.resolution, plan.arena_bytes)
     if args.svg is not None:
         from ..model.whole_file import write_whole
         from ..plan.shown.picture import draw
@@ -149,9 +155,10 @@ def _plan(args: argparse.Namespace) -> int:
     elif args.json:
         from ..plan.shown.figures import to_json
 
-        say(as_json(to_json(plan)))
+        figures = to_json(plan)
+        say(as_json(figures if photo is None else {**figures, "photo": photo}))
     else:
-        say(str(plan))
+        say(str(plan) if photo is None else f"{photo}\n\n{plan}")
     return 0
 
 

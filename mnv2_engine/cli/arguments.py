@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..executors.backends import BACKEND_VARIABLE, BACKENDS
+from ..images.limits import DECODES, FORMATS, MAX_PIXELS
 from ..plan.shapes import PRECISIONS
 
 EXIT_CODES = """
@@ -57,6 +58,28 @@ def add_precision(command: Any) -> None:
         choices=tuple(PRECISIONS),
         help="what to compute in; bfloat16: for files of bfloat16 weights, on CPUs with "
         "AVX512_BF16 (default: the model file's own, float32 for weights of 16 and 32 bits)",
+    )
+
+
+def add_decoding(command: Any) -> None:
+    """What is allowed of encoded images."""
+    command.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=positive,
+        help=f"refuse photographs of more pixels (default: {MAX_PIXELS:,})",
+    )
+    command.add_argument(
+        "--formats",
+        metavar="A,B",
+        type=lambda text: tuple(filter(None, text.split(","))),
+        help=f"formats that are decoded, by Pillow's names (default: {','.join(FORMATS)})",
+    )
+    command.add_argument(
+        "--decode",
+        choices=DECODES,
+        help="reduced: decode JPEGs at 1/2, 1/4 or 1/8 where that is twice what is needed, faster "
+        "and not quite the same answers (default: exact)",
     )
 
 

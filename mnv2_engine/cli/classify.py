@@ -34,6 +34,9 @@ def run(args: Namespace) -> int:
             threads=args.threads,
             backend=args.backend,
             precision=args.precision,
+            max_pixels=args.max_pixels,
+            formats=args.formats,
+            decode=args.decode,
         ) as engine,
     ):
         photos = list(_photos(args.photos))

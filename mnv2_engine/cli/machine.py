@@ -20,6 +20,7 @@ class Machine(NamedTuple):
     # Which of them computes in a precision, MNV2_ISA considered; None where none does.
     chosen_isas: dict[str, str | None]
     threads: int  # what threads="auto" takes
+    photographs: dict[str, str]  # what decodes which format
     cache: str | None  # folder of the demo's model; None without a home folder
 
     def to_json(self) -> dict[str, object]:
@@ -40,6 +41,7 @@ class Machine(NamedTuple):
                 ("chosen", ", ".join(chosen)),
             ]
         rows += [
+            *((name, text) for name, text in self.photographs.items()),
             ("threads", f"{self.threads} with --threads auto"),
             ("cache", self.cache or "none: there is no home folder; set MNV2_HOME to one"),
         ]
@@ -65,6 +67,7 @@ def machine() -> Machine:
         isas,
         chosen,
         usable_cpus(),
+        _photographs(),
         _cache(),
     )
 
@@ -111,6 +114,27 @@ def _isas() -> tuple[dict[str, bool], dict[str, str | None]]:
         except UnsupportedError:
             chosen[precision] = None
     return built_isas(), chosen
+
+
+def _photographs() -> dict[str, str]:
+    """What decodes which format, and how to get what does it in less memory."""
+    from importlib.util import find_spec
+
+    from ..images.decoded import FORMATS, decoders
+
+    here = decoders()
+    pillow = "Pillow" if find_spec("PIL") else 'nothing; run: pip install "mnv2-engine[cli]"'
+    packages = {"JPEG": "libjpeg62-turbo-dev", "PNG": "libpng-dev"}
+    said = {}
+    for form in FORMATS.values():
+        if form in here:
+            said[form] = f"{here[form]}, line by line; rare kinds: {pillow}"
+        else:
+            said[form] = (
+                f"{pillow}; for line by line: apt install {packages[form]}, then build this "
+                "package from source"
+            )
+    return {**said, "other formats": pillow}
 
 
 def _cache() -> str | None:

@@ -14,6 +14,7 @@ from .arguments import (
     EXIT_CODES,
     add_backend,
     add_command,
+    add_decoding,
     add_json,
     add_precision,
     add_threads,
@@ -273,6 +274,7 @@ def _add_classify(commands: Any) -> None:
     add_backend(classify)
     add_threads(classify, "that share the work of each image")
     add_precision(classify)
+    add_decoding(classify)
     add_json(classify, "one line of JSON for each image")
 
 
@@ -318,6 +320,11 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument("model", metavar="M.npz", help="a model file")
     add_threads(plan, "that the work is planned for")
     add_precision(plan)
+    plan.add_argument(
+        "--photo",
+        metavar="FILE",
+        help="say first what decoding that photograph takes, a JPEG or a PNG",
+    )
     answer = plan.add_mutually_exclusive_group()
     add_json(answer, "one JSON object")
     answer.add_argument(

@@ -8,6 +8,8 @@ One call at a time has the threads of the pool; those that overlap with it each 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MnvError, UnsupportedError
@@ -81,10 +83,7 @@ class NativeExecutor:
         `classes` and `features` values, or None.
         """
         ffi = self._ffi
-        try:
-            arena = self._arenas.pop()
-        except IndexError:
-            arena = private_memory(self._arena_bytes)
+        arena = self._take()
         with (
             ffi.from_buffer("char[]", arena, require_writable=True) as memory,
             ffi.from_buffer(image) as pixels,
@@ -100,14 +99,38 @@ class NativeExecutor:
                 ffi.NULL if features is None else self.floats(features),
                 ffi.NULL if logits is None else self.floats(logits),
             )
+        self._give(arena)
+        if status != self._lib.MNV2_OK:
+            raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
+
+    @contextmanager
+    def borrow(self, size: int) -> Iterator[Any]:
+        """`size` bytes of writable memory, page-aligned, for what comes before a run: the arena's
+        where that is large enough, as a photograph is pixels before the run begins."""
+        if size <= self._arena_bytes:
+            arena = self._take()
+            yield arena
+            self._give(arena)
+            return
+        memory = private_memory(size)
+        try:
+            yield memory
+        finally:
+            memory.close()
+
+    def _take(self) -> Any:
+        try:
+            return self._arenas.pop()
+        except IndexError:
+            return private_memory(self._arena_bytes)
+
+    def _give(self, arena: Any) -> None:
         self._arenas.append(arena)
         while len(self._arenas) > 1:  # of calls that overlapped; one is kept
             try:
                 self._arenas.pop().close()
             except IndexError:  # another thread was faster
                 break
-        if status != self._lib.MNV2_OK:
-            raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
 
     def floats(self, buffer: Any) -> Any:
         """A writable buffer as the C core's `float *`, not copied."""

@@ -7,7 +7,7 @@ it to Pillow: other formats, rare kinds, and files that are not wholly sound.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,15 +15,12 @@ from ..errors import InputError
 from ..model.input_spec import InputSpec
 from .files import opened
 from .framing import framing
-from .limits import Decoding, checked
+from .limits import Borrow, Decoding, checked
 
 FORMATS = {1: "JPEG", 2: "PNG"}  # mnv2_photo_format
 
 # A larger file is mapped, a smaller one is read.
 MAPPED_FROM = 1 << 18
-
-# Gives memory of so many bytes, aligned to 64, and takes it back.
-Borrow = Callable[[int], Any]
 
 
 class Look(NamedTuple):
@@ -129,9 +126,7 @@ def planned(
     framed = framing(seen.width, seen.height, seen.photo.orientation, spec, resolution)
     plan = native.ffi.new("mnv2_photo_plan *")
     wanted = native_framing(native, framed, 3)
-    status = native.lib.mnv2_photo_plan_for(
-        seen.photo, wanted, decoding.decode == "reduced", plan
-    )
+    status = native.lib.mnv2_photo_plan_for(seen.photo, wanted, decoding.decode == "reduced", plan)
     if status != native.lib.MNV2_IMAGE_OK:
         raise sliver(framed)
     return plan

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# Of a folder, these are taken for images; a file named by itself is always tried.
+# Of a folder, these are taken for images, the formats that are allowed unless a caller says other
+# ones; a file named by itself is always tried.
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".jp2"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png"),
+    *(".gif", ".bmp", ".webp", ".tif", ".tiff"),
 )
+# Photographs too, which are not passed over in silence.
+UNREAD_SUFFIXES = (".heic", ".heif", ".hif")
 
 
 class ImageFile(NamedTuple):
@@ -42,11 +46,24 @@ def _images_in(folder: str) -> Iterator[ImageFile]:
         folders.sort()
         for file in sorted(files):
             # A leading dot marks what belongs to the system, such as macOS's ._photo.jpg.
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
-                yield ImageFile(os.path.join(place, file))
+            path = os.path.join(place, file)
+            if file.startswith("."):
+                continue
+            if file.lower().endswith(UNREAD_SUFFIXES):
+                yield ImageFile(path, "HEIC is not decoded here; convert it to JPEG")
+            elif file.lower().endswith(IMAGE_SUFFIXES) and not _waits(path):
+                yield ImageFile(path)
     for problem in problems:
         yield _unreadable_folder(problem)
 
 
 def _unreadable_folder(error: OSError) -> ImageFile:
     return ImageFile(str(error.filename), f"cannot be read: {error.strerror}")
+
+
+def _waits(path: str) -> bool:
+    """Whether it is a FIFO, a socket or a device, by whatever name."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False  # opening it will say why

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from ..errors import InputError
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")  # as Pillow names them
 DECODES = ("exact", "reduced")
+
+# Lends so many bytes of memory, aligned to 64, as a context manager.
+Borrow = Callable[[int], Any]
 
 
 class Decoding(NamedTuple):
@@ -45,6 +48,9 @@ class Decoding(NamedTuple):
                 raise InputError(f"decode {decode!r:.80}: expected one of {', '.join(DECODES)}")
             made = made._replace(decode=decode)
         return made
+
+
+DEFAULT = Decoding()
 
 
 def checked(name: str, form: str, width: int, height: int, decoding: Decoding) -> None:

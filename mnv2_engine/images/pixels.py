@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.layer import IMAGE_CHANNELS
+from .limits import DEFAULT, Borrow, Decoding
 
 _UINT8 = ("B", "<B", "=B", "@B", "|B")
 _FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")
@@ -55,14 +56,23 @@ def images_in(source: Any) -> Iterable[Any] | None:
     return Batch(_contiguous(view), False).images()
 
 
-def pixels_of(source: object, spec: InputSpec, resolution: tuple[int, int]) -> Any:
+def pixels_of(
+    source: object,
+    spec: InputSpec,
+    resolution: tuple[int, int],
+    decoding: Decoding = DEFAULT,
+    borrow: Borrow | None = None,
+) -> Any:
     """One image as a contiguous buffer of (H, W, 3) uint8 pixels of the network's own size.
 
     `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 pixels (H, W, 3) in any
     buffer or array. Pixels of the network's own size are used as they are; others are resized and
-    cropped as the model file says. Raises InputError for anything else.
+    cropped as the model file says. `decoding` limits encoded images; `borrow` lends memory to
+    decode in. Raises InputError for anything else.
     """
-    if _is_encoded(source) or _is_pillow(source):
+    if _is_encoded(source):
+        return encoded_pixels(source, spec, resolution, decoding, borrow)
+    if _is_pillow(source):
         from .preprocess import photo_pixels
 
         return photo_pixels(source, spec, resolution)  # type: ignore[arg-type]
@@ -83,6 +93,24 @@ def pixels_of(source: object, spec: InputSpec, resolution: tuple[int, int]) -> A
     resize = resizer(framing(width, height, 1, spec, resolution))
     resize.picture(view)
     return resize.finish()
+
+
+def encoded_pixels(
+    source: Any,
+    spec: InputSpec,
+    resolution: tuple[int, int],
+    decoding: Decoding = DEFAULT,
+    borrow: Borrow | None = None,
+) -> Any:
+    """The same of a path or an encoded image: by the C core, or by Pillow where that leaves it."""
+    from .decoded import frame_of
+
+    frame = frame_of(source, spec, resolution, decoding, borrow)
+    if frame is not None:
+        return frame
+    from .preprocess import photo_pixels
+
+    return photo_pixels(source, spec, resolution, decoding)
 
 
 def batch_of(source: object, resolution: tuple[int, int]) -> Batch:

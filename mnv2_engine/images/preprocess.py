@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from ..errors import InputError, MnvError, missing_extra
 from ..model.input_spec import InputSpec
+from .files import opened
 from .framing import framing
+from .limits import DEFAULT, Decoding, checked
 from .resize import resizer
 
 if TYPE_CHECKING:
@@ -43,14 +44,19 @@ STRIP_PIXELS = 1 << 17
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Image"]
 
 
-def photo_pixels(source: Source, spec: InputSpec, resolution: tuple[int, int]) -> bytes:
+def photo_pixels(
+    source: Source,
+    spec: InputSpec,
+    resolution: tuple[int, int],
+    decoding: Decoding | None = DEFAULT,
+) -> bytes:
     """The network's frame, height·width·3 bytes, of what `load_image` takes; raises as that and
     `pixels_for` do."""
-    with _opened(source) as (image, name):
+    with _opened(source, decoding) as (image, name):
         return _pixels(image, _orientation(image), name, spec, resolution)
 
 
-def load_image(source: Source) -> Image:
+def load_image(source: Source, decoding: Decoding | None = DEFAULT) -> Image:
     """An upright RGB image out of a path, the bytes of an encoded image, or a Pillow image.
 
     EXIF orientation is applied (and ignored where the EXIF data is damaged). Transparency is
@@ -59,10 +65,10 @@ def load_image(source: Source) -> Image:
     image that is upright RGB already is returned itself.
 
     Raises InputError, naming the source, for a file that cannot be read or decoded, for an image
-    without pixels or beyond Pillow's decompression-bomb limit, and for floating-point images,
-    whose white no one can know. Raises MissingExtraError without Pillow.
+    without pixels, for what `decoding` does not allow of an encoded one, and for floating-point
+    images, whose white no one can know. Raises MissingExtraError without Pillow.
     """
-    with _opened(source) as (image, name), _errors_named(name):
+    with _opened(source, decoding) as (image, name), _errors_named(name):
         flat = _rgb(image, name)
         turn = UPRIGHT.get(_orientation(image))
         return flat if turn is None else flat.transpose(_pillow().Transpose[turn])
@@ -103,11 +109,6 @@ def _pixels(
     return resize.finish()
 
 
-def _without_waiting(name: str, flags: int) -> int:
-    """Opens a FIFO without waiting for someone who writes to it."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _pillow() -> ModuleType:
     try:
         import PIL.Image
@@ -117,23 +118,16 @@ def _pillow() -> ModuleType:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[Image, str]]:
-    """The loaded image of a source and what to call it."""
+def _opened(source: Source, decoding: Decoding | None) -> Iterator[tuple[Image, str]]:
+    """The loaded image of a source and what to call it. None allows every format and size that
+    Pillow does."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         name = f"encoded image of {len(data)} bytes"
-        yield _decoded(io.BytesIO(data), name), name
+        yield _decoded(io.BytesIO(data), name, decoding), name
     elif isinstance(source, (str, os.PathLike)):
-        name = os.fsdecode(source)
-        try:
-            file = open(source, "rb", opener=_without_waiting)  # noqa: SIM115  # for the errors
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{name}: cannot be read: {reason}") from error
-        with file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"{name}: not a regular file; read it yourself and give its bytes")
-            yield _decoded(file, name), name
+        with opened(source) as (file, name):
+            yield _decoded(file, name, decoding), name
     elif isinstance(source, _pillow().Image):
         name = f"image of mode {source.mode}"
         yield _loaded(source, name), name
@@ -144,20 +138,31 @@ def _opened(source: Source) -> Iterator[tuple[Image, str]]:
         )
 
 
-def _decoded(file: io.BufferedIOBase, name: str) -> Image:
+def _decoded(file: BinaryIO, name: str, decoding: Decoding | None) -> Image:
     pil = _pillow()
     try:
         image = pil.open(file)
     except pil.UnidentifiedImageError:
         if not file.seek(0, os.SEEK_END):
             raise InputError(f"{name}: cannot be decoded: it is empty") from None
-        raise InputError(f"{name}: cannot be decoded: not an image that Pillow reads") from None
+        raise InputError(f"{name}: cannot be decoded: {_not_read(file)}") from None
     except Exception as error:
         raise _undecodable(name, error) from error
     if image.format == "EPS":
         # Pillow would hand it to Ghostscript: a program to run, not a photograph.
         raise InputError(f"{name}: EPS is not an image format that is decoded here")
+    if decoding is not None:
+        checked(name, str(image.format), image.width, image.height, decoding)
     return _loaded(image, name)
+
+
+def _not_read(file: BinaryIO) -> str:
+    """Why Pillow reads a file as no image."""
+    file.seek(0)
+    start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return "it is HEIC, which neither this package nor Pillow reads; convert it to JPEG"
+    return "not an image that Pillow reads"
 
 
 def _loaded(image: Image, name: str) -> Image:
@@ -187,6 +192,8 @@ def _errors_named(name: str) -> Iterator[None]:
 
 def _undecodable(name: str, error: Exception) -> InputError:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if "truncated" in reason.lower():
+        reason += "; the file is not whole: copy or download it again"
     return InputError(f"{name}: cannot be decoded: {reason}")
 
 

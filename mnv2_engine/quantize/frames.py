@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images.image_files import find_images
-from ..images.preprocess import load_image, pixels_for
+from ..images.pixels import encoded_pixels
 from ..network.layer import IMAGE_CHANNELS
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _of_files(names: list[str], spec: InputSpec, resolution: tuple[int, int], li
     made = []
     for name in _thinned(files, limit):
         try:
-            pixels = pixels_for(load_image(name), spec, resolution)
+            pixels = encoded_pixels(name, spec, resolution)
         except InputError as error:
             reason = str(error)
             skipped.append(reason if reason.startswith(name) else f"{name}: {reason}")
