@@ -254,7 +254,7 @@ def test_a_client_who_leaves(engine):
 def test_an_error_inside_is_not_told_to_the_client(engine, photo, monkeypatch, caplog):
     app = serve.app(engine)
 
-    def broken(*_):
+    def broken(*_, **limits):
         raise RuntimeError("the secret path")
 
     monkeypatch.setattr(engine, "predict", broken)
@@ -310,10 +310,10 @@ def slow(engine, monkeypatch):
     engine.gate, engine.inside = threading.Event(), threading.Semaphore(0)
     predict = Engine.predict
 
-    def waiting(*arguments):
+    def waiting(*arguments, **limits):
         engine.inside.release()
         assert engine.gate.wait(20)
-        return predict(engine, *arguments)
+        return predict(engine, *arguments, **limits)
 
     engine.predict = waiting
     yield engine

@@ -103,7 +103,7 @@ class _PeerInfo(NamedTuple):
 
 class PeerEngine:
     """A peer behind the calls that the application makes of an Engine: one session, one call at a
-    time, images decoded as the other engine decodes them."""
+    time. It has no decoder, so images are decoded and resized by Pillow, as its users do."""
 
     def __init__(self, engine: str, path: str, model: str) -> None:
         from _thread import allocate_lock
@@ -120,15 +120,12 @@ class PeerEngine:
         self.identity = path
         self.info = _PeerInfo(self._network, path)
 
-    def predict(self, source: Any, top_k: int = 5) -> list[Any]:
+    def predict(self, source: Any, top_k: int = 5, **_: object) -> list[Any]:
         import numpy as np
 
         from ..engine import Prediction
-        from ..images.pixels import pixels_of
 
-        pixels = np.frombuffer(
-            pixels_of(source, self._spec, self._network.resolution), np.uint8
-        ).reshape(*self._network.resolution, 3)
+        pixels = np.asarray(_framed(source, self._spec, self._network.resolution))
         suited = self._session.input.suited(pixels, self._spec.mean, self._spec.std)
         with self._lock:
             logits = np.array(self._session.run(suited), np.float64).reshape(-1)
@@ -148,6 +145,21 @@ class PeerEngine:
 
     def reloaded(self) -> PeerEngine:
         return self
+
+
+def _framed(data: Any, spec: Any, resolution: tuple[int, int]) -> Any:
+    """Pillow's image of the network's size: resized to cover it, the centre cut out."""
+    import io
+
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    height, width = resolution
+    size = round(width / spec.crop_fraction), round(height / spec.crop_fraction)
+    resample = Image.Resampling.__members__[spec.resample.upper()]
+    covered = ImageOps.fit(image, size, resample)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return covered.crop((left, top, left + width, top + height))
 
 
 def engine_of(task: dict[str, Any]) -> Engine:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..accounting import Stats
 from ..engine import Engine
 from ..errors import InputError, ModelFileError, shown
 from .images import check_image
-from .limits import Limits
+from .limits import Limits, decoders
 from .metrics import Metrics
 from .models import Models
 from .multipart import boundary_of, parts_of
@@ -74,6 +75,7 @@ class Application:
     ) -> None:
         self.models = models
         self.limits = limits.checked()
+        self._formats = decoders(self.limits.formats)
         self.metrics = metrics or Metrics()
         self.ready = True
         self._watch_seconds = watch_seconds
@@ -231,7 +233,15 @@ class Application:
             assert engine is not None
             self._begin_to_count(name, engine)
             try:
-                return await self._in_thread(engine.predict, image, top_k)
+                return await self._in_thread(
+                    partial(
+                        engine.predict,
+                        image,
+                        top_k,
+                        max_pixels=self.limits.max_pixels,
+                        formats=self._formats,
+                    )
+                )
             except InputError as error:
                 raise Refused(422, "undecodable", str(error)) from None
             except ModelFileError as error:
@@ -310,11 +320,11 @@ class Application:
 
     # Threads and counters
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.limits.concurrency, "mnv2")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, function, *arguments)
+        return await loop.run_in_executor(self._threads, function)
 
     def _show(self) -> None:
         self.metrics.set("running", self._running)

@@ -44,6 +44,12 @@ class Limits(NamedTuple):
         return self._replace(concurrency=usable_cpus())
 
 
+def decoders(formats: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats as the engine names them."""
+    found = tuple(each.upper() for each in formats)
+    return (*found, "MPO") if "JPEG" in found else found  # a JPEG with more of them behind
+
+
 def format_of(data: bytes | memoryview) -> str | None:
     """The image format that `data` begins as, by its first bytes."""
     head = bytes(data[:16])
