@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..errors import InputError
+from ..images.limits import DECODES
 from .arguments import add_backend, add_command, add_precision, add_threads, positive
 from .output import complain
 
@@ -42,6 +43,7 @@ def run(args: Namespace) -> int:
             backend=args.backend,
             precision=args.precision,
             private=args.private,
+            decode=args.decode,
         )
     Models(engines)  # the names are right
 
@@ -119,6 +121,13 @@ def add_serve(commands: Any) -> None:
         metavar="A,B",
         default="jpeg,png,webp,gif,bmp",
         help="image formats that are let in (%(default)s)",
+    )
+    serve.add_argument(
+        "--decode",
+        choices=DECODES,
+        default="exact",
+        help="reduced: JPEGs at 1/2 to 1/8 where that is enough: faster, and not quite the same "
+        "answers (default: %(default)s)",
     )
     serve.add_argument(
         "--watch",
