@@ -76,7 +76,8 @@ def random_int8(
         zero_point = 0 if layer.activation == "relu6" else 120
         said[layer.name] = LayerQuantization(0.02, zero_point, fraction, shortcut)
         if layer.name in thin:
-            values = random.normal(0, 1, (2, channels)).astype(np.float32)
+            of_thin = np.random.default_rng([seed, channels])
+            values = of_thin.normal(0, 1, (2, channels)).astype(np.float32)
             weights[f"{layer.name}.values"] = values
     height, width = parts.pool.in_size
     factor = 1 / (height * width) / 1.01

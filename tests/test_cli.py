@@ -324,7 +324,7 @@ def test_info(run, model):
         (info,) = json_lines(out)
         assert info["path"] == model
         assert info["backend"] == engine.info.backend
-        assert info["architecture"]["resolution"] == [32, 32]
+        assert info["network"]["resolution"] == [32, 32]
         assert info["input_spec"]["mean"] == [127.5, 127.5, 127.5]
         assert info["provenance"] == {"source": "seeded random weights"}
 

@@ -85,7 +85,7 @@ def take_integers(graph: Graph, found: FoundNetwork) -> Integers:
                 bias,
                 source,
                 stated,
-                relu6=not projects,
+                activation="linear" if projects else "relu6",
                 shortcut=thin if projects and found.shortcuts[_block(name)] else None,
             )
         except UnsupportedError as error:
@@ -117,7 +117,9 @@ def take_integers(graph: Graph, found: FoundNetwork) -> Integers:
         pool = fold_pool(source.scale, prod(found.layers["head"].in_size), features.scale)
     except UnsupportedError as error:
         raise UnsupportedError(f"{graph.what}: {error}") from None
-    weights.update(fold_classifier("classifier", weight.integers, weight.scale, bias, pool.scale))
+    weights.update(
+        fold_classifier("classifier", weight.integers, weight.scale, bias, Activation(pool.scale))
+    )
     return Integers(weights, Quantization(said, pool), _notes(taken, silenced))
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..network.blocks import Block, match
-from ..network.layer import Network
+from ..network.blocks import Block, Parts, match
+from ..network.layer import Layer, Network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,22 +66,42 @@ def equalise(
         share = (halves / np.where(widest > 0, widest, 1.0)).max(0)
         factor = np.maximum(share**EXPONENT, LEAST_FACTOR)
         factor /= factor.max()
-        if blocks[0].residual:  # the shortcut is the stem's output, a hidden tensor
+        fixed = any(_is_fixed(parts, i) for i in chain)
+        # The shortcut of a first block is the stem's output, a hidden tensor.
+        if fixed or blocks[0].residual:
             factor[:] = 1.0
         before: Float64 = np.zeros(len(factor))
         for i, block, half in zip(chain, blocks, halves, strict=True):
             name = block.project.name
-            middle = (ranges[block.output].high + ranges[block.output].low) / 2
+            if block.project.activation != "linear":
+                continue  # as the hidden ones, from 0 on
+            low, high = ranges[block.output]
+            middle = (high + low) / 2
+            if fixed:
+                middle, half = 0 * middle, np.maximum(np.abs(low), np.abs(high))
             thin[name] = Thin(middle, factor, float((half / factor).max()))
             made[f"{name}.weight"] /= factor[:, None, None, None]
             made[f"{name}.bias"] = (made[f"{name}.bias"] - (middle - before)) / factor
-            reader = parts.blocks[i + 1].expand if i + 1 < len(parts.blocks) else parts.head
-            assert reader is not None
-            columns = made[f"{reader.name}.weight"]
-            made[f"{reader.name}.bias"] += columns[:, :, 0, 0] @ middle
-            columns *= factor[:, None, None]
+            reader = _reader(parts, i)
+            if reader is not None:  # else both are 1 and 0
+                columns = made[f"{reader.name}.weight"]
+                made[f"{reader.name}.bias"] += columns.sum((2, 3)) @ middle
+                columns *= factor[:, None, None]
             before = middle  # which the next block's shortcut brings along
     return made, thin
+
+
+def _reader(parts: Parts, block: int) -> Layer | None:
+    """The convolution that reads a block's output, which may be moved and multiplied for it."""
+    if block + 1 < len(parts.blocks):
+        return parts.blocks[block + 1].expand
+    return parts.convs[0] if parts.convs else parts.head
+
+
+def _is_fixed(parts: Parts, block: int) -> bool:
+    """Whether a block's output has to be what it is: its zeros are padded, it is pooled, or an
+    activation made it."""
+    return _reader(parts, block) is None or parts.blocks[block].project.activation != "linear"
 
 
 def _chains(blocks: Sequence[Block]) -> list[list[int]]:

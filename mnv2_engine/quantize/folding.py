@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Float64 = NDArray[np.float64]
 
+ACTIVATION_NAMES = {"relu": "ReLU", "relu6": "ReLU6"}
 _BIAS_LIMIT = 1 << 30  # leaves as much again to the sum
 
 
@@ -53,21 +54,21 @@ def fold_layer(
     bias: Float64,
     source: Activation,
     target: Activation,
-    relu6: bool,
+    activation: str,
     shortcut: Activation | None = None,
 ) -> FoldedLayer:
     """A convolution of int8 `weight` (out, ...), one scale an output channel, and a real `bias`.
 
-    `target` is the layer's output, `shortcut` the thin tensor that is added to it. An output of
-    ReLU6 has the zero point 0; a scale beyond 6 / 255 becomes that. Raises UnsupportedError where
-    the scales are too far apart for the fixed-point form.
+    `target` is the layer's output, `shortcut` the thin tensor that is added to it. Behind an
+    activation the zero point is 0; behind a ReLU6 a scale beyond 6 / 255 becomes that. Raises
+    UnsupportedError where the scales are too far apart for the fixed-point form.
     """
-    if relu6:
-        if target.zero_point != 0:
-            raise UnsupportedError(
-                f"{name}: its output has the zero point {target.zero_point}: expected 0 behind "
-                "a ReLU6"
-            )
+    if activation != "linear" and target.zero_point != 0:
+        raise UnsupportedError(
+            f"{name}: its output has the zero point {target.zero_point}: expected 0 behind "
+            f"a {ACTIVATION_NAMES[activation]}"
+        )
+    if activation == "relu6":
         target = Activation(min(target.scale, MAX_HIDDEN_SCALE))
     unit = source.scale * weight_scale  # of the sums, (out,)
     wide = weight.reshape(len(bias), -1).astype(np.int64)
@@ -133,8 +134,11 @@ def _half(fraction: int) -> float:
     return 0.5 - 0.5 ** (fraction + 1)
 
 
-def fold_pool(head_scale: float, pixels: int, scale: float) -> PoolQuantization:
-    """The pool over `pixels` pixels of the head's output, to features of `scale`.
+def fold_pool(
+    head_scale: float, pixels: int, scale: float, zero_points: tuple[int, int] = (0, 0)
+) -> PoolQuantization:
+    """The pool over `pixels` pixels of a map of `head_scale`, to features of `scale`, with the zero
+    points of the map and of the features.
 
     A scale finer than a step of the sums, as the head's own is where there is one pixel, becomes
     that step. Raises UnsupportedError for one so coarse that the fixed-point form has no bits left.
@@ -151,16 +155,23 @@ def fold_pool(head_scale: float, pixels: int, scale: float) -> PoolQuantization:
             f"the pooled features' scale {scale:g} is too coarse for the head's {head_scale:g}"
         )
     bias = _half(fraction) / taken_factor + (1 << shift >> 1)
+    bias += zero_points[1] / taken_factor - zero_points[0] * pixels
     return PoolQuantization(scale, fraction, round(bias), multiplier, shift)
 
 
 def fold_classifier(
-    name: str, weight: NDArray[np.int8], weight_scale: Float64, bias: Float64, feature_scale: float
+    name: str,
+    weight: NDArray[np.int8],
+    weight_scale: Float64,
+    bias: Float64,
+    features: Activation,
 ) -> dict[str, NDArray[Any]]:
-    """The canonical arrays of the first dense layer."""
+    """The canonical arrays of the first dense layer, `features` being its input."""
+    unit = weight_scale * features.scale
+    bias = bias - unit * features.zero_point * weight.astype(np.int64).sum(1)
     with np.errstate(over="ignore"):  # what is beyond float32 is refused when it is packed
         return {
             f"{name}.weight": np.array(weight, np.int8),
-            f"{name}.scale": (weight_scale * feature_scale).astype(np.float32),
+            f"{name}.scale": unit.astype(np.float32),
             f"{name}.bias": bias.astype(np.float32),
         }

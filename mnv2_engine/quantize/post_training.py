@@ -109,8 +109,10 @@ def _measured(
     real, integers = [], []
     for i in range(len(pixels)):
         one = pixels[i : i + 1]
-        real.append(reference.run(network, weights, reference.normalise(spec, one)).logits)
-        integers.append(integer.run(network, made.arrays, made.quantization, spec, one).logits)
+        floats = reference.run(network, weights, reference.normalise(spec, one))
+        levels = integer.run(network, made.arrays, made.quantization, spec, one)
+        real.append(floats.logits if network.classes else floats.features)
+        integers.append(levels.logits if network.classes else levels.features)
     found = agreement(np.concatenate(real), np.concatenate(integers))
     return found._replace(held_out=True)
 
@@ -129,25 +131,28 @@ def _made(
         if advance is not None:
             advance(count, work)
 
-    ranges = _channel_ranges(network, spec, weights, pixels, done)
+    ranges, reaches = _ranges(network, spec, weights, pixels, done)
     equal, thin = equalise(network, weights, ranges)
-    return Stepwise(network, spec, equal, thin, pixels, method, done).make()
+    return Stepwise(network, spec, equal, thin, reaches, pixels, method, done).make()
 
 
-def _channel_ranges(
+def _ranges(
     network: Network,
     spec: InputSpec,
     weights: dict[str, NDArray[np.float32]],
     pixels: NDArray[np.uint8],
     done: Callable[[int], object],
-) -> dict[str, ChannelRange]:
-    """Of every block's output by the name of the layer that gives it, image by image."""
+) -> tuple[dict[str, ChannelRange], dict[str, float]]:
+    """Image by image: the range of each channel of every block's output, by the name of the layer
+    that gives it; and the largest distance from 0 of every layer's output."""
     outputs = {block.output for block in match(network).blocks}
     found: dict[str, ChannelRange] = {}
+    reaches: dict[str, float] = {}
     for i in range(len(pixels)):
         seen: dict[str, NDArray[np.floating]] = {}
         reference.run(network, weights, reference.normalise(spec, pixels[i : i + 1]), seen=seen)
         for name, output in seen.items():
+            reaches[name] = max(reaches.get(name, 0.0), float(np.abs(output).max()))
             if name not in outputs:
                 continue
             low, high = (
@@ -157,7 +162,7 @@ def _channel_ranges(
                 low, high = np.minimum(low, found[name].low), np.maximum(high, found[name].high)
             found[name] = ChannelRange(low, high)
         done(1)
-    return found
+    return found, reaches
 
 
 def _check_output(out: str | os.PathLike[str], source: str) -> None:

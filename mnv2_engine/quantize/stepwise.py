@@ -19,6 +19,7 @@ from ..network.blocks import match
 from ..network.layer import Layer, Network
 from ..network.quantization import (
     MAX_HIDDEN_SCALE,
+    MAX_SCALE,
     LayerQuantization,
     PoolQuantization,
     Quantization,
@@ -75,11 +76,15 @@ class Stepwise:
         spec: InputSpec,
         weights: Mapping[str, Float64],
         thin: Mapping[str, Thin],
+        reaches: Mapping[str, float],
         pixels: NDArray[np.uint8],
         method: str,
         advance: Callable[[int], object],
     ) -> None:
-        """For equalised `weights`; `advance` is called with the count of frames after a layer."""
+        """For equalised `weights`, whose `thin` tensors are moved and multiplied; `reaches` are the
+        largest distances from 0 of layers' outputs; `advance` is called with the count of frames
+        after a layer."""
+        self._reaches = reaches
         self._network, self._thin, self._method, self._advance = network, thin, method, advance
         self._parts = match(network)
         self._table = {layer.name: layer for layer in network.weighted}
@@ -102,6 +107,8 @@ class Stepwise:
         self._source = IMAGE
         self._shortcuts: list[_Frame] | None = None
         self._shortcut_source: Activation | None = None
+        # The level that stands for zero around a layer's input; the stem's is there already.
+        self._zeros: dict[str, int] = {}
 
     def make(self) -> Made:
         """Make every layer 8-bit, first to last."""
@@ -114,17 +121,18 @@ class Stepwise:
             for layer in (block.expand, block.depthwise, block.project):
                 if layer is not None:
                     self._layer(layer)
-        assert parts.head is not None
-        self._layer(parts.head)
-        pool, real, levels = self._pool()
-        real_logits = self._classifier(pool, real, levels)
+        for layer in (*parts.convs, parts.head):
+            if layer is not None:
+                self._layer(layer)
+        pool, features, real, levels = self._pool()
+        real_logits, integer_logits = self._dense(features, real, levels)
         return Made(
             self._arrays,
             Quantization(self._said, pool),
             tuple(each.report() for each in self._compared.values()),
             {name: count for name, count in self._silenced.items() if count},
             real_logits,
-            integer.classify(parts.dense[0], self._arrays, levels),
+            integer_logits,
         )
 
     def _now(self) -> Iterator[_Frame]:
@@ -145,8 +153,11 @@ class Stepwise:
     def _levels_output(self, name: str, i: int, now: _Frame) -> NDArray[np.uint8]:
         joined = self._joined(name)
         shortcut = joined[i].levels if joined else None
+        layer, levels = self._table[name], now.levels
+        if any(layer.pads):
+            levels = frame(layer, self._zeros[name], levels)
         return integer.apply_layer(
-            self._table[name], self._arrays, self._said[name], now.levels, shortcut
+            unpadded(layer), self._arrays, self._said[name], levels, shortcut
         ).astype(np.uint8)
 
     def _joined(self, name: str) -> list[_Frame] | None:
@@ -157,10 +168,9 @@ class Stepwise:
         """Make a layer 8-bit, and stand behind it."""
         name, source = stated.name, self._source
         layer = self._table[name]
+        self._zeros[name] = source.zero_point
         moments = Moments(layer)
-        histogram = Histogram(
-            RELU6_LIMIT if layer.activation == "relu6" else self._thin[name].reach
-        )
+        histogram = Histogram(self._reach(layer))
         real_sum: Float64 = np.zeros(layer.out_channels)
         for i, now in enumerate(self._now()):
             moments.add(now.real, _dequantised(now.levels, source))
@@ -172,9 +182,8 @@ class Stepwise:
         taps_last = _taps_last(layer, weight)
         variance = np.maximum(np.einsum("gtt->gt", moments.covariance), 0.0)
         scales = weight_scales(taps_last, variance)
-        if (
-            layer.activation == "relu6"
-        ):  # weights so large that one step of the input is one of 0 to 6 are cut off
+        # Weights so large that one step of the input is one of 0 to 6 are cut off.
+        if layer.activation == "relu6":
             scales = np.minimum(scales, MAX_HIDDEN_SCALE / (LEAST_STEPS * source.scale))
         groups = len(moments.mean)
         rounded = round_jointly(
@@ -196,9 +205,10 @@ class Stepwise:
     ) -> Activation:
         """The layer's 8-bit output."""
         least = LEAST_STEPS * source.scale * float(scales.max())
-        if layer.activation == "relu6":
+        if layer.activation != "linear":
             reach = choose_reach(histogram, HIDDEN_LEVELS, self._method)
-            return Activation(min(max(reach / HIDDEN_LEVELS, least), MAX_HIDDEN_SCALE))
+            most = MAX_HIDDEN_SCALE if layer.activation == "relu6" else MAX_SCALE
+            return Activation(min(max(reach / HIDDEN_LEVELS, least), most))
         if self._shortcut_source is not None:
             least = max(least, LEAST_OF_SHORTCUT * self._shortcut_source.scale)
         reach = choose_reach(histogram, THIN_LEVELS, self._method)
@@ -213,12 +223,11 @@ class Stepwise:
         target: Activation,
     ) -> None:
         shortcut = self._shortcut_source if self._joined(layer.name) else None
-        if (
-            layer.activation == "relu6"
-        ):  # a bias that no input can bring back within 0 to 6 may be any such
+        if layer.activation != "linear":  # a bias that no input can bring back may be any such
+            limit = RELU6_LIMIT if layer.activation == "relu6" else 255 * target.scale
             reach = 255 * self._source.scale * scales
             reach *= np.abs(weight.astype(np.int64)).sum((1, 2, 3))
-            bias = np.clip(bias, -reach - RELU6_LIMIT, reach + 2 * RELU6_LIMIT)
+            bias = np.clip(bias, -reach - limit, reach + 2 * limit)
         folded = fold_layer(
             layer.name,
             weight,
@@ -226,7 +235,7 @@ class Stepwise:
             bias,
             self._source,
             target,
-            layer.activation == "relu6",
+            layer.activation,
             shortcut,
         )
         self._arrays.update(folded.arrays)
@@ -248,7 +257,7 @@ class Stepwise:
             active += ((levels > 0) & (levels < 255)).mean((0, 1, 2))
         frames = len(self._frames)
         missing: Float64 = real_sum / frames - (mean / frames - target.zero_point) * target.scale
-        if layer.activation != "relu6":
+        if layer.activation == "linear":
             return missing
         share = active / frames
         corrected: Float64 = np.where(
@@ -265,65 +274,83 @@ class Stepwise:
             if thin
             else Comparison(layer.name, target)
         )
-        if thin is not None:
-            self._arrays[f"{layer.name}.values"] = thin_values(target, thin)
+        if layer.name in self._projects:
+            self._arrays[f"{layer.name}.values"] = thin_values(target, layer.out_channels, thin)
         area = layer.out_size[0] * layer.out_size[1]
         bytes_a_frame = area * layer.out_channels * (np.dtype(np.float32).itemsize + 1)
-        keep = layer.activation != "relu6" or len(self._frames) * bytes_a_frame <= KEPT_BYTES
+        keep = layer.activation == "linear" or len(self._frames) * bytes_a_frame <= KEPT_BYTES
         for i, now in enumerate(self._now()):
             compared.add(now.real, _dequantised(now.levels, target))
             if keep:
                 self._frames[i] = now
         if keep:
             self._ahead = []
-        if layer.activation != "relu6":
+        if layer.name in self._projects:
             self._shortcuts = self._shortcut_source = None
         self._source = target
         self._advance(len(self._frames))
 
-    def _pool(self) -> tuple[PoolQuantization, Float32, NDArray[np.int64]]:
-        """The pool, and the features (N, channels) of both networks, the 8-bit one's as levels."""
-        size = self._parts.pool.in_size
-        real, heads = [], []
+    def _reach(self, layer: Layer) -> float:
+        """What the layer's output reaches from its zero, at most."""
+        if layer.activation == "relu6":
+            return RELU6_LIMIT
+        thin = self._thin.get(layer.name)
+        return thin.reach if thin else self._reaches[layer.name]
+
+    def _pool(self) -> tuple[PoolQuantization, Activation, Float32, NDArray[np.int64]]:
+        """The pool, its 8-bit output, and the features (N, channels) of both networks, the 8-bit
+        one's as levels."""
+        pool, source = self._parts.pool, self._source
+        real, maps = [], []
         for now in self._now():
             real.append(now.real.mean((1, 2)))
-            heads.append(now.levels.sum((1, 2), dtype=np.int64)[:, None, None])
+            maps.append(now.levels.sum((1, 2), dtype=np.int64)[:, None, None])
         features: Float32 = np.concatenate(real)
-        histogram = Histogram(RELU6_LIMIT)
+        # Features have signs where what is pooled has: a thin tensor.
+        zero = THIN_ZERO if source.zero_point else 0
+        levels = THIN_LEVELS if zero else HIDDEN_LEVELS
+        histogram = Histogram(max(float(np.abs(features).max()), RELU6_LIMIT))
         histogram.add(features)
-        reach = choose_reach(histogram, HIDDEN_LEVELS, "minmax")
-        head_scale = self._source.scale
-        area = size[0] * size[1]
-        said = fold_pool(
-            head_scale, area, max(reach / HIDDEN_LEVELS, LEAST_STEPS * head_scale / area)
-        )
-        _, levels = integer.pool(said, np.concatenate(heads))
-        return said, features, levels
+        reach = choose_reach(histogram, levels, "minmax")
+        area = pool.in_size[0] * pool.in_size[1]
+        scale = max(reach / levels, LEAST_STEPS * source.scale / area)
+        said = fold_pool(source.scale, area, scale, (source.zero_point, zero))
+        _, made = integer.pool(said, np.concatenate(maps))
+        return said, Activation(said.scale, zero), features, made
 
-    def _classifier(
-        self, pool: PoolQuantization, real: Float32, levels: NDArray[np.int64]
-    ) -> Float32:
-        """Make the classifier 8-bit; returns the float network's logits."""
-        name = self._parts.dense[0].name
-        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        source = Activation(pool.scale)
+    def _dense(
+        self, source: Activation, real: Float32, levels: NDArray[np.int64]
+    ) -> tuple[Float32, Float32]:
+        """Make the first dense layer 8-bit; those behind it stay float32, as they are small.
+        Returns the logits of both networks, or their features where there is no dense layer."""
         given = _dequantised(levels, source)
-        # Too few images for a covariance of so many features.
-        scales = weight_scales(weight, given.var(0, dtype=np.float64)[None])
-        rounded = round_to_nearest(weight, scales)
-        real_mean = real.mean(0, dtype=np.float64)
-        mean = given.mean(0, dtype=np.float64)
-        bias = bias + weight @ real_mean - (rounded * scales[:, None]) @ mean
-        self._arrays.update(fold_classifier(name, rounded, scales, bias, pool.scale))
-        self._advance(len(self._frames))
-        logits: Float32 = real @ self._singles[f"{name}.weight"].T + self._singles[f"{name}.bias"]
-        return logits
+        for i, layer in enumerate(self._parts.dense):
+            real_input, real = real, reference.apply_layer(layer, self._singles, real)
+            if i > 0:
+                for part in ("weight", "bias"):
+                    self._arrays[f"{layer.name}.{part}"] = self._singles[f"{layer.name}.{part}"]
+                given = reference.apply_layer(layer, self._singles, given)
+                continue
+            weight, bias = (self._weights[f"{layer.name}.{part}"] for part in ("weight", "bias"))
+            # Too few images for a covariance of so many features.
+            scales = weight_scales(weight, given.var(0, dtype=np.float64)[None])
+            rounded = round_to_nearest(weight, scales)
+            real_mean = real_input.mean(0, dtype=np.float64)
+            mean = given.mean(0, dtype=np.float64)
+            bias = bias + weight @ real_mean - (rounded * scales[:, None]) @ mean
+            self._arrays.update(fold_classifier(layer.name, rounded, scales, bias, source))
+            made = integer.classify(layer, self._arrays, levels)
+            given = reference.activated(layer.activation, made)
+            self._advance(len(self._frames))
+        return real, given
 
 
-def thin_values(target: Activation, thin: Thin) -> Float32:
-    """Scale and offset (2, channels) of a thin tensor: real = q * scale + offset."""
-    scale = thin.factor * target.scale
-    return np.array([scale, thin.middle - scale * target.zero_point], np.float32)
+def thin_values(target: Activation, channels: int, thin: Thin | None) -> Float32:
+    """Scale and offset (2, channels) of a block's output: real = q * scale + offset."""
+    scale, middle = np.full(channels, target.scale), np.zeros(channels)
+    if thin is not None:
+        scale, middle = thin.factor * scale, thin.middle
+    return np.array([scale, middle - scale * target.zero_point], np.float32)
 
 
 def _of_pixels(stem: Layer, weights: Mapping[str, Float64], spec: InputSpec) -> dict[str, Float64]:
