@@ -72,7 +72,7 @@ def export(
             weights,
             writer.input_shape(opened.network, batch),
             pixels,
-            (batch, opened.network.classes),
+            (batch, opened.network.classes or opened.network.features),
             feeding(opened),
             len(content),
         )

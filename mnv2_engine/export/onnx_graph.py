@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import missing_extra
-from ..network.layer import IMAGE_CHANNELS, Layer
+from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from .description import description, feeding
 
 if TYPE_CHECKING:
@@ -66,16 +66,33 @@ class OnnxGraph:
             group=layer.in_channels if layer.operation == "depthwise" else 1,
         )
 
+    def activation(self, layer: Layer, at: str, name: str) -> str:
+        """`at` behind the layer's activation."""
+        if layer.activation == "linear":
+            return at
+        if layer.activation == "relu":
+            return self.node("Relu", [at], name)
+        bounds = [self.constant("zero", np.float32(0)), self.constant("six", np.float32(6))]
+        return self.node("Clip", [at, *bounds], name)
+
+    def dense(self, layer: Layer, at: str, parameters: list[str], is_last: bool) -> str:
+        """A dense layer of float32; the last one gives `logits`."""
+        name = "logits" if is_last else layer.name
+        sums = name if layer.activation == "linear" else f"{name}.sums"
+        at = self.node("Gemm", [at, *parameters], sums, transB=1)
+        return self.activation(layer, at, name)
+
     def file(self, model: ModelFile, batch: int | str, input_dtype: str) -> bytes:
-        """The graph from `input` to `logits`, checked by onnx, with what the model file says."""
+        """The graph from `input` to the answer, checked by onnx, with what the model file says."""
         helper, network = self._onnx.helper, model.network
         kinds = {"float32": self._onnx.TensorProto.FLOAT, "uint8": self._onnx.TensorProto.UINT8}
         shape = [batch, IMAGE_CHANNELS, *network.resolution]
+        answer, values = answer_of(network)
         graph = helper.make_graph(
             self._nodes,
             network.name,
             [helper.make_tensor_value_info("input", kinds[input_dtype], shape)],
-            [helper.make_tensor_value_info("logits", kinds["float32"], [batch, network.classes])],
+            [helper.make_tensor_value_info(answer, kinds["float32"], [batch, values])],
             list(self._constants.values()),
             doc_string=f"input: {feeding(model)}",
         )
@@ -89,3 +106,8 @@ class OnnxGraph:
         helper.set_model_props(made, description(model))
         self._onnx.checker.check_model(made)
         return bytes(made.SerializeToString(deterministic=True))
+
+
+def answer_of(network: Network) -> tuple[str, int]:
+    """Name and count of the values that a network answers with."""
+    return ("logits", network.classes) if network.classes else ("features", network.features)

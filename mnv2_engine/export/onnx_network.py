@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ..network.blocks import match
 from ..network.layer import IMAGE_CHANNELS, Network
 from .onnx_graph import OPSET, OnnxGraph
 from .qdq import encode_int8
@@ -32,20 +31,14 @@ def _encode_float32(model: ModelFile, batch: int | str) -> bytes:
     graph = OnnxGraph()
     for name, array in model.weights().items():
         graph.constant(name, array)
-    graph.constant("zero", np.float32(0))
-    graph.constant("six", np.float32(6))
 
     def parameters(name: str) -> list[str]:
         return [f"{name}.weight", f"{name}.bias"]
 
     def convolution(layer: Layer, at: str) -> str:
-        sums = f"{layer.name}.sums" if layer.activation == "relu6" else layer.name
+        sums = layer.name if layer.activation == "linear" else f"{layer.name}.sums"
         at = graph.convolution(layer, [at, *parameters(layer.name)], sums)
-        return (
-            graph.node("Clip", [at, "zero", "six"], layer.name)
-            if layer.activation == "relu6"
-            else at
-        )
+        return graph.activation(layer, at, layer.name)
 
     def shortcut(layer: Layer, before: str, at: str) -> str:
         return graph.node("Add", [before, at], f"{layer.name}.joined")
@@ -53,5 +46,7 @@ def _encode_float32(model: ModelFile, batch: int | str) -> bytes:
     at = trunk(model.network, "input", convolution, shortcut)
     at = graph.node("GlobalAveragePool", [at], "pool")
     at = graph.node("Flatten", [at], "features")
-    graph.node("Gemm", [at, *parameters("classifier")], "logits", transB=1)
+    dense = match(model.network).dense
+    for layer in dense:
+        at = graph.dense(layer, at, parameters(layer.name), is_last=layer is dense[-1])
     return graph.file(model, batch, "float32")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..network.layer import IMAGE_CHANNELS, Layer
+from ..network.blocks import match
+from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer
 from ..quantize.folding import Activation
 from .onnx_graph import OnnxGraph
 from .trunk import trunk
-from .unfolding import IntegerNetwork, unfold
+from .unfolding import IntegerDense, IntegerNetwork, unfold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,16 +48,26 @@ class _Writer:
         at = graph.node("GlobalAveragePool", [at], "pool.real")
         at = self._requantised("pool", at, integers.features)
         at = graph.node("Flatten", [at], "features")
-        weight = self._constant(
-            "classifier.weight",
-            np.ascontiguousarray(integers.classifier.T),
-            integers.classifier_scale,
-            axis=1,
-        )
-        at = graph.node("MatMul", [at, weight], "classifier")
-        bias = graph.constant("classifier.bias", integers.classifier_bias)
-        graph.node("Add", [at, bias], "logits")
+        dense, weights = match(model.network).dense, model.weights()
+        if integers.dense is not None:
+            at = self._first_dense(dense[0], integers.dense, at, is_last=len(dense) == 1)
+        for layer in dense[1:]:
+            arrays = (weights[f"{layer.name}.{part}"] for part in ("weight", "bias"))
+            names = [
+                graph.constant(f"{layer.name}.{part}", array)
+                for part, array in zip(("weight", "bias"), arrays, strict=True)
+            ]
+            at = graph.dense(layer, at, names, is_last=layer is dense[-1])
         return graph.file(model, batch, "uint8")
+
+    def _first_dense(self, layer: Layer, made: IntegerDense, at: str, is_last: bool) -> str:
+        graph, name = self.graph, "logits" if is_last else layer.name
+        stored = np.ascontiguousarray(made.weight.T)
+        weight = self._constant(f"{layer.name}.weight", stored, made.scale, axis=1)
+        at = graph.node("MatMul", [at, weight], f"{layer.name}.products")
+        bias = graph.constant(f"{layer.name}.bias", made.bias)
+        sums = name if layer.activation == "linear" else f"{name}.sums"
+        return graph.activation(layer, graph.node("Add", [at, bias], sums), name)
 
     def _framed(self, model: ModelFile, frame: tuple[int, int, int]) -> str:
         """The image with the stem's padding around it, which differs between its channels."""
@@ -81,7 +92,7 @@ class _Writer:
         weight = self._constant(f"{layer.name}.weight", made.weight, made.scale)
         unit = np.float32(self.scales[at]) * made.scale
         bias = self._constant(f"{layer.name}.bias", made.bias, unit)
-        padded = layer.name != "stem" or self.integers.frame is None
+        padded = layer.inputs != (IMAGE,) or self.integers.frame is None
         sums = self.graph.convolution(layer, [at, weight, bias], f"{layer.name}.real", padded)
         return self._requantised(layer.name, sums, made.target)
 

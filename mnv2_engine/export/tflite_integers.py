@@ -8,17 +8,19 @@ they find for the features of each image anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..executors.integer import unpadded
-from ..network.layer import IMAGE_CHANNELS, Layer
+from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer
 from .tflite_graph import Scales
 from .tflite_layers import NO_ACTIVATION, FloatLayers, ordered, padded_extents
 from .unfolding import unfold
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..model.modelfile import ModelFile
     from ..quantize.folding import Activation
     from .tflite_graph import TfliteGraph
@@ -60,16 +62,31 @@ class IntegerLayers(FloatLayers):
         return entry, image
 
     def convolution(self, layer: Layer, at: int) -> int:
-        if layer.name == "stem" and self.integers.frame is not None:
+        if layer.inputs == (IMAGE,) and self.integers.frame is not None:
             at, layer = self._framed(layer, at, self.integers.frame), unpadded(layer)
         return super().convolution(layer, at)
 
-    def classifier(self, features: int) -> int:
-        stored, scales = self.integers.classifier, Scales(self.integers.classifier_scale, 0)
-        real = self.graph.tensor("features.real", (self.batch, stored.shape[1]), "float32")
+    def answer(self, features: int) -> int:
+        if self.integers.dense is not None:
+            return super().answer(features)
+        real = self.graph.tensor("features.real", (self.batch, self.network.features), "float32")
         self.operator("DEQUANTIZE", [features], [real])
-        weight = self.graph.tensor("classifier.weight", stored.shape, "int8", scales, stored)
-        return self.dense(real, weight)
+        return real
+
+    def first_dense(self, layer: Layer, features: int) -> tuple[int, int]:
+        made = self.integers.dense
+        assert made is not None
+        real = self.graph.tensor("features.real", (self.batch, layer.in_channels), "float32")
+        self.operator("DEQUANTIZE", [features], [real])
+        scales = Scales(made.scale, 0)
+        name = f"{layer.name}.weight"
+        return real, self.graph.tensor(name, made.weight.shape, "int8", scales, made.weight)
+
+    def dense_bias(self, layer: Layer) -> NDArray[Any]:
+        made = self.integers.dense
+        if made is None or f"{layer.name}.scale" not in self.weights:
+            return super().dense_bias(layer)
+        return made.bias
 
     def computed(self, name: str, extents: tuple[int, ...]) -> int:
         return self._activation(name, (self.batch, *extents), self._said(name))

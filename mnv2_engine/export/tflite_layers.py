@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..network.blocks import match
 from ..network.layer import IMAGE_CHANNELS, Layer, padding_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 # Values of the schema's enumerations Padding and ActivationFunctionType.
 _SAME, _VALID = 0, 1
-NO_ACTIVATION, _RELU6 = 0, 3
+NO_ACTIVATION = 0
+ACTIVATIONS = {"linear": NO_ACTIVATION, "relu": 1, "relu6": 3}
 
 _CONVOLUTIONS = {
     "conv": ("CONV_2D", "Conv2DOptions", {}),
@@ -42,7 +44,7 @@ class FloatLayers:
         return entry, entry
 
     def convolution(self, layer: Layer, at: int) -> int:
-        """A convolution with its ReLU6; a PAD before it where SAME pads otherwise."""
+        """A convolution with its activation; a PAD before it where SAME pads otherwise."""
         pads = (layer.pad_rows, layer.pad_columns)
         same = tuple(
             padding_of(extent, layer.kernel, layer.stride, "same")[1:] for extent in layer.in_size
@@ -61,7 +63,7 @@ class FloatLayers:
             StrideW=layer.stride,
             DilationHFactor=1,
             DilationWFactor=1,
-            FusedActivationFunction=_RELU6 if layer.activation == "relu6" else NO_ACTIVATION,
+            FusedActivationFunction=ACTIVATIONS[layer.activation],
             **more,
         )
         return out
@@ -80,24 +82,40 @@ class FloatLayers:
         self.operator("MEAN", [at, axes], [out], "ReducerOptions", KeepDims=False)
         return out
 
-    def classifier(self, features: int) -> int:
-        """The logits (batch, classes)."""
-        weight = self.constant("classifier.weight", self.weights["classifier.weight"])
-        return self.dense(features, weight)
+    def answer(self, features: int) -> int:
+        """The logits (batch, classes); the features where there is no dense layer."""
+        at, dense = features, match(self.network).dense
+        for i, layer in enumerate(dense):
+            at, weight = (at, self.matrix(layer)) if i else self.first_dense(layer, at)
+            at = self._dense(layer, at, weight, self.hybrid and i == 0, layer is dense[-1])
+        return at
 
-    def dense(self, features: int, weight: int) -> int:
-        """The same, of float32 features and the constant `weight`."""
-        bias = self.constant("classifier.bias", self.weights["classifier.bias"])
-        out = self.graph.tensor("logits", (self.batch, self.network.classes), "float32")
+    def first_dense(self, layer: Layer, features: int) -> tuple[int, int]:
+        """Input and weight of the first dense layer."""
+        return features, self.matrix(layer)
+
+    def matrix(self, layer: Layer) -> int:
+        """The weight of a dense layer in float32."""
+        return self.constant(f"{layer.name}.weight", self.weights[f"{layer.name}.weight"])
+
+    def _dense(self, layer: Layer, at: int, weight: int, hybrid: bool, is_last: bool) -> int:
+        bias = self.constant(f"{layer.name}.bias", self.dense_bias(layer))
+        name = "logits" if is_last else layer.name
+        out = self.graph.tensor(name, (self.batch, layer.out_channels), "float32")
         self.operator(
             "FULLY_CONNECTED",
-            [features, weight, bias],
+            [at, weight, bias],
             [out],
             "FullyConnectedOptions",
-            FusedActivationFunction=NO_ACTIVATION,
-            AsymmetricQuantizeInputs=self.hybrid,
+            FusedActivationFunction=ACTIVATIONS[layer.activation],
+            AsymmetricQuantizeInputs=hybrid,
         )
         return out
+
+    def dense_bias(self, layer: Layer) -> NDArray[Any]:
+        """The bias of a dense layer."""
+        bias: NDArray[Any] = self.weights[f"{layer.name}.bias"]
+        return bias
 
     # What networks of other numbers do in another way
 

@@ -26,13 +26,13 @@ def encode(model: ModelFile, batch: int | str) -> bytes:
     layers = kind(graph, model, batch)
     entry, image = layers.image()
     at = trunk(model.network, image, layers.convolution, layers.shortcut)
-    logits = layers.classifier(layers.pool(at))
+    answer = layers.answer(layers.pool(at))
     texts = description(model)
     graph.metadata(METADATA, metadata(model, texts))
     graph.metadata("mnv2_engine", json.dumps(texts, ensure_ascii=False).encode())
     summary = f"{texts['name']}, by {texts['exporter']}"
     # Label files stand behind the model, as TFLite's metadata have it.
-    return graph.file(texts["name"], summary, [entry], [logits]) + labels_archive(model.labels)
+    return graph.file(texts["name"], summary, [entry], [answer]) + labels_archive(model.labels)
 
 
 def input_shape(network: Network, batch: int | str) -> tuple[int | str, ...]:

@@ -14,11 +14,13 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..executors.integer import pad_pixel
+from ..network.blocks import match
 from ..network.layer import Layer
 from ..network.quantization import (
     MULTIPLIER_BITS,
     SHORTCUT_BITS,
     LayerQuantization,
+    PoolQuantization,
     effective_factor,
 )
 from ..quantize.folding import Activation
@@ -46,17 +48,23 @@ class IntegerLayer(NamedTuple):
     target: Activation  # the output's, before a shortcut
 
 
+class IntegerDense(NamedTuple):
+    """The first dense layer: sums of weight * (feature - its zero point), and the bias."""
+
+    weight: NDArray[np.int8]  # (out, channels)
+    scale: NDArray[np.float32]  # of the weights, (out,)
+    bias: NDArray[np.float32]  # (out,)
+
+
 class IntegerNetwork(NamedTuple):
     """An int8 network in terms that other runtimes share. Zero points are those of uint8."""
 
     image: Activation  # of uint8 pixels
     frame: tuple[int, int, int] | None  # pixels around the image, unless they are its zero point
-    layers: dict[str, IntegerLayer]  # "stem" to "head"
+    layers: dict[str, IntegerLayer]  # all convolutions
     joined: dict[str, Activation]  # the sum of a shortcut, by its project layer
     features: Activation
-    classifier: NDArray[np.int8]  # (classes, channels)
-    classifier_scale: NDArray[np.float32]  # of those weights, (classes,)
-    classifier_bias: NDArray[np.float32]  # (classes,), of the logits
+    dense: IntegerDense | None  # the first dense layer; those behind it are float32
 
 
 def unfold(model: ModelFile) -> IntegerNetwork:
@@ -68,11 +76,14 @@ def unfold(model: ModelFile) -> IntegerNetwork:
     assert model.quantization is not None
     network, weights, said = model.network, model.weights(), model.quantization
     image, frame = _image(model.input_spec)
-    *convolutions, _ = network.weighted
+    parts = match(network)
+    thin_names = {parts.stem.name, *(block.project.name for block in parts.blocks)}
     found: dict[str, IntegerLayer] = {}
     joined: dict[str, Activation] = {}
     thin = source = image
-    for layer in convolutions:
+    for layer in network.weighted:
+        if layer.operation == "dense":
+            continue
         stated = said.layers[layer.name]
         target = _activation(stated.scale, stated.zero_point)
         shortcut = None
@@ -82,22 +93,39 @@ def unfold(model: ModelFile) -> IntegerNetwork:
             joined[layer.name] = target
         found[layer.name] = _layer(layer, weights, stated, source, target, shortcut)
         source = target
-        if layer.activation != "relu6" or layer.name == "stem":
+        if layer.name in thin_names:
             thin = target
-    area = prod(network.weighted[-2].out_size)
-    factor = effective_factor(said.pool.multiplier, said.pool.shift, said.pool.fraction)
-    features = _activation(source.scale / (area * factor) if factor else said.pool.scale, 0)
-    scale = weights["classifier.scale"].astype(np.float64)
-    silent = np.abs(scale) < _SCALES.tiny  # a run takes denormals for zero
+    features = _features(said.pool, source, prod(parts.pool.in_size))
+    if not parts.dense:
+        return IntegerNetwork(image, frame, found, joined, features, None)
     return IntegerNetwork(
-        image,
-        frame,
-        found,
-        joined,
-        features,
-        np.where(silent[:, None], 0, weights["classifier.weight"]).astype(np.int8),
+        image, frame, found, joined, features, _dense(parts.dense[0], weights, features)
+    )
+
+
+def _features(pool: PoolQuantization, source: Activation, area: int) -> Activation:
+    """The pooled features' scale and zero point, of which fold_pool made the pool's bias."""
+    factor = effective_factor(pool.multiplier, pool.shift, pool.fraction)
+    if not factor:
+        return _activation(pool.scale, 0)
+    halves = (0.5 - 0.5 ** (pool.fraction + 1)) / factor + (1 << pool.shift >> 1)
+    zero_point = round((pool.bias - halves + source.zero_point * area) * factor)
+    return _activation(source.scale / (area * factor), min(max(zero_point, 0), 255))
+
+
+def _dense(layer: Layer, weights: Mapping[str, NDArray[Any]], features: Activation) -> IntegerDense:
+    """The first dense layer, in terms of its weights' scales."""
+    weight = weights[f"{layer.name}.weight"]
+    scale = weights[f"{layer.name}.scale"].astype(np.float64)
+    bias = weights[f"{layer.name}.bias"]
+    if features.zero_point:
+        wide = weight.astype(np.int64).sum(1)
+        bias = (bias + scale * features.zero_point * wide).astype(np.float32)
+    silent = np.abs(scale) < _SCALES.tiny  # a run takes denormals for zero
+    return IntegerDense(
+        np.where(silent[:, None], 0, weight).astype(np.int8),
         _float32(np.where(silent, features.scale, scale) / features.scale),
-        weights["classifier.bias"],
+        bias,
     )
 
 
