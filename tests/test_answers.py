@@ -1,4 +1,4 @@
-"""What networks answer with: softmax, sigmoids, numbers, features alone; heads of several layers."""
+"""What networks answer with: softmax, sigmoids, numbers, features; heads of several layers."""
 
 from __future__ import annotations
 

@@ -135,7 +135,13 @@ def test_rounding_has_no_bias():
     for factor in (0.03, 0.01, 0.003):
         scales = np.full(layer.out_channels, factor * 0.1 / 0.02)
         folded = fold_layer(
-            layer.name, weight // 40, scales, np.zeros(len(scales)), Activation(0.02), target, False
+            layer.name,
+            weight // 40,
+            scales,
+            np.zeros(len(scales)),
+            Activation(0.02),
+            target,
+            "linear",
         )
         x = random.integers(0, round(0.36 / factor), (400, *layer.in_size, layer.in_channels))
         got = integer.apply_layer(layer, folded.arrays, folded.quantization, x)
@@ -154,7 +160,7 @@ def test_a_channel_too_small_for_its_bias_becomes_constant():
     scales[1] = 1e-30
     bias = np.full(layer.out_channels, 3.0)
     folded = fold_layer(
-        layer.name, weight, scales, bias, Activation(0.02), Activation(0.1, 128), False
+        layer.name, weight, scales, bias, Activation(0.02), Activation(0.1, 128), "linear"
     )
     assert folded.silenced == 1
     x = np.full((1, *layer.in_size, layer.in_channels), 255)
@@ -173,7 +179,7 @@ def test_a_hidden_output_has_no_zero_point():
             ones,
             Activation(0.02),
             Activation(0.02, 3),
-            True,
+            "relu6",
         )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import __version__
 from ..errors import missing_extra
 from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from .description import description, feeding
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ..model.modelfile import ModelFile
