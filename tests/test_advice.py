@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mnv2_engine import Engine, InputError, MnvError, ModelFileError
+from mnv2_engine.cli import COMMANDS, main
 from mnv2_engine.errors import MissingExtraError, shown
 from mnv2_engine.model.whole_file import write_whole
 
@@ -188,6 +189,18 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     assert not left.exists()
     assert len(inner[0]) == 4  # the file, the one that is being written, and the others'
     assert {each.name for each in tmp_path.iterdir()} == {"model.npz", *(o.name for o in others)}
+
+
+def test_the_command_names_the_file_that_it_cannot_read(monkeypatch, capsys):
+    def without_data(_: object) -> int:
+        raise FileNotFoundError(2, "No such file or directory", "mnv2_engine/labels.txt")
+
+    monkeypatch.setitem(COMMANDS, "info", without_data)
+    monkeypatch.setattr("mnv2_engine.cli.abandon_output", lambda: None)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == (
+        "mnv2: error: mnv2_engine/labels.txt: No such file or directory\n"
+    )
 
 
 # --- where the core is absent -------------------------------------------------------------

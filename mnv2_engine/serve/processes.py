@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from .models import warm_up
 
 TOO_SOON = 1.0  # seconds of life below which a worker counts as one that cannot start
 MOST_FAILED_STARTS = 5
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD) if os.name != "nt" else ()
 MAX_HEADER = 64 << 10  # bytes of a request's header
 
 
@@ -151,7 +153,8 @@ async def _served(
 
     with suppress(NotImplementedError, AttributeError):  # Windows
         loop.add_signal_handler(signal.SIGTERM, stop)
-        loop.add_signal_handler(signal.SIGINT, stop)
+        if parent is None:
+            loop.add_signal_handler(signal.SIGINT, stop)
         loop.add_signal_handler(signal.SIGHUP, load_again)
     tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(watch())]
     try:
@@ -231,22 +234,20 @@ class _Parent:
         """Until told to stop, or no worker can start."""
         import uvicorn.protocols.http.auto  # noqa: F401  imported once, shared by all
 
-        handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-        signal.pthread_sigmask(signal.SIG_BLOCK, handled)
         gc.collect()
         gc.freeze()
+        self._listen_to_signals()
         for number in range(self._service.workers):
             self._start(number)
         stop_by = None
         while self._workers:
-            left = 1.0 if stop_by is None else max(0.01, stop_by - time.monotonic())
-            got = signal.sigtimedwait(handled, min(left, 1.0))
-            if got is not None and got.si_signo == signal.SIGHUP:
-                self._tell(signal.SIGHUP)
-            elif got is not None and got.si_signo != signal.SIGCHLD:
-                self._stopping = True
-                stop_by = time.monotonic() + self._service.stop_seconds + 5
-                self._tell(signal.SIGTERM)
+            for got in self._signals(1.0 if stop_by is None else 0.1):
+                if got == signal.SIGHUP:
+                    self._tell(signal.SIGHUP)
+                elif got != signal.SIGCHLD:
+                    self._stopping = True
+                    stop_by = time.monotonic() + self._service.stop_seconds + 5
+                    self._tell(signal.SIGTERM)
             if stop_by is not None and time.monotonic() > stop_by:
                 self._tell(signal.SIGKILL)
             self._bury()
@@ -257,17 +258,36 @@ class _Parent:
                 self._tell(signal.SIGTERM)
         return 2 if self._failed_starts >= MOST_FAILED_STARTS else 0
 
+    def _listen_to_signals(self) -> None:
+        """Their numbers arrive in a pipe: macOS has no sigtimedwait."""
+        self._told, self._tells = os.pipe()
+        os.set_blocking(self._told, False)
+        os.set_blocking(self._tells, False)
+        signal.set_wakeup_fd(self._tells, warn_on_full_buffer=False)
+        for each in HANDLED:
+            signal.signal(each, lambda *_: None)
+
+    def _signals(self, seconds: float) -> bytes:
+        """Numbers of the signals that came, after so long at most."""
+        ready, _, _ = select.select([self._told], [], [], seconds)
+        return os.read(self._told, 64) if ready else b""
+
     def _start(self, number: int) -> None:
         parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the child has handlers of its own
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                signal.pthread_sigmask(
-                    signal.SIG_UNBLOCK,
-                    (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD),
-                )
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes it on
+                signal.set_wakeup_fd(-1)
+                os.close(self._told)
+                os.close(self._tells)
+                for each in (signal.SIGTERM, signal.SIGCHLD):
+                    signal.signal(each, signal.SIG_DFL)
+                # The parent passes SIGINT on as SIGTERM; a worker that begins looks at its files.
+                for each in (signal.SIGINT, signal.SIGHUP):
+                    signal.signal(each, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
                 _serve(self._service, self._limits, self._listener, self._metrics, number, parent)
                 code = 0
             except BaseException:
@@ -277,6 +297,7 @@ class _Parent:
                     sys.stdout.flush()
                     sys.stderr.flush()
                 os._exit(code)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         self._workers[pid] = (number, time.monotonic())
 
     def _tell(self, number: int) -> None:
