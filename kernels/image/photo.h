@@ -23,6 +23,9 @@ typedef struct {
 } decoding;
 
 int32_t jpeg_look(bytes_of file, mnv2_photo *photo);
+enum { BLOCK_BYTES = 128 }; /* of 8x8 coefficients */
+/* Blocks of a component in a row, whole MCUs. */
+int64_t jpeg_row_blocks(const mnv2_photo *photo, int32_t component);
 int64_t jpeg_library_bytes(const mnv2_photo *photo);
 int64_t jpeg_window_bytes(const mnv2_photo *photo);
 /* MNV2_IMAGE_OK, MNV2_PHOTO_ELSEWHERE or MNV2_PHOTO_NO_ROOM. */
