@@ -47,17 +47,23 @@ def random_int8(
     thin = [block.project.name for block in parts.blocks]
     for layer in network.weighted:
         shape, channels = layer.weight_shape, layer.out_channels
+        fan_in = int(np.prod(shape[1:]))
+        if layer.name in network.small_dense:  # float32
+            weight = random.normal(0, np.sqrt(1 / fan_in), shape).astype(np.float32)
+            weights[f"{layer.name}.weight"] = weight
+            weights[f"{layer.name}.bias"] = random.normal(0, 1, channels).astype(np.float32)
+            continue
         weight = random.integers(-127, 128, shape)
         if extreme:
             weight = random.choice([-128, 127, 127, 0, 3], shape)
         weights[f"{layer.name}.weight"] = weight.astype(np.int8)
-        fan_in = int(np.prod(shape[1:]))
         spread = 127 * 73 * np.sqrt(fan_in) * 0.6  # of the sums
         if layer.operation == "dense":
-            weights["classifier.scale"] = random.uniform(1e-4, 2e-4, channels).astype(np.float32)
-            weights["classifier.bias"] = random.normal(0, 1, channels).astype(np.float32)
+            scale = random.uniform(1e-4, 2e-4, channels).astype(np.float32)
+            weights[f"{layer.name}.scale"] = scale
+            weights[f"{layer.name}.bias"] = random.normal(0, 1, channels).astype(np.float32)
             continue
-        middle = 0.2 if layer.activation == "relu6" else 1.5
+        middle = 1.5 if layer.activation == "linear" else 0.2
         bias = random.normal(middle * spread, spread, channels)
         factors = 60 / spread * random.uniform(0.5, 2, channels)
         fraction = FRACTION
@@ -73,7 +79,7 @@ def random_int8(
         weights[f"{layer.name}.bias"] = np.rint(bias).astype(np.int32)
         weights[f"{layer.name}.multiplier"] = pairs[:, 0].copy()
         weights[f"{layer.name}.shift"] = pairs[:, 1].copy()
-        zero_point = 0 if layer.activation == "relu6" else 120
+        zero_point = 120 if layer.activation == "linear" else 0
         said[layer.name] = LayerQuantization(0.02, zero_point, fraction, shortcut)
         if layer.name in thin:
             of_thin = np.random.default_rng([seed, channels])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from int8_network import random_int8
+from networks import small_mixed
 
 from mnv2_engine.errors import InputError
 from mnv2_engine.executors import integer
@@ -19,10 +20,12 @@ from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.network.blocks import match
 from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.network.layer import Layer, Network
+from mnv2_engine.network.quantization import Quantization
 
 NETWORKS = {
     "same": mobilenet_v2(0.1, (12, 9), 3, "same", divisor=1),
     "symmetric": mobilenet_v2(0.1, (11, 12), 3, "symmetric", divisor=1),
+    **small_mixed(),
 }
 UNEVEN = InputSpec((127.5, 116.28, 300.0), (58.0, 57.0, 2.5), "bilinear", 0.875)
 
@@ -80,59 +83,116 @@ def layer_of(
 
 
 def naive(
-    network: Network, arrays: dict[str, Any], quantization: Any, spec: InputSpec, image: Map
+    network: Network,
+    arrays: dict[str, Any],
+    quantization: Quantization,
+    spec: InputSpec,
+    image: Map,
 ) -> tuple[dict[str, Map], list[int], list[int]]:
-    """Every layer's output, the sums of the pool, and those of the classifier."""
-    found: dict[str, Map] = {}
-    x, thin = image, image
-    # round() of Python is half to even.
-    pad = [clamp(round(mean), 0, 255) for mean in spec.mean]
-    convolutions = network.weighted[:-1]
-    for layer in convolutions:
-        block, _, part = layer.name.partition(".")
-        joins = part == "project" and match(network).blocks[int(block[5:])].residual
+    """The output of every layer in front of the pool, a shortcut already in that of the project
+    layer that it joins; the sums of the pool, and those of the first dense layer."""
+    found: dict[str, Map] = {"image": image}
+    # What stands for zero around a map. round() of Python is half to even.
+    zeros = {"image": [clamp(round(mean), 0, 255) for mean in spec.mean]}
+    joined = {}  # project layer -> what is added to its output
+    for layer in network.layers:
+        if layer.operation == "add":
+            project = next(name for name in layer.inputs if name.endswith("project"))
+            (joined[project],) = set(layer.inputs) - {project}
+    acc: list[int] = []
+    for layer in network.layers:
+        source = layer.inputs[0]
+        if layer.operation == "pool":
+            x = found[source]
+            sums = [sum(pixel[n] for row in x for pixel in row) for n in range(layer.in_channels)]
+            continue
+        if layer.operation == "dense":
+            pool = quantization.pool
+            features = [
+                requantised(each + pool.bias, pool.shift, pool.multiplier, pool.fraction)
+                for each in sums
+            ]
+            weight = arrays[f"{layer.name}.weight"].tolist()
+            acc = [sum(f * w for f, w in zip(features, row, strict=True)) for row in weight]
+            break
+        if layer.operation == "add":
+            project = next(name for name in layer.inputs if name in joined)
+            found[layer.name], zeros[layer.name] = found[project], zeros[project]
+            continue
         said = quantization.layers[layer.name]
-        x = layer_of(layer, arrays, said, x, pad, thin if joins else None)
-        found[layer.name] = x
-        pad = [0] * layer.out_channels
-        if layer.name == "stem" or part == "project":
-            thin = x
-    pool = quantization.pool
-    sums = [sum(pixel[n] for row in x for pixel in row) for n in range(network.features)]
-    features = [
-        requantised(each + pool.bias, pool.shift, pool.multiplier, pool.fraction) for each in sums
-    ]
-    weight = arrays["classifier.weight"].tolist()
-    acc = [sum(f * w for f, w in zip(features, row, strict=True)) for row in weight]
+        thin = found[joined[layer.name]] if layer.name in joined else None
+        found[layer.name] = layer_of(layer, arrays, said, found[source], zeros[source], thin)
+        zeros[layer.name] = [said.zero_point] * layer.out_channels
+    del found["image"]
     return found, sums, acc
+
+
+def floats_of(network: Network, arrays: dict[str, Any], acc: list[int]) -> list[Any]:
+    """The logits of the sums of the first dense layer, the later ones in double precision."""
+    dense = [layer for layer in network.layers if layer.operation == "dense"]
+    values: list[Any] = []
+    for layer in dense:
+        bias = arrays[f"{layer.name}.bias"]
+        if layer is dense[0]:
+            scale = arrays[f"{layer.name}.scale"]
+            values = [
+                np.float32(np.float32(a) * s) + b for a, s, b in zip(acc, scale, bias, strict=True)
+            ]
+        else:
+            weight = arrays[f"{layer.name}.weight"].tolist()
+            values = [
+                sum(float(v) * w for v, w in zip(values, row, strict=True)) + float(b)
+                for row, b in zip(weight, bias, strict=True)
+            ]
+        if layer.activation != "linear":
+            values = [max(value, np.float32(0)) for value in values]
+        if layer.activation == "relu6":
+            values = [min(value, np.float32(6)) for value in values]
+    return values
 
 
 @pytest.mark.parametrize("extreme", [False, True], ids=["usual", "extreme"])
 @pytest.mark.parametrize("spec", [PRESETS["tf"], UNEVEN], ids=["tf", "uneven"])
-@pytest.mark.parametrize("padding", NETWORKS)
-def test_every_layer_equals_loops_of_integers(padding, spec, extreme):
-    network = NETWORKS[padding]
-    arrays, quantization = random_int8(network, 5, extreme)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_equals_loops_of_integers(name, spec, extreme):
+    network = NETWORKS[name]
+    arrays, quantization = random_int8(network, 3, extreme)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (2, *network.resolution, 3), np.uint8)
     seen: dict[str, Any] = {}
-    outputs = integer.run(network, arrays, quantization, spec, pixels, seen)
+    blocks = match(network).blocks
+    taps = [block.output for block in blocks]
+    outputs = integer.run(network, arrays, quantization, spec, pixels, seen, taps)
+    pooled = match(network).pooled
     for i, image in enumerate(pixels.tolist()):
         found, sums, acc = naive(network, arrays, quantization, spec, image)
-        assert [name for name in seen if not name.endswith(".add")] == list(found)
-        for name, expected in found.items():
-            np.testing.assert_array_equal(seen[name][i], expected, err_msg=name)
-            assert extreme or 0 < np.mean(expected) < 255, name
-        scale, bias = arrays["classifier.scale"], arrays["classifier.bias"]
-        logits = [
-            np.float32(np.float32(a) * s) + b for a, s, b in zip(acc, scale, bias, strict=True)
-        ]
-        np.testing.assert_array_equal(outputs.logits[i], logits)
-        height, width = network.weighted[-2].out_size
-        share = np.float32(quantization.layers["head"].scale / (height * width))
+        assert list(seen) == list(found)
+        for layer, expected in found.items():
+            np.testing.assert_array_equal(seen[layer][i], expected, err_msg=layer)
+            assert extreme or 0 < np.mean(expected) < 255, layer
+        logits = floats_of(network, arrays, acc)
+        if len(network.small_dense):  # their sums round as NumPy likes
+            np.testing.assert_allclose(outputs.logits[i], logits, rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(outputs.logits[i], logits)
+        height, width = pooled.out_size
+        said = quantization.layers[pooled.name]
+        share = np.float32(said.scale / (height * width))
+        offset = np.float32(-said.zero_point * said.scale)
         np.testing.assert_array_equal(
-            outputs.features[i], [np.float32(each) * share for each in sums]
+            outputs.features[i], [np.float32(each) * share + offset for each in sums]
         )
+        for block, tap in zip(blocks, outputs.maps, strict=True):
+            scale, offset = arrays[f"{block.project.name}.values"]
+            q = np.array(found[block.output], np.float32)
+            np.testing.assert_array_equal(tap[i], np.float32(q * scale) + offset)
+
+
+def test_the_padding_of_a_block_without_an_expand_layer_is_its_inputs_zero():
+    network = NETWORKS["everything"]
+    assert match(network).blocks[1].expand is None
+    _, quantization = random_int8(network, 3)
+    assert quantization.layers["block0.project"].zero_point == 120
 
 
 int32 = st.integers(-(2**31) + 1, 2**31 - 1)

@@ -15,21 +15,25 @@ import pytest
 from conftest import make_weights, small_network
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from int8_network import random_int8
+from int8_network import PackedInt8, pixels, random_int8
 from native_network import PackedNetwork, image, oracle, relative_error
+from networks import mixed_networks, small_mixed
 from test_native import SIZES, TOLERANCE, any_network, network_of
+from test_threads import any_schedule
 
 from mnv2_engine import Engine, InputError, UnsupportedError
 from mnv2_engine.bench.ablations import plan_by_layers
+from mnv2_engine.executors import integer
 from mnv2_engine.executors.reference import run
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.blocks import match
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
 
 pytest.importorskip("numba", reason="Numba (the extra jit) is absent")
 import numba
-from jit_network import JitNetwork
+from jit_network import JitNetwork, outputs
 from numba.core import caching
 
 from mnv2_engine.executors import jit
@@ -60,7 +64,7 @@ def test_efficientnet_lite_agrees_with_the_oracle(variant):
         assert relative_error(answer, truth) <= TOLERANCE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(network=any_network(), seed=st.integers(0, 1000))
 def test_any_channels_strides_and_sizes_agree_with_the_oracle(network, seed):
     weights = make_weights(network, seed)
@@ -73,6 +77,84 @@ def test_any_channels_strides_and_sizes_agree_with_the_oracle(network, seed):
         assume(np.abs(answer[0] - true).max() <= limit / 2)
     for answer, true, limit in zip(JitNetwork(network, weights)(x), truth, limits, strict=True):
         assert np.abs(answer - true).max() <= limit
+
+
+def some_taps(data, network):
+    """Blocks to tap, and the layers whose values those are."""
+    blocks = match(network).blocks
+    taps = tuple(i for i in range(len(blocks)) if data.draw(st.booleans(), label=f"tap {i}"))
+    return taps, [blocks[i].output for i in taps]
+
+
+def flat(outputs):
+    """Of the one image: logits, features, maps."""
+    return [outputs.logits[0], outputs.features[0], *(each[0] for each in outputs.maps)]
+
+
+def plans_of(network, precision, taps, seed):
+    """The planner's plan, then two of any schedules."""
+    others = (any_schedule(network, 1, seed + i, precision, layers=False) for i in range(2))
+    return [make_plan(network, 1, precision, taps=taps), *others]
+
+
+@settings(max_examples=40, deadline=None)
+@given(network=mixed_networks(), seed=st.integers(0, 1000), data=st.data())
+def test_any_mixture_agrees_with_the_oracle(network, seed, data):
+    taps, names = some_taps(data, network)
+    weights, x = make_weights(network, seed), image(network, seed)
+    truth = flat(run(network, weights, x[np.newaxis].astype(np.float64), np.float64, taps=names))
+    limits = [TOLERANCE * max(1.0, np.abs(true).max(initial=0)) for true in truth]
+    single = flat(run(network, weights, x[np.newaxis], np.float32, taps=names))
+    for answer, true, limit in zip(single, truth, limits, strict=True):
+        assume(np.abs(answer - true).max(initial=0) <= limit / 2)  # see above
+    model, first = PackedNetwork(network, weights), None
+    for plan in plans_of(network, "float32", taps, seed):
+        found = outputs(jit.executor_of(model, plan), plan, x)
+        first = first or found
+        for answer, expected in zip(found, first, strict=False):
+            np.testing.assert_array_equal(answer, expected)
+    for answer, true, limit in zip(first, truth, limits, strict=True):
+        assert np.abs(answer - true).max(initial=0) <= limit
+
+
+@settings(max_examples=40, deadline=None)
+@given(network=mixed_networks(), seed=st.integers(0, 1000), extreme=st.booleans(), data=st.data())
+def test_any_mixture_in_8_bits_equals_the_oracle(network, seed, extreme, data):
+    taps, names = some_taps(data, network)
+    weights, quantization = random_int8(network, seed, extreme)
+    model, x = PackedInt8(network, weights, quantization), pixels(network, seed)
+    spec = model.input_spec
+    expected = integer.run(network, weights, quantization, spec, x[np.newaxis], taps=names)
+    logits, *exact = flat(expected)
+    first = None
+    for plan in plans_of(network, "int8", taps, seed):
+        found = outputs(jit.executor_of(model, plan), plan, x)
+        first = first or found
+        for answer, true in zip(found, first, strict=False):
+            np.testing.assert_array_equal(answer, true)
+    for answer, true in zip(first[1:], exact, strict=True):
+        np.testing.assert_array_equal(answer, true)
+    if network.small_dense:  # float32, whose sums NumPy rounds in another order
+        np.testing.assert_allclose(first[0], logits, rtol=1e-4, atol=1e-4)
+    else:
+        np.testing.assert_array_equal(first[0], logits)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_caller_may_do_without_logits_features_and_maps(precision):
+    network = small_mixed()["everything"]
+    weights, quantization = random_int8(network, 3)
+    if precision == "int8":
+        model = PackedInt8(network, weights, quantization)
+    else:
+        model = PackedNetwork(network, make_weights(network))
+    plan, x = make_plan(network, 1, precision, taps=(0, 2)), pixels(network)
+    executor = jit.executor_of(model, plan)
+    expected = outputs(executor, plan, x)
+    features = np.full(network.features, np.nan, np.float32)
+    executor.run(x, False, None, features)
+    np.testing.assert_array_equal(features, expected[1])
+    assert executor.run(x, False) is None
 
 
 @pytest.mark.parametrize("width", range(1, 60, 7))
@@ -103,7 +185,7 @@ def test_nothing_outside_the_planned_bytes_is_touched():
         [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
-    assert len(done.stdout.splitlines()) == 12
+    assert len(done.stdout.splitlines()) == 14
 
 
 def test_what_it_does_not_compute_is_refused(small_model):

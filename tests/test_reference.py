@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_weights
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import small_mixed
 
 from mnv2_engine.errors import InputError
 from mnv2_engine.executors.reference import (
@@ -69,7 +71,7 @@ def naive(layer: Layer, weight: Any, x: Any) -> Any:
 @given(
     kind=st.sampled_from(["conv", "depthwise", "pointwise"]),
     channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    kernel=st.sampled_from([1, 3, 5]),
+    kernel=st.sampled_from([1, 2, 3, 5, 7]),
     stride=st.sampled_from([1, 2]),
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     padding=st.sampled_from(["same", "symmetric"]),
@@ -94,6 +96,46 @@ def test_every_layer_kind_equals_scalar_loops(
     weight = random.normal(size=layer.weight_shape)
     x = random.normal(size=(2, *size, layer.in_channels))
     np.testing.assert_allclose(operation(layer, weight, x), naive(layer, weight, x), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", small_mixed())
+def test_every_operation_of_a_table_equals_scalar_loops(name: str) -> None:
+    network = small_mixed()[name]
+    weights = make_weights(network, seed=3)
+    x = np.random.default_rng(4).uniform(-1, 1, (2, *network.resolution, 3))
+    values: dict[str, Any] = {"image": x}
+    for layer in network.layers:
+        first, *rest = (values[source] for source in layer.inputs)
+        y = np.zeros((2, *layer.out_size, layer.out_channels))
+        if layer.operation == "add":
+            y[:] = first + rest[0]
+        elif layer.operation == "pool":
+            for n, c in np.ndindex(2, layer.out_channels):
+                pixels = [first[n, i, j, c] for i, j in np.ndindex(*layer.in_size)]
+                y[n, 0, 0, c] = sum(pixels) / len(pixels)
+        else:
+            weight = weights[f"{layer.name}.weight"].reshape(
+                layer.out_channels, -1, layer.kernel, layer.kernel
+            )
+            y = naive(layer, weight, first)
+            for place in np.ndindex(*y.shape):
+                y[place] += float(weights[f"{layer.name}.bias"][place[-1]])
+                if layer.activation != "linear":
+                    y[place] = max(y[place], 0.0)
+                if layer.activation == "relu6":
+                    y[place] = min(y[place], 6.0)
+        values[layer.name] = y
+    outputs = run(network, weights, x, np.float64, taps=(network.layers[4].name, "stem"))
+    found = [outputs.features, outputs.maps[0], outputs.maps[1]]
+    expected = [values["pool"][:, 0, 0], values[network.layers[4].name], values["stem"]]
+    if network.classes:
+        found.append(outputs.logits)
+        expected.append(values[network.outputs[0]][:, 0, 0])
+    assert outputs.logits.shape == (2, network.classes)
+    for answer, true in zip(found, expected, strict=True):
+        if true.ndim == 4 and answer.ndim == 2:
+            true = true[:, 0, 0]
+        np.testing.assert_allclose(answer, true, atol=1e-12)
 
 
 def test_padding_by_hand() -> None:

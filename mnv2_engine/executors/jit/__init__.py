@@ -7,9 +7,12 @@ under the same names in int8/ for 8 bits:
     floats.py      calls the kernels of each kind of step (int8/executor.py)
     rows.py        blocks by rows, streaming into each other; stem.py feeds the first
     tiles.py       blocks by channel tiles
-    head.py        last 1x1 convolution, pool and classifier
+    conv.py        convolutions from map to map
+    head.py        last 1x1 convolution and pool, or the pool alone
+    dense.py       dense layers; in 8 bits the taps, too
     block.py       expand and project of an inverted residual
     pointwise.py, depthwise.py    the kernels that all of them are made of
+    activation.py  what follows a sum
     vector.py      the vectors that those are made of
 
 and for both

@@ -1,6 +1,6 @@
 """How the kernels are compiled: for which CPU, when, and where the machine code is kept.
 
-Only the entries are called from Python, four for floats and four for 8 bits, a kind of step each.
+Only the entries are called from Python: one for each kind of step, of floats and of 8 bits.
 They are compiled once for one signature, those of a precision from one call, `compile_entries`, and
 kept (kept.py). Where no folder for that can be written, every process compiles anew.
 """

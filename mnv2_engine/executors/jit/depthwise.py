@@ -1,10 +1,10 @@
-"""k x k depthwise convolution of one panel, batch-norm folded, and its ReLU6.
+"""k x k depthwise convolution of one panel, batch-norm folded, and its activation f.
 
-    y[q][c] = relu6(bias[c] + sum over ky, kx of x[ky][q * stride + kx][c] * w[ky][kx][c])
+    y[q][c] = f(bias[c] + sum over ky, kx of x[ky][q * stride + kx][c] * w[ky][kx][c])
 
 The same tile serves both schedules. Tiles gather: all k rows of the kernel, from the bias to the
-ReLU6. Rows scatter: one row of the kernel, which begins at the bias or where the rows before left
-the sums, and is clipped when it is the last; below the map there is no row, only the clip.
+activation. Rows scatter: one row of the kernel, which begins at the bias or where the rows before
+left the sums, and is clipped when it is the last; below the map there is no row, only the clip.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...model.packed import PANEL
 from .compiling import inlined, kernel
-from .vector import load, relu6, spread, store, taps
+from .vector import clamp, load, spread, store, taps
 
 
 class Filter(NamedTuple):
@@ -30,6 +30,8 @@ class Filter(NamedTuple):
     completes: int
     y: int  # [pixels][16]; where to, if the row is complete
     pixels: int
+    least: float  # of the activation (activation.py)
+    most: float
 
 
 def _tile(pixels: int, size: int, stride: int) -> Any:
@@ -48,7 +50,7 @@ def _tile(pixels: int, size: int, stride: int) -> Any:
                 sums, size, stride, arena, x + ky * row.line, weights, row.w + ky * size * PANEL
             )
         if row.completes:
-            store(relu6(sums), arena, row.y + at, PANEL, 0)
+            store(clamp(sums, row.least, row.most), arena, row.y + at, PANEL, 0)
         else:
             store(sums, arena, row.sums + at, PANEL, 0)
 
@@ -74,7 +76,9 @@ def kernels_of(tile: Callable[[int, int, int], Any], most: int) -> Any:
 
         return every_pixel
 
-    row_3_1, row_3_2, row_5_1, row_5_2 = row_of(3, 1), row_of(3, 2), row_of(5, 1), row_of(5, 2)
+    row_3_1, row_3_2 = row_of(3, 1), row_of(3, 2)
+    row_5_1, row_5_2 = row_of(5, 1), row_of(5, 2)
+    row_7_1, row_7_2 = row_of(7, 1), row_of(7, 2)
 
     @kernel
     def depthwise(arena: Any, weights: Any, size: int, stride: int, row: Any) -> None:
@@ -82,10 +86,14 @@ def kernels_of(tile: Callable[[int, int, int], Any], most: int) -> Any:
             row_3_1(arena, weights, row)
         elif size == 3:
             row_3_2(arena, weights, row)
-        elif stride == 1:
+        elif size == 5 and stride == 1:
             row_5_1(arena, weights, row)
-        else:
+        elif size == 5:
             row_5_2(arena, weights, row)
+        elif stride == 1:
+            row_7_1(arena, weights, row)
+        else:
+            row_7_2(arena, weights, row)
 
     return depthwise
 

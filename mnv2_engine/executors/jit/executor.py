@@ -30,8 +30,9 @@ class Entries(NamedTuple):
 
     rows: Entry
     tiles: Entry
+    conv: Entry
     head: Entry
-    classifier: Entry
+    dense: Entry
 
 
 class NumbaExecutor(ArrayExecutor):
@@ -54,7 +55,6 @@ class NumbaExecutor(ArrayExecutor):
         if any(step.kind == "layers" for step in plan.steps):
             raise UnsupportedError("a plan layer by layer: the numba backend runs fused ones only")
         self._plan = plan
-        _check(plan)
         self._arenas: list[Memory] = []
 
     def run(
@@ -69,7 +69,8 @@ class NumbaExecutor(ArrayExecutor):
 
         `image` is a contiguous buffer of the network's own size, (H, W, 3), uint8 pixels or
         (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
-        `classes` and `features` values, or None.
+        `classes` and `features` values, or None; `maps` are one of (height, width, channels) for
+        each tap of the plan, ascending, or None.
         """
         pixels = np.frombuffer(image, np.uint8)
         pixels.flags.writeable = False
@@ -78,10 +79,15 @@ class NumbaExecutor(ArrayExecutor):
         except IndexError:
             memory = self._new_memory()
         for number, step in enumerate(self._plan.steps):
+            at = int(self._tables.steps[number]["output"])
+            if step.kind == "tap":
+                if maps is not None:
+                    made = np.frombuffer(maps[step.number], np.float32)
+                    self._tap(memory.arena, at, step.number, made)
+                continue
             self._run_step(number, step, memory, pixels, bool(is_float), logits)
             if step.kind == "head" and features is not None:
                 made = np.frombuffer(features, np.float32)
-                at = int(self._tables.steps[number]["output"])
                 made[:] = self._features(memory.arena[at:], len(made))
         self._arenas.append(memory)
         del self._arenas[1:]  # of calls that overlapped; one is kept
@@ -112,38 +118,25 @@ class NumbaExecutor(ArrayExecutor):
             )
         elif step.kind == "tiles":
             entries.tiles(arena, weights, tables.blocks, tables.steps, number)
+        elif step.kind == "conv":
+            entries.conv(arena, weights, tables.convs, tables.steps, number)
         elif step.kind == "head":
             entries.head(arena, weights, tables.head, tables.steps, number)
-        elif logits is not None:
-            out = np.frombuffer(logits, np.float32)
-            entries.classifier(arena, weights, tables.head, tables.steps, number, out)
+        elif step.kind == "dense" and logits is not None:
+            self._run_dense(number, arena, np.frombuffer(logits, np.float32))
+
+    def _run_dense(self, number: int, arena: NDArray[Any], logits: NDArray[np.float32]) -> None:
+        tables = self._tables
+        self.entries.dense(arena, self._weights, tables.dense, tables.steps, number, logits)
 
     def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
         """The first `count` features of what the head has left."""
         raise NotImplementedError
 
+    def _tap(self, arena: NDArray[Any], at: int, number: int, y: NDArray[np.float32]) -> None:
+        """Writes to y the thin tensor of tap `number`, which lies at `at`."""
+        raise NotImplementedError
+
     def _new_memory(self) -> Memory:
         arena = np.frombuffer(private_memory(self._plan.arena_bytes), self.values)
         return Memory(arena, np.zeros((COUNTERS, len(match(self._plan.network).blocks)), np.int64))
-
-
-def _check(plan: Plan) -> None:
-    """Raise UnsupportedError for what these kernels do not run yet."""
-    parts = match(plan.network)
-    hidden = [layer for block in parts.blocks for layer in (block.expand, block.depthwise) if layer]
-    linear = [block.project for block in parts.blocks]
-    known = (
-        all(layer.activation == "relu6" for layer in (parts.stem, *hidden))
-        and all(layer.activation == "linear" for layer in linear)
-        and all(block.kernel < 7 and block.expand for block in parts.blocks[1:])
-        and parts.blocks[0].expand is None
-        and parts.head is not None
-        and parts.head.activation == "relu6"
-        and not (parts.convs or plan.taps)
-        and len(parts.dense) == 1
-    )
-    if not known:
-        raise UnsupportedError(
-            f"{plan.network.name}: the numba backend runs MobileNetV2 and EfficientNet-Lite; use "
-            'backend="c" or backend="numpy"'
-        )

@@ -12,8 +12,10 @@ from ...model.members import packed_members
 from ...model.modelfile import ModelFile
 from ...plan.steps import Plan
 from .compiling import compile_entries
+from .conv import conv_step
+from .dense import dense_step
 from .executor import Entries, NumbaExecutor
-from .head import classifier_step, head_step
+from .head import head_step
 from .rows import rows_step
 from .tables import tables_of
 from .tiles import tiles_step
@@ -30,7 +32,7 @@ class FloatExecutor(NumbaExecutor):
     """
 
     values = np.float32
-    entries = Entries(rows_step, tiles_step, head_step, classifier_step)
+    entries = Entries(rows_step, tiles_step, conv_step, head_step, dense_step)
 
     def __init__(self, model: ModelFile, plan: Plan) -> None:
         if plan.precision != "float32":
@@ -46,6 +48,9 @@ class FloatExecutor(NumbaExecutor):
 
     def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
         return pooled[:count]
+
+    def _tap(self, arena: NDArray[Any], at: int, number: int, y: NDArray[np.float32]) -> None:
+        y[:] = arena[at : at + len(y)]
 
 
 def _weights(model: ModelFile, plan: Plan) -> tuple[NDArray[np.float32], dict[str, int]]:

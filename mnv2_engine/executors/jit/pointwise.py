@@ -1,13 +1,14 @@
-"""1x1 convolution of a run of pixels: the expand and project layers, the head and the classifier;
-and, with three segments of nine taps, the stem. As kernels/pointwise.h.
+"""1x1 convolution of a run of pixels: the expand and project layers and the head; and, with a
+segment for each row of the kernel, the stem and other convolutions. As kernels/pointwise.h.
 
-    y[p][n] = bias[n] + sum over k of x[p][k] * w[k][n]        k ascending
+    y[p][n] = f(bias[n] + sum over k of x[p][k] * w[k][n])     k ascending; f: the activation
 
 x is read as segments: channels [0, segment) at x, the next ones at x + segment_step, and so on;
 within a segment a pixel is `pixel_step` values from the next.
 
     a thin NHWC row      segment = depth,  pixel_step = channels
     hidden panels        segment = 16,     pixel_step = 16,     segment_step = a panel's row
+    k rows of pixels     segment = k * channels, pixel_step = stride * channels
 
 w is panels of 16 outputs, each [depth][16]. A register tile has some pixels of one or two panels:
 weights are loaded once a k for all pixels, activations are broadcast.
@@ -19,8 +20,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...model.packed import PANEL
+from .activation import LINEAR, least_of, most_of
 from .compiling import TILE_PANELS, inlined, kernel
-from .vector import add, load, load_part, outer, relu6, spread, store, store_part, sum_pixels
+from .vector import add, clamp, load, load_part, outer, spread, store, store_part, sum_pixels
 
 NOWHERE = -1  # the place of an array that there is not
 
@@ -39,9 +41,9 @@ class Input(NamedTuple):
 
 
 # How a tile is finished.
-RELU6_TO_PANELS = 0  # y: [panel][pixel][16]; the expanded tensor, whole panels
-LINEAR_TO_CHANNELS = 1  # y: [pixel][channels]; the thin tensor, only real channels
-RELU6_TO_POOL = 2  # y: [panel][16]; summed over pixels, ascending
+TO_PANELS = 0  # y: [panel][pixel][16]; the expanded tensor, whole panels
+TO_CHANNELS = 1  # y: [pixel][channels]; the thin tensor, only real channels
+TO_POOL = 2  # y: [panel][16]; summed over pixels, ascending
 
 
 class Output(NamedTuple):
@@ -49,22 +51,52 @@ class Output(NamedTuple):
 
     finish: int
     y: int
-    panel_step: int  # RELU6_TO_PANELS: between panels
-    channels: int  # LINEAR_TO_CHANNELS
-    begins: int  # whether the sums begin at the bias; else, LINEAR_TO_CHANNELS alone, at y
-    residual: int  # LINEAR_TO_CHANNELS: added last, or NOWHERE; it may be y, or panels
+    panel_step: int  # TO_PANELS: between panels
+    channels: int  # TO_CHANNELS
+    begins: int  # whether the sums begin at the bias; else, TO_CHANNELS alone, at y
+    residual: int  # TO_CHANNELS: added last, or NOWHERE; it may be y, or panels
     residual_pixel_step: int
     residual_panel_step: int
+    is_clipped: int  # TO_CHANNELS: whether there is an activation; the others clip always
+    least: float
+    most: float
 
 
 @inlined
-def to_panels(y: int, panel_step: int) -> Output:
-    return Output(RELU6_TO_PANELS, y, panel_step, 0, True, NOWHERE, 0, 0)
+def to_panels(y: int, panel_step: int, activation: int) -> Output:
+    least, most = least_of(activation), most_of(activation)
+    return Output(TO_PANELS, y, panel_step, 0, True, NOWHERE, 0, 0, True, least, most)
 
 
 @inlined
-def to_pool(y: int) -> Output:
-    return Output(RELU6_TO_POOL, y, 0, 0, True, NOWHERE, 0, 0)
+def to_channels(
+    y: int,
+    channels: int,
+    activation: int,
+    begins: int,
+    residual: int,
+    residual_pixel_step: int,
+    residual_panel_step: int,
+) -> Output:
+    return Output(
+        TO_CHANNELS,
+        y,
+        0,
+        channels,
+        begins,
+        residual,
+        residual_pixel_step,
+        residual_panel_step,
+        activation != LINEAR,
+        least_of(activation),
+        most_of(activation),
+    )
+
+
+@inlined
+def to_pool(y: int, activation: int) -> Output:
+    least, most = least_of(activation), most_of(activation)
+    return Output(TO_POOL, y, 0, 0, True, NOWHERE, 0, 0, True, least, most)
 
 
 def _tile(pixels: int, panels: int) -> Any:
@@ -76,7 +108,7 @@ def _tile(pixels: int, panels: int) -> Any:
     ) -> None:
         bias = source.bias + panel * PANEL
         channel = panel * PANEL
-        at = out.y + pixel * out.channels + channel  # LINEAR_TO_CHANNELS
+        at = out.y + pixel * out.channels + channel  # TO_CHANNELS
         lanes = out.channels - channel
         if out.begins:
             sums = spread(pixels, panels, weights, bias)
@@ -96,10 +128,10 @@ def _tile(pixels: int, panels: int) -> Any:
             w += segment * PANEL
             left -= segment
 
-        if out.finish == RELU6_TO_PANELS:
+        if out.finish == TO_PANELS:
             to = out.y + panel * out.panel_step + pixel * PANEL
-            store(relu6(sums), y, to, PANEL, out.panel_step)
-        elif out.finish == LINEAR_TO_CHANNELS:
+            store(clamp(sums, out.least, out.most), y, to, PANEL, out.panel_step)
+        elif out.finish == TO_CHANNELS:
             if out.residual != NOWHERE:
                 shortcut = out.residual + pixel * out.residual_pixel_step
                 shortcut += panel * out.residual_panel_step
@@ -115,11 +147,14 @@ def _tile(pixels: int, panels: int) -> Any:
                         lanes,
                     ),
                 )
+            if out.is_clipped:
+                sums = clamp(sums, out.least, out.most)
             store_part(sums, y, at, out.channels, PANEL, lanes)
         else:
             to = out.y + panel * PANEL
             pooled = load(1, panels, y, to, 0, PANEL)
-            store(add(pooled, sum_pixels(relu6(sums))), y, to, 0, PANEL)
+            made = clamp(sums, out.least, out.most)
+            store(add(pooled, sum_pixels(made)), y, to, 0, PANEL)
 
     return tile
 

@@ -22,12 +22,23 @@ from __future__ import annotations
 from typing import Any
 
 from ...model.packed import PANEL
+from .activation import least_of, most_of
 from .block import EXPANDED_PANELS, expand, project
 from .compiling import BOOL, BYTES, COUNTS, FLOATS, INT, NORMALISATION, WEIGHTS, entry, inlined
 from .depthwise import Filter, depthwise
 from .pointwise import NOWHERE
-from .stem import stem_load, stem_panels
-from .strips import MADE, NEEDED, NEXT, Strip, panels_of, strip_of, strips_of, thin_row
+from .stem import stem_load, stem_panels, stem_thin
+from .strips import (
+    MADE,
+    NEEDED,
+    NEXT,
+    Strip,
+    behind_stem,
+    panels_of,
+    strip_of,
+    strips_of,
+    thin_row,
+)
 from .tables import BLOCKS, STEMS, STEPS
 from .vector import clear, load, store
 
@@ -93,7 +104,20 @@ def _scatter_strip(
             weights,
             k,
             s,
-            Filter(x, 0, taps, w, bias, begins, sums, r == completes, done, at.last - at.first),
+            Filter(
+                x,
+                0,
+                taps,
+                w,
+                bias,
+                begins,
+                sums,
+                r == completes,
+                done,
+                at.last - at.first,
+                least_of(block.depthwise_activation),
+                most_of(block.depthwise_activation),
+            ),
         )
 
 
@@ -104,7 +128,7 @@ def _project_strip(
     """Projects the filtered strip to output row r at y, [out_width][out_channels]."""
     block = blocks[index]
     pixel_step, panel_step = block.in_channels, PANEL
-    if index == 0:  # thin rows behind the stem are panels
+    if behind_stem(blocks, index):
         pixel_step, panel_step = PANEL, block.in_width * PANEL
     shortcut = NOWHERE
     if block.residual:
@@ -146,7 +170,7 @@ def _take_row(
     completes = above // block.stride if above >= 0 and above % block.stride == 0 else -1
     if completes >= needed:
         completes = -1
-    real = j < block.in_height
+    real, is_stem = j < block.in_height, behind_stem(blocks, index)
     panels = panels_of(block.hidden)
     pixels_at = step.filtered + panels * step.strip * PANEL  # of the image, behind the strip
     first = 0
@@ -157,10 +181,13 @@ def _take_row(
         step_panel = columns * PANEL
         if real and index == 0 and new > 0:
             stem_load(arena, image, is_float, normalisation, stem, j, at.fresh, new, pixels_at)
+            if not is_stem:
+                thin = thin_row(blocks, step, 0, j) + at.fresh * block.in_channels
+                stem_thin(arena, weights, stem, pixels_at, new, thin)
         for panel in range(0, panels, EXPANDED_PANELS):
             count = min(EXPANDED_PANELS, panels - panel)
             if real:
-                if new > 0 and index == 0:
+                if new > 0 and is_stem:
                     stem_panels(
                         arena, weights, stem, pixels_at, new, panel, count, fresh, step_panel
                     )
@@ -168,7 +195,7 @@ def _take_row(
                     thin = thin_row(blocks, step, index, j) + at.fresh * block.in_channels
                     expand(arena, weights, block, panel, count, thin, new, fresh, step_panel)
                 _fill_strip(arena, block, step, at, panel, count)
-            if real and index == 0 and block.residual and new > 0:  # in narrow networks
+            if real and is_stem and block.residual and new > 0:  # in narrow networks
                 kept = thin_row(blocks, step, 0, j) + at.fresh * PANEL
                 for n in range(count):
                     to = kept + (panel + n) * block.in_width * PANEL

@@ -1,5 +1,5 @@
-"""The stem: 3x3 stride-2 convolution of the image, batch-norm folded, ReLU6, a strip of a row at a
-time.
+"""The stem: 3x3 stride-2 convolution of the image, batch-norm folded, its activation, a strip of a
+row at a time.
 
 The pixels under the strip are normalised as they are loaded, into [3][columns][3] with their
 padding (which is zero after normalisation), so the float image never exists. Then it is a 1x1
@@ -14,7 +14,8 @@ from ...model.packed import PANEL
 from ...network.layer import IMAGE_CHANNELS
 from ...network.supported import STEM_KERNEL, STEM_STRIDE
 from .compiling import inlined
-from .pointwise import Input, pointwise, to_panels
+from .pointwise import NOWHERE, Input, pointwise, to_channels, to_panels
+from .strips import panels_of
 from .vector import float_at
 
 SEGMENT = STEM_KERNEL * IMAGE_CHANNELS  # taps of one row of the kernel
@@ -68,6 +69,17 @@ def stem_load(
 
 
 @inlined
+def _under(stem: Any, x: int, pixels: int, panel: int) -> Input:
+    """What stem_load left at x under `pixels` outputs, for channels from a panel on."""
+    depth = STEM_KERNEL * SEGMENT
+    line = stem_columns(pixels) * IMAGE_CHANNELS
+    w = stem.weight + panel * depth * PANEL
+    bias = stem.bias + panel * PANEL
+    step = STEM_STRIDE * IMAGE_CHANNELS
+    return Input(x, step, line, SEGMENT, depth, w, depth * PANEL, bias)
+
+
+@inlined
 def stem_panels(
     arena: Any,
     weights: Any,
@@ -81,10 +93,15 @@ def stem_panels(
 ) -> None:
     """Channels of panels [panel, panel + panels) from what stem_load left at x: y is panels,
     panel_step values apart, of [pixels][16]."""
-    depth = STEM_KERNEL * SEGMENT
-    line = stem_columns(pixels) * IMAGE_CHANNELS
-    w = stem.weight + panel * depth * PANEL
-    bias = stem.bias + panel * PANEL
-    step = STEM_STRIDE * IMAGE_CHANNELS
-    source = Input(x, step, line, SEGMENT, depth, w, depth * PANEL, bias)
-    pointwise(arena, weights, arena, pixels, panels, source, to_panels(y, panel_step))
+    source = _under(stem, x, pixels, panel)
+    out = to_panels(y, panel_step, stem.activation)
+    pointwise(arena, weights, arena, pixels, panels, source, out)
+
+
+@inlined
+def stem_thin(arena: Any, weights: Any, stem: Any, x: int, pixels: int, y: int) -> None:
+    """All channels of what stem_load left at x, where the first block expands them: y is
+    [pixels][channels]."""
+    source = _under(stem, x, pixels, 0)
+    out = to_channels(y, stem.channels, stem.activation, True, NOWHERE, 0, 0)
+    pointwise(arena, weights, arena, pixels, panels_of(stem.channels), source, out)

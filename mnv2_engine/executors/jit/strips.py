@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ...model.packed import PANEL
 from .compiling import inlined
+from .tables import ABSENT
 
 # What is counted of each block while a cascade runs.
 NEXT = 0  # the input row that it takes next
@@ -49,11 +50,17 @@ def strip_of(block: Any, first: int, left: int) -> Strip:
 
 
 @inlined
+def behind_stem(blocks: Any, index: int) -> Any:
+    """Whether the stem's outputs are the block's expanded tensor, and its thin rows panels."""
+    return index == 0 and blocks[0].expand_weight == ABSENT
+
+
+@inlined
 def thin_row(blocks: Any, step: Any, index: int, j: int) -> Any:
     """Where thin input row j of a block lies: in the tensor of the step, or among the last rows
-    kept. Behind the stem, thin rows are panels."""
+    kept."""
     block = blocks[index]
     if index == step.first and index > 0:
         return step.input + j * block.in_width * block.in_channels
-    stored = panels_of(block.hidden) * PANEL if index == 0 else block.in_channels
+    stored = panels_of(block.hidden) * PANEL if behind_stem(blocks, index) else block.in_channels
     return block.thin + j % block.thin_rows * block.in_width * stored

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...model.packed import PANEL
+from .activation import least_of, most_of
 from .block import EXPANDED_PANELS, expand, project
 from .compiling import FLOATS, INT, WEIGHTS, entry, inlined
 from .depthwise import Filter, depthwise
@@ -30,6 +31,7 @@ def _filter_channels(
     line = step.columns * PANEL
     panel_step = step.lines * line
     size = block.kernel
+    least, most = least_of(block.depthwise_activation), most_of(block.depthwise_activation)
     for i in range(panels_of(count)):
         panel = first // PANEL + i
         turn = i % EXPANDED_PANELS
@@ -47,7 +49,7 @@ def _filter_channels(
         for r in range(block.out_height):
             top = x + r * block.stride * line
             to = y + r * block.out_width * PANEL
-            row = Filter(top, line, size, w, bias, True, 0, True, to, block.out_width)
+            row = Filter(top, line, size, w, bias, True, 0, True, to, block.out_width, least, most)
             depthwise(arena, weights, size, block.stride, row)
 
 

@@ -13,7 +13,7 @@ Arrays are flat: `x, at` is the place of a value, steps are in values. Nothing i
     store(tile, y, at, pixel_step, panel_step)
     store_part(..., lanes)                  as store, but of `lanes` values a pixel
     add(tile, tile)
-    relu6(tile)                             min(max(x, 0), 6); a NaN becomes 0
+    clamp(tile, least, most)                min(max(x, least), most); a NaN becomes `least`
     scale(tile, factor)
     sum_pixels(tile)                        a tile of one pixel: their sum, ascending
     outer(tile, x, at, pixel_step, w, w_at, panel_step)
@@ -269,17 +269,17 @@ def add(typing: Any, x: Any, y: Any) -> Typed:
 
 
 @written_in_llvm
-def relu6(typing: Any, x: Any) -> Typed:
+def clamp(typing: Any, x: Any, least: Any, most: Any) -> Typed:
     def write(writer: Writer, arguments: Any) -> Any:
         builder = writer.builder
-        zero, six = VECTOR([0.0] * PANEL), VECTOR([6.0] * PANEL)
+        low, high = (writer.splat(limit) for limit in arguments[1:])
         clipped = []
         for vector in writer.vectors(arguments[0], len(x.places)):
-            above = builder.select(builder.fcmp_ordered(">", vector, zero), vector, zero)
-            clipped.append(builder.select(builder.fcmp_ordered("<", above, six), above, six))
+            above = builder.select(builder.fcmp_ordered(">", vector, low), vector, low)
+            clipped.append(builder.select(builder.fcmp_ordered("<", above, high), above, high))
         return writer.tile(clipped)
 
-    return x(x), written(write)
+    return x(x, types.float32, types.float32), written(write)
 
 
 @written_in_llvm

@@ -1,5 +1,6 @@
 """The layers of an inverted residual in 8 bits, as both schedules (rows.py, tiles.py) use them:
-expand (the paper's A), depthwise (N), project (B); F(x) = B(N(A x))."""
+expand (the paper's A), depthwise (N), project (B); F(x) = B(N(A x)). Where t = 1, A is the
+identity."""
 
 from __future__ import annotations
 
@@ -8,10 +9,25 @@ from typing import Any
 from ....model.packed import PANEL
 from ....model.packing_int8 import GROUP
 from ..compiling import inlined
+from ..tables import ABSENT
 from .depthwise import Filter, Rows, depthwise
 from .pointwise import TABLE, Input, groups_of, pointwise, to_panels
+from .vector import copy
 
 PANEL_GROUPS = PANEL // GROUP
+
+
+@inlined
+def _unchanged(
+    arena: Any, block: Any, panel: int, panels: int, x: int, pixels: int, y: int, panel_step: int
+) -> None:
+    """Panels [panel, panel + panels) of `pixels` thin pixels. Lanes past the last channel, whose
+    weights are 0, hold what lies behind it."""
+    for n in range(panels):
+        at = x + (panel + n) * PANEL
+        for p in range(pixels):
+            to = y + n * panel_step + p * PANEL
+            copy(arena, at + p * block.in_channels, arena, to, PANEL)
 
 
 @inlined
@@ -27,6 +43,9 @@ def expand(
     panel_step: int,
 ) -> None:
     """Hidden panels [panel, panel + panels) of `pixels` thin pixels at x, to y."""
+    if block.expand_weight == ABSENT:
+        _unchanged(arena, block, panel, panels, x, pixels, y, panel_step)
+        return
     channels = block.in_channels
     groups = groups_of(channels)
     weight_step = groups * PANEL * GROUP

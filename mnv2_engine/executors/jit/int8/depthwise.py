@@ -27,6 +27,8 @@ class Rows(NamedTuple):
     third: int
     fourth: int
     fifth: int
+    sixth: int
+    seventh: int
 
 
 class Filter(NamedTuple):
@@ -50,9 +52,12 @@ def _tile(pixels: int, size: int, stride: int) -> Any:
         sums = taps(sums, size, stride, arena, row.x.first + at, weights, row.w)
         sums = taps(sums, size, stride, arena, row.x.second + at, weights, row.w + line)
         sums = taps(sums, size, stride, arena, row.x.third + at, weights, row.w + 2 * line)
-        if size == 5:
+        if size >= 5:
             sums = taps(sums, size, stride, arena, row.x.fourth + at, weights, row.w + 3 * line)
             sums = taps(sums, size, stride, arena, row.x.fifth + at, weights, row.w + 4 * line)
+        if size == 7:
+            sums = taps(sums, size, stride, arena, row.x.sixth + at, weights, row.w + 5 * line)
+            sums = taps(sums, size, stride, arena, row.x.seventh + at, weights, row.w + 6 * line)
         made = eight_bits(scale(sums, weights, row.table + PANEL_SUMS, 0), row.fraction)
         store_bytes(made, arena, row.y + pixel * PANEL, PANEL, 0)
 

@@ -17,7 +17,9 @@ from ...integer import flushed, pad_pixel
 from ..compiling import compile_entries
 from ..executor import Entries, NumbaExecutor
 from ..tables import Tables, tables_of
-from .head import classifier_step, head_step
+from .conv import conv_step
+from .dense import dense_step, tap_step
+from .head import head_step
 from .pointwise import SUM_BYTES
 from .rows import rows_step
 from .tiles import tiles_step
@@ -27,7 +29,7 @@ class Int8Executor(NumbaExecutor):
     """An int8 plan and model file; its weights are used where the file is mapped."""
 
     values = np.uint8
-    entries = Entries(rows_step, tiles_step, head_step, classifier_step)
+    entries = Entries(rows_step, tiles_step, conv_step, head_step, dense_step)
 
     def __init__(self, model: ModelFile, plan: Plan) -> None:
         super().__init__(plan)
@@ -40,13 +42,39 @@ class Int8Executor(NumbaExecutor):
         parts = match(plan.network)
         _fill_quantization(self._tables, parts, model.quantization)
         self._normalisation = _levels(model.input_spec)
+        pooled = model.quantization.layers[parts.pooled.name]
         area = float(self._tables.head["pixels"][0])
-        share = np.array(model.quantization.layers[parts.pooled.name].scale / area, np.float32)
-        self._feature_scale = flushed(share)
+        self._feature_scale, self._feature_offset = (
+            flushed(np.array(each, np.float32))
+            for each in (pooled.scale / area, -pooled.zero_point * pooled.scale)
+        )
+        projects = [parts.blocks[block].project for block in plan.taps]
+        self._taps = [
+            (model.tensors[f"{layer.name}.values"].offset, layer.out_channels) for layer in projects
+        ]
+
+    def _run_dense(self, number: int, arena: NDArray[Any], logits: NDArray[np.float32]) -> None:
+        tables = self._tables
+        whole = len(self._weights) // SUM_BYTES * SUM_BYTES
+        self.entries.dense(
+            arena,
+            self._weights,
+            arena.view(np.float32),
+            self._weights[:whole].view(np.float32),
+            tables.head,
+            tables.dense,
+            tables.steps,
+            number,
+            logits,
+        )
 
     def _features(self, pooled: NDArray[Any], count: int) -> NDArray[np.float32]:
         sums = pooled[: count * SUM_BYTES].view(np.int32)
-        return flushed(sums.astype(np.float32) * self._feature_scale)
+        scaled = flushed(sums.astype(np.float32) * self._feature_scale)
+        return flushed(scaled + self._feature_offset)
+
+    def _tap(self, arena: NDArray[Any], at: int, number: int, y: NDArray[np.float32]) -> None:
+        tap_step(arena, self._weights, at, *self._taps[number], y)
 
 
 def _places(model: ModelFile) -> dict[str, int]:
@@ -54,7 +82,8 @@ def _places(model: ModelFile) -> dict[str, int]:
     found = {}
     for name, tensor in model.tensors.items():
         layer, _, part = name.rpartition(".")
-        found[f"{layer}.{'weight' if part == 'weight' else 'bias'}"] = tensor.offset
+        if part != "values":  # of taps
+            found[f"{layer}.{'weight' if part == 'weight' else 'bias'}"] = tensor.offset
     return found
 
 
@@ -67,12 +96,20 @@ def _fill_quantization(tables: Tables, parts: Parts, quantization: Quantization)
     """What an int8 plan has beyond a float one."""
     said, pool = quantization.layers, quantization.pool
     tables.stem["fraction"] = said[parts.stem.name].fraction
+    source = 0  # the zero point of a block's input
     for layers, block in zip(parts.blocks, tables.blocks, strict=True):
-        if layers.expand is not None:
+        if layers.expand is None:
+            block["pad"] = source
+        else:
             block["expand_fraction"] = said[layers.expand.name].fraction
         block["depthwise_fraction"] = said[layers.depthwise.name].fraction
         project = said[layers.project.name]
         block["project_fraction"], block["residual"] = project.fraction, project.shortcut
+        source = project.zero_point
+    for layer, conv in zip(parts.convs, tables.convs, strict=True):
+        conv["fraction"] = said[layer.name].fraction
+    for place in ("weight", "bias"):  # of later dense layers, which are floats
+        tables.dense[place][1:] //= SUM_BYTES
     head = tables.head
     head["fraction"] = said[parts.pooled.name].fraction
     head["pool_fraction"], head["pool_bias"] = pool.fraction, pool.bias

@@ -1,28 +1,33 @@
-"""The end of an int8 classifier: last 1x1 convolution with global average pool, then the matrix.
+"""The last 1x1 convolution with global average pool in 8 bits, or the pool alone.
 
-head:        sums[n] = sum over pixels of the 8-bit output n. The map of [pixels][features] never
-             exists: a tile is summed as it is made.
-classifier:  features are the sums as 8 bits; logits[n] = float(acc[n]) * scale[n] + bias[n] of
-             acc[n] = sum over k of features[k] * w[n][k].
+    sums[n] = sum over pixels of the 8-bit output n, or of input n
+
+The map of [pixels][features] never exists: a tile is summed as it is made.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ....model.packed import PANEL
 from ....model.packing_int8 import GROUP
-from ....network.quantization import MULTIPLIER_BITS
-from ..compiling import BYTES, FLOATS, INT, MEMORY, entry, inlined
+from ..compiling import BYTES, INT, MEMORY, entry, inlined
 from ..strips import panels_of
-from ..tables import HEADS, STEPS
-from ..vector import clear, float_at
-from .pointwise import PANEL_SUMS, SUM_BYTES, Input, groups_of, pointwise, to_pool
-from .vector import HALF, dot, int_at, store_sums_part, zeros
+from ..tables import ABSENT, HEADS, STEPS
+from ..vector import add, clear, store
+from .pointwise import PANEL_SUMS, Input, groups_of, pointwise, to_pool
+from .vector import load_bytes, load_sums
 
-TINY = np.finfo(np.float32).tiny
+
+@inlined
+def _pool_input(arena: Any, head: Any, x: int, sums: int) -> None:
+    """Sums over all pixels of the thin map at x. Lanes past the last channel hold what lies behind
+    it; no weight of the layer behind the pool meets them."""
+    for panel in range(panels_of(head.features)):
+        to = sums + panel * PANEL_SUMS
+        for p in range(head.pixels):
+            more = load_bytes(1, 1, arena, x + p * head.channels + panel * PANEL, 0, 0)
+            store(add(load_sums(1, 1, arena, to, 0, 0), more), arena, to, 0, 0)
 
 
 @entry("int8", MEMORY, BYTES, HEADS, STEPS, INT)
@@ -30,6 +35,9 @@ def head_step(arena: Any, weights: Any, heads: Any, steps: Any, number: int) -> 
     head, step = heads[0], steps[number]
     panels, groups = panels_of(head.features), groups_of(head.channels)
     clear(arena, step.output, panels * PANEL_SUMS)
+    if head.head_weight == ABSENT:
+        _pool_input(arena, head, step.input, step.output)
+        return
     source = Input(
         step.input,
         head.channels,
@@ -42,42 +50,3 @@ def head_step(arena: Any, weights: Any, heads: Any, steps: Any, number: int) -> 
         head.fraction,
     )
     pointwise(arena, weights, arena, head.pixels, panels, source, to_pool(step.output))
-
-
-@inlined
-def _quantise_features(arena: Any, head: Any, sums: int, y: int) -> None:
-    """Pooled features as 8 bits: y is [features/16][16]."""
-    for n in range(panels_of(head.features) * PANEL):
-        acc = np.int64(int_at(arena, sums + n * SUM_BYTES)) + head.pool_bias
-        t = min(max(acc >> head.pool_shift, -(1 << 15)), (1 << 15) - 1)
-        v = (t * head.pool_multiplier + HALF) >> MULTIPLIER_BITS
-        arena[y + n] = np.uint8(min(max(v >> head.pool_fraction, 0), 255))
-
-
-@inlined
-def _flushed(x: Any) -> Any:
-    """Zero where x is denormal, as all of that is in C."""
-    return x if abs(x) >= TINY else np.float32(0)
-
-
-@entry("int8", MEMORY, BYTES, HEADS, STEPS, INT, FLOATS)
-def classifier_step(
-    arena: Any, weights: Any, heads: Any, steps: Any, number: int, logits: Any
-) -> None:
-    head, step = heads[0], steps[number]
-    _quantise_features(arena, head, step.input, step.filtered)
-    groups = groups_of(head.features)
-    for panel in range(panels_of(head.classes)):
-        w = head.classifier_weight + panel * groups * PANEL * GROUP
-        sums = zeros(1, 1)
-        for k in range(groups):
-            x = step.filtered + k * GROUP
-            sums = dot(sums, arena, x, 0, weights, w + k * PANEL * GROUP, 0)
-        first = panel * PANEL
-        store_sums_part(sums, logits, first, head.classes - first)  # each where its logit will be
-    for n in range(head.classes):
-        # [classes/16][2][16]: scale, bias
-        table = head.classifier_bias // SUM_BYTES + n // PANEL * 2 * PANEL + n % PANEL
-        scale, bias = float_at(weights, table), float_at(weights, table + PANEL)
-        product = _flushed(np.float32(int_at(logits, n)) * _flushed(scale))
-        logits[n] = _flushed(product + _flushed(bias))

@@ -1,5 +1,6 @@
 """1x1 convolution of a run of pixels in 8 bits: the expand and project layers and the head; and,
-with three segments of three groups, the stem. As kernels/int8/pointwise.h.
+with a segment for each row of the kernel, the stem and other convolutions. As
+kernels/int8/pointwise.h.
 
     acc[p][n] = bias[n] + sum over k of x[p][k] * w[n][k]      int32, exact
     y[p][n]   = acc as 8 bits                                  docs/int8.md
@@ -9,6 +10,7 @@ segment_step, and so on; within a segment a pixel is `pixel_step` bytes from the
 
     a thin NHWC row      segment = all groups,  pixel_step = channels
     hidden panels        segment = 4,           pixel_step = 16,     segment_step = a panel's row
+    k rows of pixels     segment = those of k * channels, pixel_step = stride * channels
 
 w is panels of 16 outputs, each [groups][16][4].
 """
@@ -85,6 +87,29 @@ class Output(NamedTuple):
 @inlined
 def to_panels(y: int, panel_step: int) -> Output:
     return Output(TO_PANELS, y, 0, panel_step, 0, True, NOWHERE, 0, 0, 0)
+
+
+@inlined
+def to_channels(
+    y: int,
+    channels: int,
+    shortcut: int,
+    shortcut_pixel_step: int,
+    shortcut_panel_step: int,
+    shortcut_multiplier: int,
+) -> Output:
+    return Output(
+        TO_CHANNELS,
+        y,
+        0,
+        0,
+        channels,
+        True,
+        shortcut,
+        shortcut_pixel_step,
+        shortcut_panel_step,
+        shortcut_multiplier,
+    )
 
 
 @inlined

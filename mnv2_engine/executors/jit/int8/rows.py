@@ -29,14 +29,22 @@ from ....model.packed import PANEL
 from ..block import EXPANDED_PANELS
 from ..compiling import BOOL, BYTES, COUNTS, INT, MEMORY, NORMALISATION, entry, inlined
 from ..pointwise import NOWHERE
-from ..strips import MADE, NEXT, Strip, panels_of, strip_of, strips_of, thin_row
+from ..strips import (
+    MADE,
+    NEXT,
+    Strip,
+    behind_stem,
+    panels_of,
+    strip_of,
+    strips_of,
+    thin_row,
+)
 from ..tables import BLOCKS, STEMS, STEPS
-from ..vector import clear
 from .block import expand, filter_row, projected
 from .depthwise import Rows
-from .pointwise import TO_CHANNELS, Output, pointwise
-from .stem import stem_load, stem_panels
-from .vector import copy
+from .pointwise import pointwise, to_channels
+from .stem import stem_load, stem_panels, stem_thin
+from .vector import copy, fill
 
 
 class NewRows(NamedTuple):
@@ -64,19 +72,19 @@ def _ring_row(block: Any, j: int) -> Any:
 def _frame_strip(
     arena: Any, block: Any, at: Strip, panels: int, y: int, panel_step: int, halo: int, step: int
 ) -> None:
-    """Puts around the new columns of an expanded strip what else lies in it: zeros at the borders
+    """Puts around the new columns of an expanded strip what else lies in it: padding at the borders
     of the map, and the columns that it shares with the strip before. `halo` holds those,
     [panels][kernel - stride][16], panels `step` bytes apart."""
     columns, overlap = at.end - at.start, (block.kernel - block.stride) * PANEL
-    after = min(at.end - at.past - block.pad_left, columns)  # zero columns on the right
+    after = min(at.end - at.past - block.pad_left, columns)  # padding on the right
     for n in range(panels):
         to, kept = y + n * panel_step, halo + n * step
         if at.first:
             copy(arena, kept, arena, to, overlap)
         else:
-            clear(arena, to, block.pad_left * PANEL)
+            fill(arena, to, block.pad_left * PANEL, block.pad)
         if after > 0:
-            clear(arena, to + (columns - after) * PANEL, after * PANEL)
+            fill(arena, to + (columns - after) * PANEL, after * PANEL, block.pad)
         if at.last < block.out_width:
             copy(arena, to + columns * PANEL - overlap, arena, kept, overlap)
 
@@ -104,13 +112,17 @@ def _fill_strip(
     `is_loaded`: the stem's pixels under it are still there from the panels before."""
     block, new = blocks[index], at.past - at.fresh
     fresh = y + (at.fresh + block.pad_left - at.start) * PANEL
-    if index > 0:
+    pixels = step.filtered + panels_of(block.hidden) * step.strip * PANEL  # behind the strip
+    is_stem = behind_stem(blocks, index)
+    if index == 0 and not is_loaded and (is_stem or panel == 0):
+        stem_load(arena, image, is_float, levels, stem, j, at.fresh, new, pixels)
+    if not is_stem:
+        if index == 0 and panel == 0:
+            thin = thin_row(blocks, step, 0, j) + at.fresh * block.in_channels
+            stem_thin(arena, weights, stem, pixels, new, thin)
         thin = thin_row(blocks, step, index, j) + at.fresh * block.in_channels
         expand(arena, weights, block, panel, panels, thin, new, fresh, panel_step)
         return
-    pixels = step.filtered + panels_of(block.hidden) * step.strip * PANEL  # behind the strip
-    if not is_loaded:
-        stem_load(arena, image, is_float, levels, stem, j, at.fresh, new, pixels)
     stem_panels(arena, weights, stem, pixels, new, panel, panels, fresh, panel_step)
     if block.residual:  # in narrow networks
         kept = thin_row(blocks, step, 0, j) + at.fresh * PANEL
@@ -141,6 +153,8 @@ def _filter_strip(
         _row_under(block, rows, 2, kept, x),
         _row_under(block, rows, 3, kept, x),
         _row_under(block, rows, 4, kept, x),
+        _row_under(block, rows, 5, kept, x),
+        _row_under(block, rows, 6, kept, x),
     )
     y = step.filtered + panel * step.strip * PANEL
     filter_row(arena, weights, block, panel, under, y, at.last - at.first)
@@ -169,24 +183,14 @@ def _project_strip(
     else:
         y = thin_row(blocks, step, index + 1, r)
     pixel_step, panel_step = block.in_channels, PANEL
-    if index == 0:  # thin rows behind the stem are panels
+    if behind_stem(blocks, index):
         pixel_step, panel_step = PANEL, block.in_width * PANEL
     shortcut = NOWHERE
     if block.residual:
         shortcut = thin_row(blocks, step, index, r) + at.first * pixel_step
     channels = block.out_channels
-    out = Output(
-        TO_CHANNELS,
-        y + at.first * channels,
-        0,
-        0,
-        channels,
-        True,
-        shortcut,
-        pixel_step,
-        panel_step,
-        block.residual,
-    )
+    to = y + at.first * channels
+    out = to_channels(to, channels, shortcut, pixel_step, panel_step, block.residual)
     hidden = panels_of(block.hidden)
     source = projected(block, 0, hidden, step.filtered, step.strip * PANEL)
     pointwise(arena, weights, arena, at.last - at.first, panels_of(channels), source, out)
@@ -222,7 +226,7 @@ def _take_rows(
                 j, y = first_row + i, step.expanded + i * row_step
                 if j < 0 or j >= block.in_height:  # padding
                     for n in range(some):
-                        clear(arena, y + n * rows.panel_step, row_step)
+                        fill(arena, y + n * rows.panel_step, row_step, block.pad)
                     continue
                 if at.past > at.fresh:
                     _fill_strip(

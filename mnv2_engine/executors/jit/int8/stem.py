@@ -17,9 +17,11 @@ from ....model.packing_int8 import GROUP
 from ....network.layer import IMAGE_CHANNELS
 from ....network.supported import STEM_KERNEL, STEM_STRIDE
 from ..compiling import inlined
+from ..pointwise import NOWHERE
 from ..stem import stem_columns
+from ..strips import panels_of
 from ..vector import float_at
-from .pointwise import TABLE, Input, pointwise, to_panels
+from .pointwise import TABLE, Input, pointwise, to_channels, to_panels
 from .vector import copy
 
 STEM_ROW_GROUPS = -(-STEM_KERNEL * IMAGE_CHANNELS // GROUP)
@@ -79,6 +81,24 @@ def stem_load(
 
 
 @inlined
+def _under(stem: Any, x: int, pixels: int, panel: int) -> Input:
+    """What stem_load left at x under `pixels` outputs, for channels from a panel on."""
+    groups = STEM_KERNEL * STEM_ROW_GROUPS
+    weight_step = groups * PANEL * GROUP
+    return Input(
+        x,
+        STEM_STRIDE * IMAGE_CHANNELS,
+        _row_bytes(pixels),
+        STEM_ROW_GROUPS,
+        groups,
+        stem.weight + panel * weight_step,
+        weight_step,
+        stem.bias + panel * TABLE,
+        stem.fraction,
+    )
+
+
+@inlined
 def stem_panels(
     arena: Any,
     weights: Any,
@@ -92,17 +112,14 @@ def stem_panels(
 ) -> None:
     """Channels of panels [panel, panel + panels) from what stem_load left at x: y is panels,
     panel_step bytes apart, of [pixels][16]."""
-    groups = STEM_KERNEL * STEM_ROW_GROUPS
-    weight_step = groups * PANEL * GROUP
-    source = Input(
-        x,
-        STEM_STRIDE * IMAGE_CHANNELS,
-        _row_bytes(pixels),
-        STEM_ROW_GROUPS,
-        groups,
-        stem.weight + panel * weight_step,
-        weight_step,
-        stem.bias + panel * TABLE,
-        stem.fraction,
-    )
+    source = _under(stem, x, pixels, panel)
     pointwise(arena, weights, arena, pixels, panels, source, to_panels(y, panel_step))
+
+
+@inlined
+def stem_thin(arena: Any, weights: Any, stem: Any, x: int, pixels: int, y: int) -> None:
+    """All channels of what stem_load left at x, where the first block expands them: y is
+    [pixels][channels]."""
+    source = _under(stem, x, pixels, 0)
+    out = to_channels(y, stem.channels, NOWHERE, 0, 0, 0)
+    pointwise(arena, weights, arena, pixels, panels_of(stem.channels), source, out)

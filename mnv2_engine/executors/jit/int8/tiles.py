@@ -3,7 +3,7 @@
     F(x) = sum over tiles i of B_i(N(A_i x))
 
 so that the activations stay and the weights stream, each read once. For late blocks: small maps,
-hundreds of kilobytes of weights. Scratch is two expanded panels, [2][lines][columns][16], zero
+hundreds of kilobytes of weights. Scratch is two expanded panels, [2][lines][columns][16],
 padding included, one tile of hidden channels, filtered [tile/16][out_height * out_width][16], and
 the sums over i, which are 32 bits until the last tile, [out_channels/16][out_height * out_width]
 [16].
@@ -19,10 +19,10 @@ from ..compiling import BYTES, INT, MEMORY, entry, inlined
 from ..pointwise import NOWHERE
 from ..strips import panels_of
 from ..tables import BLOCKS, STEPS
-from ..vector import clear
 from .block import expand, filter_row, projected
 from .depthwise import Rows
 from .pointwise import PANEL_SUMS, TO_CHANNELS, TO_SUMS, Output, pointwise
+from .vector import fill
 
 
 @inlined
@@ -42,7 +42,15 @@ def _filter_panels(arena: Any, weights: Any, block: Any, step: Any, panel: int, 
                 expand(arena, weights, block, panel + i, panels, x, block.in_width, to, panel_step)
         for r in range(block.out_height):
             top = step.expanded + turn * panel_step + r * block.stride * line
-            rows = Rows(top, top + line, top + 2 * line, top + 3 * line, top + 4 * line)
+            rows = Rows(
+                top,
+                top + line,
+                top + 2 * line,
+                top + 3 * line,
+                top + 4 * line,
+                top + 5 * line,
+                top + 6 * line,
+            )
             filter_row(arena, weights, block, panel + i, rows, y, block.out_width)
             y += block.out_width * PANEL
 
@@ -54,7 +62,7 @@ def tiles_step(arena: Any, weights: Any, blocks: Any, steps: Any, number: int) -
     pixels = block.out_height * block.out_width
     hidden, tile = panels_of(block.hidden), panels_of(step.tile)
     expanded = min(EXPANDED_PANELS, tile) * step.lines * step.columns
-    clear(arena, step.expanded, expanded * PANEL)  # for the zero padding
+    fill(arena, step.expanded, expanded * PANEL, block.pad)
     for panel in range(0, hidden, tile):
         end = min(panel + tile, hidden)
         _filter_panels(arena, weights, block, step, panel, end)

@@ -8,7 +8,9 @@ uint8 (activations), int8 (weights) and int32 (tables and sums), as a little-end
     spread(pixels, panels, x, at, panel_step)
                                             every pixel of a new tile is the int32 panels at x, at
     load_sums(pixels, panels, x, at, pixel_step, panel_step)
-    store_sums_part(sums, y, at, lanes)  of a tile of one pixel, its first `lanes` values
+    store_sums_part(sums, y, at, lanes)     of a tile of one pixel, its first `lanes` values
+    load_bytes(pixels, panels, x, at, pixel_step, panel_step)
+                                            a tile of uint8 values
     dot(sums, x, at, pixel_step, w, w_at, panel_step)
                                             adds x[pixel][i] * w[panel][lane][i], i from 0 to 3
     int_at(x, at)                           an int32 by itself
@@ -22,6 +24,7 @@ and, of docs/int8.md, how sums become 8 bits:
     store_bytes_part(..., lanes)            of `lanes` values a pixel
 
     copy(x, at, y, to, count)               between places that do not overlap
+    fill(y, at, count, value)               writes bytes of one value
 
 add, store, sum_pixels, taps and clear are those of ../vector.py, which tell what a tile is of.
 
@@ -189,6 +192,19 @@ def load_sums(
 
 
 @written_in_llvm
+def load_bytes(
+    typing: Any, pixels: Any, panels: Any, x: Any, at: Any, pixel_step: Any, panel_step: Any
+) -> Typed:
+    sums = Sums(pixels.literal_value, panels.literal_value)
+
+    def write(writer: IntegerWriter, arguments: Any) -> Any:
+        places = writer.places(sums, 2, arguments)
+        return writer.tile([writer.load_input(place) for place in places])
+
+    return sums(pixels, panels, x, INT, INT, INT), written(write, IntegerWriter)
+
+
+@written_in_llvm
 def store_sums_part(typing: Any, sums: Any, y: Any, at: Any, lanes: Any) -> Typed:
     def write(writer: IntegerWriter, arguments: Any) -> None:
         pointer = LANE.as_pointer()
@@ -327,6 +343,16 @@ def copy(typing: Any, x: Any, at: Any, y: Any, to: Any, count: Any) -> Typed:
         cgutils.raw_memcpy(writer.builder, target, source, arguments[4], 1)
 
     return types.void(x, INT, y, INT, INT), written(write, IntegerWriter)
+
+
+@written_in_llvm
+def fill(typing: Any, y: Any, at: Any, count: Any, value: Any) -> Typed:
+    def write(writer: IntegerWriter, arguments: Any) -> None:
+        place = writer.place(0, arguments, arguments[1])
+        byte = writer.builder.trunc(arguments[3], BYTE)
+        cgutils.memset(writer.builder, place, arguments[2], byte)
+
+    return types.void(y, INT, INT, INT), written(write, IntegerWriter)
 
 
 assert GROUP == 4  # terms of a dot, which is written for them
