@@ -73,7 +73,7 @@ def test_any_channels_strides_and_sizes_agree_with_the_oracle(network, seed):
     # As in test_native.py: the scale is that of the terms, and float32 itself has to reach it.
     limits = [TOLERANCE * max(1.0, np.abs(true).max()) for true in truth]
     float32 = run(network, weights, x[np.newaxis], np.float32)
-    for answer, true, limit in zip(float32, truth, limits, strict=True):
+    for answer, true, limit in zip(float32[:2], truth, limits, strict=True):
         assume(np.abs(answer[0] - true).max() <= limit / 2)
     for answer, true, limit in zip(JitNetwork(network, weights)(x), truth, limits, strict=True):
         assert np.abs(answer - true).max() <= limit
