@@ -21,6 +21,7 @@ from mnv2_engine.model.input_spec import PRESETS, InputSpec
 
 np = pytest.importorskip("numpy")
 Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("PIL.ImageFile").MAXBLOCK = 1 << 26  # noise does not compress
 core = pytest.importorskip("mnv2_engine._core")
 
 TF, FRAME = PRESETS["tf"], (224, 224)

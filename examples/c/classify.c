@@ -10,15 +10,16 @@
 #include "image.h"
 #include "mnv2.h"
 #include "model_file.h"
+#include "photo.h"
 #include "planner.h"
 #include "show_plan.h"
 
 static const char usage[] =
     "usage: classify MODEL.npz [IMAGE|-] [options]\n"
     "\n"
-    "Prints the most probable classes of an image: the network's own height x width x 3 bytes of\n"
-    "RGB, or a binary PPM of that size, from a file or from standard input (-). Without an image,\n"
-    "says what the model is.\n"
+    "Prints the most probable classes of an image: a JPEG or PNG file; or the network's own height\n"
+    "x width x 3 bytes of RGB, or a binary PPM of that size, from a file or from standard input\n"
+    "(-). Without an image, says what the model is.\n"
     "\n"
     "  --top N        classes to print (5)\n"
     "  --logits       print all logits instead, exactly, as hexadecimal floats\n"
@@ -190,7 +191,10 @@ static bool print_top(const session *s, int32_t top, refusal *why) {
 
 static bool answer(session *s, const options *said, refusal *why) {
     const network *net = &s->model.net;
-    uint8_t *pixels = image_read(said->image, net->stem.in_height, net->stem.in_width, why);
+    const photo_room room = {s->arena, s->planned.plan.arena_bytes};
+    uint8_t *pixels = photo_is(said->image)
+                          ? photo_read(said->image, net, s->isa, room, why)
+                          : image_read(said->image, net->stem.in_height, net->stem.in_width, why);
     if (!pixels) return false;
     const int32_t status = mnv2_run(s->isa, &s->planned.plan, s->pool, s->model.weights, s->arena,
                                     pixels, 0, NULL, s->logits);

@@ -181,7 +181,7 @@ static bool copy_dynamic(stream *s) {
     return copy_coded(s, &literals, &distances);
 }
 
-inflate_result inflate(const uint8_t *x, size_t x_bytes, uint8_t *y, size_t size) {
+inflate_result inflate_whole(const uint8_t *x, size_t x_bytes, uint8_t *y, size_t size) {
     stream s = {.x = x, .x_end = x + x_bytes, .y = y, .y_first = y, .y_end = y + size};
     uint32_t is_last = 0, kind;
     while (!is_last) {

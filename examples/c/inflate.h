@@ -13,6 +13,6 @@ typedef enum {
 
 /* The raw stream `x`, which has to make exactly `size` bytes and to end with its last byte. Never
  * writes more than `size` bytes to y. */
-inflate_result inflate(const uint8_t *x, size_t x_bytes, uint8_t *y, size_t size);
+inflate_result inflate_whole(const uint8_t *x, size_t x_bytes, uint8_t *y, size_t size);
 
 #endif

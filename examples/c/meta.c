@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/mnv2_image.h"
 #include "json.h"
 
 enum { VERSION = 1, MAX_FRACTION = 6, MAX_MULTIPLIER = 32767, MAX_SHIFT = 31, MOST_KEYS = 8 };
@@ -171,16 +172,23 @@ static bool read_three(const char *name, const json_value *value, double least, 
 }
 
 /* How pixels become numbers. Resizing is left to whoever makes the pixels. */
-static bool read_preprocessing(mnv2_stem *stem, bool is_int8, const json_value *value,
+static bool read_preprocessing(network *net, bool is_int8, const json_value *value,
                                refusal *why) {
     static const char *const keys[] = {"mean", "std", "resample", "crop_fraction", NULL};
     static const char *const filters[] = {"bilinear", "bicubic", "nearest", "lanczos",
                                           "box",      "hamming", NULL};
+    static const mnv2_filter numbers[] = {MNV2_BILINEAR, MNV2_BICUBIC, MNV2_NEAREST,
+                                          MNV2_LANCZOS,  MNV2_BOX,     MNV2_HAMMING};
+    mnv2_stem *stem = &net->stem;
     double mean[3], std[3];
     if (!check_keys("preprocessing", value, keys, why)) return false;
     const json_value *resample = json_get(value, "resample");
     bool is_known = false;
-    for (int i = 0; filters[i]; i++) is_known = is_known || json_is(resample, filters[i]);
+    for (int i = 0; filters[i]; i++) {
+        if (!json_is(resample, filters[i])) continue;
+        is_known = true;
+        net->filter = numbers[i];
+    }
     char all[80];
     if (!is_known)
         return refuse(why, "preprocessing: resample %s: expected one of %s",
@@ -192,6 +200,7 @@ static bool read_preprocessing(mnv2_stem *stem, bool is_int8, const json_value *
     if (!is_within(crop, 0.05, 1.0))
         return refuse(why, "preprocessing: crop_fraction %s: expected a number from 0.05 to 1",
                       json_shown(crop).text);
+    net->crop_fraction = crop->number;
     for (int i = 0; i < 3; i++) {
         stem->scale[i] = (float)(1.0 / std[i]); /* x = (pixel - mean) / std */
         stem->shift[i] = (float)(-mean[i] / std[i]);
@@ -330,7 +339,7 @@ static bool read_document(network *net, const char ***labels, const json_value *
     mnv2_precision precision = MNV2_FLOAT32;
     if (!read_format(document, &precision, why) ||
         !read_architecture(net, json_get(document, "architecture"), why) ||
-        !read_preprocessing(&net->stem, precision == MNV2_INT8,
+        !read_preprocessing(net, precision == MNV2_INT8,
                             json_get(document, "preprocessing"), why) ||
         !check_provenance(json_get(document, "provenance"), why))
         return false;

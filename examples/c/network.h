@@ -30,6 +30,8 @@ typedef struct {
     mnv2_precision precision;
     int32_t block_count;
     mnv2_stem stem;
+    int32_t filter;       /* mnv2_filter: how a photograph is resized, and */
+    double crop_fraction; /* which part of it the network sees */
     mnv2_block blocks[MNV2_MAX_BLOCKS];
     mnv2_head head;
 } network;

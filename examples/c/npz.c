@@ -220,7 +220,7 @@ bool npz_copy(file_view file, const npz_member *member, uint8_t *y, refusal *why
     if (!member->deflated) {
         memcpy(y, x, (size_t)member->size);
     } else {
-        switch (inflate(x, (size_t)member->packed_size, y, (size_t)member->size)) {
+        switch (inflate_whole(x, (size_t)member->packed_size, y, (size_t)member->size)) {
             case INFLATED:
                 break;
             case INFLATE_DAMAGED:

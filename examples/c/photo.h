@@ -1,0 +1,21 @@
+/* A photograph's pixels at the network's own size: JPEG and PNG, decoded by the core. */
+#ifndef PHOTO_H
+#define PHOTO_H
+
+#include "network.h"
+
+enum { MOST_PIXELS = 64000000 };
+
+/* Memory that decoding may take: the arena, as the run begins later. */
+typedef struct {
+    void *memory; /* 64-byte aligned */
+    int64_t bytes;
+} photo_room;
+
+/* Whether the file begins as a JPEG or a PNG does. */
+bool photo_is(const char *path);
+/* [height][width][3] bytes of RGB as malloc makes them, or NULL. */
+uint8_t *photo_read(const char *path, const network *net, const mnv2_isa *isa, photo_room room,
+                    refusal *why);
+
+#endif
