@@ -3,7 +3,7 @@
  *     fuzz_photo SECONDS SEED FILE...    mutates the files until the time is over
  *     fuzz_photo FILE...                 runs each file once
  *
- * Built with sanitizers (fuzz.py); a fault ends it, and the file is left in crash.bin. */
+ * Built with sanitizers (fuzz_photographs.py); a fault ends it, and the file is left in crash.bin. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 """Fuzzes the photograph sources and the resize under address and undefined-behaviour sanitizers.
 
-usage: python tests/fuzz/fuzz.py SECONDS [SEED]
+usage: python tests/fuzz/fuzz_photographs.py SECONDS [SEED]
 
 Needs a C compiler with sanitizers, the headers of libjpeg-turbo and libpng, and Pillow, which makes
 the first files. A fault ends it with exit code 1, and the file is left in crash.bin. With clang,
@@ -63,7 +63,7 @@ def build(out: Path, libfuzzer: bool) -> None:
         *(f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-ffp-contract=off"),
         *("-DMNV2_HAS_JPEG", "-DMNV2_HAS_PNG", "-DMNV2_ISA_NAME=baseline"),
         *(["-DMNV2_LIBFUZZER"] if libfuzzer else []),
-        *("-I", str(ROOT / "kernels"), str(Path(__file__).with_name("photo.c"))),
+        *("-I", str(ROOT / "kernels"), str(Path(__file__).with_name("photographs.c"))),
         *(str(ROOT / "kernels" / "image" / f"{name}.c") for name in SOURCES),
         *("-o", str(out), "-ljpeg", "-lpng", "-lm"),
     ]
