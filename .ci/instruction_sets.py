@@ -29,6 +29,7 @@ AFTER_SSE2 = re.compile(
 )
 VNNI = re.compile(r"vpdpbusds?|vpdpwssds?")
 BFLOAT16 = re.compile(r"vdpbf16ps|vcvtne\w*bf16\w*")
+TILES = re.compile(r"[ls][dt]tilecfg|tile\w+|tdp\w+")
 # AVX-512 beyond F, BW and VL: DQ, CD, VBMI, IFMA, BITALG, VPOPCNTDQ, FP16 and others.
 OTHER_512 = re.compile(
     r"vpmull(q)|v(and|or|xor|andn)p[sd]|vcvt\w*qq\w*|vpconflict\w+|vplzcnt\w+|vperm(b|i2b|t2b)|"
@@ -55,6 +56,7 @@ ALLOWED_X86 = {
     "-mavx512vnni": VNNI,
     "-mavxvnni": VNNI,
     "-mavx512bf16": BFLOAT16,
+    "-mamx-int8": TILES,
 }
 
 

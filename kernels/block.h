@@ -27,6 +27,7 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int fir
         .w = w + (ptrdiff_t)first * terms,
         .panel_step = (ptrdiff_t)terms * PANEL,
         .bias = bias + first,
+        .tiles = context->tiles,
     };
     const pointwise_output out = {.y = y, .panel_step = panel_step};
     expand_pixels(pixels, panels_of(count), &in, &out);
@@ -44,14 +45,17 @@ static const float *depthwise_weight(const mnv2_context *context, const mnv2_blo
     return w + (ptrdiff_t)(panel * block->kernel + ky) * block->kernel * PANEL;
 }
 
-/* Adds hidden channels [first, first + count) to the thin output of `pixels` pixels.
- * x: panels of [pixels][16], panel_step values apart. */
+/* Adds hidden channels [first, first + count) to the thin output of `pixels` pixels, from pixel
+ * `pixel` on of what is filtered at x (filtered.h), panel_step values a panel. */
 static void project(const mnv2_context *context, const mnv2_block *block, int first, int count,
-                    const activation *x, ptrdiff_t panel_step, int pixels,
+                    const activation *x, ptrdiff_t panel_step, int pixel, int pixels,
                     const pointwise_output *out) {
     const weight *w = (const weight *)(context->weights + block->project_weight);
     const pointwise_input in = {
-        .x = x,
+        .x = TILED ? x : x + (ptrdiff_t)pixel * PANEL,
+        .is_blocked = TILED,
+        .first = pixel,
+        .tiles = context->tiles,
         .pixel_step = PANEL,
         .segment_step = panel_step,
         .segment = PANEL,

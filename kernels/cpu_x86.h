@@ -7,6 +7,12 @@
 
 #include <cpuid.h>
 
+#if defined(__linux__)
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 typedef struct {
     unsigned eax, ebx, ecx, edx;
 } mnv2_cpuid;
@@ -20,6 +26,11 @@ static inline mnv2_cpuid mnv2_cpuid_of(unsigned leaf, unsigned subleaf) {
     if (subleaf > last) return (mnv2_cpuid){0, 0, 0, 0};
     if (subleaf) __cpuid_count(leaf, subleaf, said.eax, said.ebx, said.ecx, said.edx);
     return said;
+}
+
+static inline int mnv2_is_intel(void) {
+    const mnv2_cpuid said = mnv2_cpuid_of(0, 0);
+    return said.ebx == 0x756e6547 && said.edx == 0x49656e69 && said.ecx == 0x6c65746e;
 }
 
 static inline int mnv2_has(unsigned value, unsigned bits) { return (value & bits) == bits; }
@@ -62,5 +73,31 @@ static inline int supported_avx512bf16(void) {
     const unsigned avx512bf16 = 1u << 5; /* leaf 7, sub-leaf 1, EAX */
     return supported_avx512vnni() && mnv2_has(mnv2_cpuid_of(7, 1).eax, avx512bf16);
 }
+
+/* AMX: whether the CPU has it and the system saves its registers for a process that asks. */
+static inline int mnv2_has_amx(void) {
+    const unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25; /* leaf 7, EDX */
+    const unsigned shapes_and_tiles = 3u << 17;
+    return supported_avx512bf16() && mnv2_has(mnv2_cpuid_of(7, 0).edx, bf16 | tile | int8) &&
+           mnv2_saves(shapes_and_tiles);
+}
+
+#if defined(MNV2_EMULATE_TILES)
+static inline int supported_avx512amx(void) { return supported_avx512bf16(); }
+#elif defined(__linux__)
+/* Linux gives the tiles to a process that asks, once: to all its threads and what it forks. It
+ * refuses where a thread's alternate signal stack has no room for them. Asking again is cheap, so
+ * nothing is remembered. */
+static inline int supported_avx512amx(void) {
+    enum { ARCH_GET_XCOMP_PERM = 0x1022, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_TILES = 18 };
+    uint64_t permitted = 0;
+    if (!mnv2_has_amx()) return 0;
+    if (syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted)) return 0;
+    if (permitted >> XFEATURE_TILES & 1) return 1;
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILES) == 0;
+}
+#else
+static inline int supported_avx512amx(void) { return 0; }
+#endif
 
 #endif

@@ -13,6 +13,7 @@
 #ifndef MNV2_DEPTHWISE_H
 #define MNV2_DEPTHWISE_H
 
+#include "filtered.h"
 #include "mnv2.h"
 #include "numbers.h"
 #include "tiling.h"
@@ -37,12 +38,14 @@ typedef struct {
     const float *bias;
     activation *y; /* [rows][pixels][16] */
     int rows, pixels;
+    ptrdiff_t y_step; /* where BLOCK_PANELS > 1: values from pixel to pixel of y */
 } gather_map;
 
 /* Pixels [pixel, pixel + tiles * Q) of every output row. */
 static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, const gather_map *map,
                                        int pixel, int tiles) {
     const int held = K == 3 && HOLDS_3X3; /* in registers, all taps of it */
+    const ptrdiff_t y_step = BLOCK_PANELS > 1 ? map->y_step : PANEL;
     for (int lane = 0; lane < PANEL; lane += LANES) {
         const vf bias = vf_load(map->bias + lane);
         vf weights[MOST_TAPS];
@@ -50,8 +53,8 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
             weights[i] = vf_load(map->w + i * PANEL + lane);
         for (int r = 0; r < map->rows; r++) {
             const float *x = map->x + r * S * map->line + (ptrdiff_t)pixel * S * PANEL + lane;
-            activation *y = map->y + ((ptrdiff_t)r * map->pixels + pixel) * PANEL + lane;
-            for (int t = 0; t < tiles; t++, x += Q * S * PANEL, y += Q * PANEL) {
+            activation *y = map->y + ((ptrdiff_t)r * map->pixels + pixel) * y_step + lane;
+            for (int t = 0; t < tiles; t++, x += Q * S * PANEL, y += Q * y_step) {
                 vf acc[DEPTHWISE_PIXELS];
                 UNROLL for (int q = 0; q < Q; q++) acc[q] = bias;
                 if (held) {
@@ -66,7 +69,7 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
                 }
                 const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
                 UNROLL for (int q = 0; q < Q; q++)
-                    vf_to_values(y + q * PANEL, vf_clamp(acc[q], zero, six));
+                    vf_to_values(y + q * y_step, vf_clamp(acc[q], zero, six));
             }
         }
     }
@@ -77,6 +80,7 @@ typedef struct {
     const float *w;    /* [k][16]: the kernel row that meets the input row */
     const float *bias; /* [16]: where the sums begin; or NULL: at `sums` */
     float *sums;       /* [pixels][16]; where they are left, unless the row is complete */
+    ptrdiff_t done_step; /* where BLOCK_PANELS > 1: values from pixel to pixel of what is done */
 } scatter_row;
 
 /* R neighbouring output rows, of which the first is complete and the last begins: what a row
@@ -92,7 +96,8 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
             weights[r][kx] = vf_load(rows[r].w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
         const ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
-        activation *y = done + at;
+        const ptrdiff_t y_step = BLOCK_PANELS > 1 ? rows[0].done_step : PANEL;
+        activation *y = done + (ptrdiff_t)pixel * y_step + lane;
         float *sums[MOST_ROWS];
         UNROLL for (int r = 0; r < R; r++) sums[r] = rows[r].sums + at;
         const float *bias = rows[R - 1].bias + lane;
@@ -108,8 +113,8 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
                 if (r == 0) {
                     const vf zero = vf_late(0.0f), six = vf_late(6.0f);
                     UNROLL for (int q = 0; q < Q; q++)
-                        vf_to_values(y + q * PANEL, vf_clamp(acc[q], zero, six));
-                    y += Q * PANEL;
+                        vf_to_values(y + q * y_step, vf_clamp(acc[q], zero, six));
+                    y += Q * y_step;
                 } else {
                     UNROLL for (int q = 0; q < Q; q++) vf_store(sums[r] + q * PANEL, acc[q]);
                 }
@@ -128,6 +133,7 @@ static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, con
         UNROLL for (int kx = 0; kx < K; kx++) weights[kx] = vf_load(row->w + kx * PANEL + lane);
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
         ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
+        const ptrdiff_t y_step = BLOCK_PANELS > 1 ? row->done_step : PANEL;
         for (int t = 0; t < tiles; t++, from += Q * S * PANEL, at += Q * PANEL) {
             float *sums = row->sums + at;
             vf acc[DEPTHWISE_PIXELS];
@@ -139,8 +145,9 @@ static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, con
             add_taps(Q, K, S, from, weights, acc);
             if (done) {
                 const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
+                activation *y = BLOCK_PANELS > 1 ? done + at / PANEL * y_step + lane : done + at;
                 UNROLL for (int q = 0; q < Q; q++)
-                    vf_to_values(done + at + q * PANEL, vf_clamp(acc[q], zero, six));
+                    vf_to_values(y + q * y_step, vf_clamp(acc[q], zero, six));
             } else {
                 UNROLL for (int q = 0; q < Q; q++) vf_store(sums + q * PANEL, acc[q]);
             }
@@ -236,7 +243,9 @@ static void finish_row(const scatter_row *row, activation *done, int pixels) {
     const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
     for (int i = 0; i < pixels * PANEL; i += LANES) {
         const vf sums = vf_load(row->bias ? row->bias + i % PANEL : row->sums + i);
-        vf_to_values(done + i, vf_clamp(sums, zero, six));
+        activation *y =
+            BLOCK_PANELS > 1 ? done + i / PANEL * row->done_step + i % PANEL : done + i;
+        vf_to_values(y, vf_clamp(sums, zero, six));
     }
 }
 

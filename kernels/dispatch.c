@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* syscall, for cpu_x86.h */
 /* Which instruction sets were built, for which precisions, and which of them this machine has:
  * built_isas.def, which the build leaves, holds their lines of isas.def. */
 #include <stddef.h>
@@ -46,6 +47,26 @@ const mnv2_isa *mnv2_isa_at(int32_t index) {
 const char *mnv2_isa_name(const mnv2_isa *isa) { return isa->name; }
 
 int32_t mnv2_isa_supported(const mnv2_isa *isa) { return isa->supported(); }
+
+int32_t mnv2_isa_refused(const mnv2_isa *isa) {
+#if defined(__x86_64__)
+    return isa->supported == supported_avx512amx && mnv2_has_amx() && !isa->supported();
+#else
+    (void)isa;
+    return 0;
+#endif
+}
+
+int32_t mnv2_isa_slow(const mnv2_isa *isa, int32_t precision) {
+#if defined(__x86_64__)
+    /* vdpbf16ps: a quarter of FMA's instructions a second on Intel, as many on AMD. */
+    return precision == MNV2_BFLOAT16 && isa->supported == supported_avx512bf16 &&
+           mnv2_is_intel();
+#else
+    (void)isa, (void)precision;
+    return 0;
+#endif
+}
 
 int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision) {
     if (!mnv2_isa_computes(isa, precision)) return 0;

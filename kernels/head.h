@@ -31,6 +31,7 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
             .w = (const weight *)(context->weights + head->head_weight) + panels.first * panel_step,
             .panel_step = panel_step,
             .bias = (const float *)(context->weights + head->head_bias) + panels.first * PANEL,
+            .tiles = context->tiles,
         };
         const pointwise_output out = {.y = features};
         memset(features, 0, (size_t)floats * sizeof *features);

@@ -17,4 +17,7 @@ const mnv2_steps MNV2_STEPS(MNV2_NUMBERS) = {
     .head = head_step,
     .classifier = classifier_step,
     .layers = layers_step,
+#if TILED
+    .release = tiles_release,
+#endif
 };

@@ -17,12 +17,14 @@ typedef struct {
     mnv2_pool *pool;   /* whose threads share the parts; NULL: there is only this one */
     mnv2_place *place; /* of this thread in the pool, or: */
     int32_t *next;     /* the part that this thread takes next */
+    int32_t *tiles;    /* the shapes of this thread's tile registers (amx/), 0 while it has none */
 } mnv2_context;
 
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);
 
 typedef struct {
     mnv2_step_function *rows, *tiles, *head, *classifier, *layers;
+    void (*release)(void); /* at the end of a run in which `tiles` was set */
 } mnv2_steps;
 
 struct mnv2_isa {

@@ -86,7 +86,8 @@ static void filter_part(const mnv2_context *context, const mnv2_step *step, int 
             .w = depthwise_weight(context, block, first / PANEL + panel, 0),
             .bias = depthwise_bias(context, block, first / PANEL + panel),
             .y = (activation *)(context->arena + step->filtered) +
-                 (ptrdiff_t)panel * block->out_height * block->out_width * PANEL,
+                 filtered_at(panel, (ptrdiff_t)block->out_height * block->out_width * PANEL),
+            .y_step = filtered_pixel(panel, panels_of(count)),
             .rows = block->out_height,
             .pixels = block->out_width,
         };

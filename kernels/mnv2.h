@@ -160,6 +160,12 @@ const mnv2_isa *mnv2_isa_at(int32_t index);
 const char *mnv2_isa_name(const mnv2_isa *isa);
 /* Whether this CPU has it and this operating system saves its registers. */
 int32_t mnv2_isa_supported(const mnv2_isa *isa);
+/* Whether the CPU has it and the system refuses this process its registers: AMX's, which a process
+ * has to ask for. To ask whether it is supported is to ask for them, for all threads and for what
+ * is forked later; so ask only of a set that has kernels of its own for the precision. */
+int32_t mnv2_isa_refused(const mnv2_isa *isa);
+/* Whether it computes more slowly in a precision than in MNV2_FLOAT32, on this make of CPU. */
+int32_t mnv2_isa_slow(const mnv2_isa *isa, int32_t precision);
 /* Whether it has kernels for a precision (mnv2_precision). */
 int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision);
 /* Whether they are its own, not those of a lesser set. */

@@ -27,6 +27,10 @@ typedef struct {
     const weight *w;                    /* [panels][depth][16] */
     ptrdiff_t panel_step;               /* weights from one panel of w to the next */
     const float *bias;                  /* [panels][16] */
+    /* Where TILED: */
+    int is_blocked; /* x is filtered panels, in blocks; */
+    int first;      /* from this pixel on */
+    int32_t *tiles; /* of the context */
 } pointwise_input;
 
 /* Where and how a tile is finished. */
@@ -343,10 +347,20 @@ static ALWAYS_INLINE void pointwise_panels(const int N, const int HALF,
     }
 }
 
+#if TILED
+#include "amx/pointwise_bfloat16.h"
+#endif
+
 /* All `pixels` x `panels` outputs. Panels are the outer loop: a pair of weight panels stays in
  * L1 while the pixels pass. */
 static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, int panels,
                                     const pointwise_input *in, const pointwise_output *out) {
+#if TILED
+    if (takes_tiles(in)) {
+        pointwise_in_tiles(finish, pixels, panels, in, out);
+        return;
+    }
+#endif
     const tiling cut = tiling_of(pixels, TILE_PIXELS);
     const int rest = finish == LINEAR_TO_CHANNELS ? out->channels % PANEL : 0;
     const int half_last = rest > 0 && rest <= PANEL / 2;

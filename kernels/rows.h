@@ -118,12 +118,13 @@ static void scatter_strip(const row_stream *stream, const input_row *row, const 
             .w = out->w + panel * k * k * PANEL,
             .bias = out->begins ? depthwise_bias(stream->context, block, panel) : NULL,
             .sums = out->sums + column,
+            .done_step = filtered_pixel(panel, panels_of(block->hidden)),
         };
     }
     activation *done = NULL;
     if (row->completes >= 0)
         done = (activation *)own(stream, stream->step->filtered) +
-               (ptrdiff_t)panel * stream->step->strip * PANEL;
+               filtered_at(panel, (ptrdiff_t)stream->step->strip * PANEL);
     if (x)
         scatter(k, block->stride, x, rows, row->count, done, pixels);
     else if (done)
@@ -147,7 +148,7 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
         out.residual += at->first * out.residual_pixel_step;
     }
     project(context, block, 0, block->hidden, own(stream, stream->step->filtered),
-            (ptrdiff_t)stream->step->strip * PANEL, at->last - at->first, &out);
+            (ptrdiff_t)stream->step->strip * PANEL, 0, at->last - at->first, &out);
 }
 
 /* Keeps the stem's output for the shortcut of a first block that has one (narrow networks). */

@@ -33,14 +33,16 @@ static void run_step(const run *self, const mnv2_context *context, const mnv2_st
 
 /* Every step, with the parts that this thread comes by. */
 static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
-    int32_t next = 0;
+    int32_t next = 0, tiles = 0; /* whatever this thread has computed before */
     mnv2_context context = self->context;
     context.pool = pool;
     context.place = place;
     context.next = &next;
+    context.tiles = &tiles;
     const float_state caller = float_state_enter();
     for (int32_t i = 0; i < context.plan->step_count; i++)
         run_step(self, &context, &context.plan->steps[i]);
+    if (tiles) self->steps->release(); /* an idle thread's registers are not saved */
     float_state_leave(caller);
 }
 

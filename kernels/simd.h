@@ -45,7 +45,7 @@
 
 #include "kernel.h"
 
-#if defined(MNV2_ISA_AVX512) || defined(MNV2_ISA_AVX512BF16)
+#if defined(MNV2_ISA_AVX512) || defined(MNV2_ISA_AVX512BF16) || defined(MNV2_ISA_AVX512AMX)
 #include "simd_avx512.h"
 #elif defined(MNV2_ISA_AVX2)
 #include "simd_avx2.h"

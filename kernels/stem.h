@@ -84,6 +84,7 @@ static ALWAYS_INLINE void stem_load(const mnv2_context *context, const channel_p
             normalise_row(pattern, (const uint8_t *)context->image + at, y + before, count);
         memset(y + before + count, 0, (size_t)after * sizeof *y);
     }
+    if (TILED) *y = 0; /* the last pixel's tenth tap: y has room, for 9 * columns is odd */
 }
 
 /* Channels of panels [panel, panel + panels) from what stem_load left at x: y is panels,
@@ -104,6 +105,7 @@ static void stem(const mnv2_context *context, const activation *x, int pixels, i
         .w = w + panel * w_step,
         .panel_step = w_step,
         .bias = bias + panel * PANEL,
+        .tiles = context->tiles,
     };
     const pointwise_output out = {.y = y, .panel_step = panel_step};
     expand_pixels(pixels, panels, &in, &out);

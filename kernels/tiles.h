@@ -22,30 +22,31 @@
 #include "block.h"
 #include "parts.h"
 
-/* Hidden channels [first, first + count) of the whole input, expanded and filtered: y is
- * [count/16][out_height * out_width][16]. `expanded` has its zero padding already. */
+/* Channels `part` of the `count` of a tile that begins at hidden channel `first`, of the whole
+ * input, expanded and filtered: y is [count/16][out_height * out_width][16], in blocks
+ * (filtered.h). `expanded` has its zero padding already. */
 static void filter_channels(const mnv2_context *context, const mnv2_step *step, int first,
-                            int count, float *expanded, activation *y) {
+                            int count, range part, float *expanded, activation *y) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const activation *x = (const activation *)(context->arena + step->input);
     const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
     const ptrdiff_t panel_step = step->lines * line_floats;
     const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
-    const int end = first + count;
-    for (int panel = 0; first < end; first += PANEL, panel++, y += filtered_step) {
+    for (int panel = 0, c = part.first; c < part.end; c += PANEL, panel++) {
         if (panel == EXPANDED_PANELS) panel = 0;
         if (panel == 0)
             for (int j = 0; j < block->in_height; j++)
-                expand(context, block, first, least(EXPANDED_PANELS * PANEL, end - first),
+                expand(context, block, first + c, least(EXPANDED_PANELS * PANEL, part.end - c),
                        x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
                        expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL,
                        panel_step);
         const gather_map map = {
             .x = expanded + panel * panel_step,
             .line = line_floats,
-            .w = depthwise_weight(context, block, first / PANEL, 0),
-            .bias = depthwise_bias(context, block, first / PANEL),
-            .y = y,
+            .w = depthwise_weight(context, block, (first + c) / PANEL, 0),
+            .bias = depthwise_bias(context, block, (first + c) / PANEL),
+            .y = y + filtered_at(c / PANEL, filtered_step),
+            .y_step = filtered_pixel(c / PANEL, panels_of(count)),
             .rows = block->out_height,
             .pixels = block->out_width,
         };
@@ -76,8 +77,8 @@ static ALWAYS_INLINE void project_channels(const mnv2_context *context, const mn
         .residual_pixel_step = block->in_channels,
         .residual_panel_step = PANEL,
     };
-    project(context, block, first, count, x + (ptrdiff_t)pixels.first * PANEL,
-            (ptrdiff_t)out_pixels * PANEL, pixels.end - pixels.first, &out);
+    project(context, block, first, count, x, (ptrdiff_t)out_pixels * PANEL, pixels.first,
+            pixels.end - pixels.first, &out);
 }
 
 static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
@@ -98,8 +99,7 @@ static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
             const range channels = share_of(context, part, count, PANEL);
             float *expanded = scratch_of(context, step, part, step->expanded);
             if (first == 0) memset(expanded, 0, expanded_bytes); /* for the zero padding */
-            filter_channels(context, step, first + channels.first, channels.end - channels.first,
-                            expanded, filtered + channels.first / PANEL * filtered_step);
+            filter_channels(context, step, first, count, channels, expanded, filtered);
         }
         activation *const swap = filtered;
         filtered = before;

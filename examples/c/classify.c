@@ -103,8 +103,8 @@ static bool choose_isa(const mnv2_isa **chosen, const char *name, mnv2_precision
     const mnv2_isa *isa;
     for (int32_t i = 0; (isa = mnv2_isa_at(i)); i++) {
         const bool is_named = name && strcmp(name, mnv2_isa_name(isa)) == 0;
-        const bool runs = mnv2_isa_supported(isa) && mnv2_isa_computes(isa, (int32_t)precision);
-        if (runs && (name ? is_named : mnv2_isa_own(isa, (int32_t)precision))) {
+        const bool wanted = name ? is_named : mnv2_isa_own(isa, (int32_t)precision);
+        if (wanted && mnv2_isa_computes(isa, (int32_t)precision) && mnv2_isa_supported(isa)) {
             *chosen = isa;
             return true;
         }

@@ -38,6 +38,7 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int pan
         .panel_step = weight_step,
         .requantise = requantise_at(context, block->expand_bias, panel),
         .fraction = block->expand_fraction,
+        .tiles = context->tiles,
     };
     to_panels(pixels, panels, &in, y, panel_step);
 }
@@ -53,14 +54,17 @@ static depthwise_map depthwise_of(const mnv2_context *context, const mnv2_block 
     };
 }
 
-/* Hidden panels [panel, panel + panels), filtered at x, panels panel_step bytes apart, of [pixels]
- * [16]; for the whole thin output of those pixels. */
+/* Hidden panels [panel, panel + panels), filtered at x (../filtered.h), panel_step bytes a panel;
+ * for the whole thin output of the pixels from `pixel` on. */
 static pointwise_input projected(const mnv2_context *context, const mnv2_block *block, int panel,
-                                 int panels, const uint8_t *x, ptrdiff_t panel_step) {
+                                 int panels, const uint8_t *x, ptrdiff_t panel_step, int pixel) {
     enum { PANEL_GROUPS = PANEL / GROUP };
     const int hidden_groups = groups_of(block->hidden), first = panel * PANEL_GROUPS;
     return (pointwise_input){
-        .x = x,
+        .x = TILED ? x : x + (ptrdiff_t)pixel * PANEL,
+        .is_blocked = TILED,
+        .first = pixel,
+        .tiles = context->tiles,
         .pixel_step = PANEL,
         .segment_step = panel_step,
         .segment = PANEL_GROUPS,

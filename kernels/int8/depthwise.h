@@ -15,6 +15,7 @@
 #ifndef MNV2_INT8_DEPTHWISE_H
 #define MNV2_INT8_DEPTHWISE_H
 
+#include "../filtered.h"
 #include "../mnv2.h"
 #include "simd.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     int fraction;
     uint8_t *y; /* [rows][pixels][16] */
     int rows, pixels;
+    ptrdiff_t y_step; /* where BLOCK_PANELS > 1: bytes from pixel to pixel of y */
 } depthwise_map;
 
 /* Weights of a kernel row in the places of a window: the taps of this one, or those of the next. */
@@ -60,8 +62,9 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
         }
     }
     const scaling s = scaling_load(map->requantise + PANEL, map->fraction);
+    const ptrdiff_t y_step = BLOCK_PANELS > 1 ? map->y_step : PANEL;
     for (int r = 0; r < map->rows; r++) {
-        uint8_t *y = map->y + (ptrdiff_t)r * map->pixels * PANEL;
+        uint8_t *y = map->y + (ptrdiff_t)r * map->pixels * y_step;
         for (int q = 0; q < map->pixels; q += 4) {
             const ptrdiff_t at = r * map->line + (ptrdiff_t)q * S * PANEL;
             vi acc[4][V];
@@ -77,7 +80,11 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
                         acc[i][v] = vi_dot_window(acc[i][v], window[i * S / 2 + n][v],
                                                   weight[ky][n][S == 1 ? i % 2 : 0][v]);
             }
-            quad_store(y + q * PANEL, quad_scale(acc, &s), least(4, map->pixels - q));
+            if (BLOCK_PANELS == 1)
+                quad_store(y + q * PANEL, quad_scale(acc, &s), least(4, map->pixels - q));
+            else
+                quad_store_rows(y + q * y_step, y_step, quad_scale(acc, &s),
+                                least(4, map->pixels - q), PANEL);
         }
     }
 }

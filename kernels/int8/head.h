@@ -27,6 +27,7 @@ static void head_step(const mnv2_context *context, const mnv2_step *step) {
             .panel_step = panel_step,
             .requantise = requantise_at(context, head->head_bias, panels.first),
             .fraction = head->fraction,
+            .tiles = context->tiles,
         };
         const pointwise_output out = {.sums = sums};
         memset(sums, 0, (size_t)((panels.end - panels.first) * PANEL) * sizeof *sums);

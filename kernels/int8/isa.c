@@ -14,4 +14,7 @@ const mnv2_steps MNV2_STEPS(int8) = {
     .head = head_step,
     .classifier = classifier_step,
     .layers = layers_step,
+#if TILED
+    .release = tiles_release,
+#endif
 };

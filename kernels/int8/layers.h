@@ -71,7 +71,8 @@ static void filter_part(const mnv2_context *context, const mnv2_step *step, int 
                         ky * line;
         map.line = block->stride * line;
         map.y = (uint8_t *)context->arena + step->filtered +
-                (ptrdiff_t)n * block->out_height * block->out_width * PANEL;
+                filtered_at(n, (ptrdiff_t)block->out_height * block->out_width * PANEL);
+        map.y_step = filtered_pixel(n, count);
         map.rows = block->out_height;
         map.pixels = block->out_width;
         depthwise(block->kernel, block->stride, &map);

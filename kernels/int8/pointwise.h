@@ -28,6 +28,10 @@ typedef struct {
     ptrdiff_t panel_step;     /* bytes from one panel of w to the next */
     const int32_t *requantise; /* [panels][2][16]: bias, multiplier | shift << 16 */
     int fraction;
+    /* Where TILED: */
+    int is_blocked;  /* x is filtered panels, in blocks; */
+    int first;       /* from this pixel on */
+    int32_t *tiles;  /* of the context */
 } pointwise_input;
 
 /* Where and how a tile is finished. */
@@ -194,10 +198,20 @@ static ALWAYS_INLINE void pointwise_panels(const int N, const pointwise_finish f
     }
 }
 
+#if TILED
+#include "../amx/pointwise_int8.h"
+#endif
+
 /* All `pixels` x `panels` outputs. Panels are the outer loop: a pair of weight panels stays in
  * L1 while the pixels pass. */
 static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, int panels,
                                     const pointwise_input *in, const pointwise_output *out) {
+#if TILED
+    if (takes_tiles(in)) {
+        pointwise_in_tiles(finish, pixels, panels, in, out);
+        return;
+    }
+#endif
     const tiling cut = tiling_of(pixels, TILE_PIXELS);
     int panel = 0;
     for (; TILE_PANELS > 1 && panel + TILE_PANELS <= panels; panel += TILE_PANELS)

@@ -126,7 +126,9 @@ static void filter_strip(const row_stream *stream, const new_rows *rows, const s
     for (int ky = 0; ky < old; ky++) made.x[ky] = rows->kept[ky] + from;
     for (int i = 0; i < block->stride; i++)
         made.x[old + i] = x + (ptrdiff_t)i * columns * PANEL;
-    made.y = own(stream, stream->step->filtered + (int64_t)panel * stream->step->strip * PANEL);
+    made.y = own(stream, stream->step->filtered +
+                             filtered_at(panel, (ptrdiff_t)stream->step->strip * PANEL));
+    made.y_step = filtered_pixel(panel, panels_of(block->hidden));
     made.rows = 1;
     made.pixels = at->last - at->first;
     depthwise(block->kernel, block->stride, &made);
@@ -151,7 +153,7 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
     }
     const pointwise_input in =
         projected(context, block, 0, panels_of(block->hidden), own(stream, stream->step->filtered),
-                  (ptrdiff_t)stream->step->strip * PANEL);
+                  (ptrdiff_t)stream->step->strip * PANEL, 0);
     pointwise(TO_CHANNELS, at->last - at->first, panels_of(block->out_channels), &in, &out);
 }
 

@@ -49,7 +49,7 @@
 
 #define GROUP 4
 
-#if defined(MNV2_ISA_AVX512VNNI) || defined(MNV2_ISA_AVX512)
+#if defined(MNV2_ISA_AVX512VNNI) || defined(MNV2_ISA_AVX512AMX) || defined(MNV2_ISA_AVX512)
 #include "simd_512.h"
 #elif defined(MNV2_ISA_AVXVNNI) || defined(MNV2_ISA_AVX2)
 #include "simd_256.h"

@@ -1,4 +1,4 @@
-/* AVX-512 (F, BW, VL), with VNNI where MNV2_ISA_AVX512VNNI says so: 32 registers of 16 sums.
+/* AVX-512 (F, BW, VL), with VNNI but for MNV2_ISA_AVX512: 32 registers of 16 sums.
  *
  * 14 pixels x 2 panels = 28 accumulators, 2 weights, 1 broadcast. vpdpbusd has 4 or 5 cycles of
  * latency at two a cycle (Zen 4, Zen 5, Ice Lake). Without VNNI, bytes become words, even ones and
@@ -8,7 +8,7 @@
 #define LANES 16
 #define VECTORS 1
 #define TILE_PANELS 2
-#if defined(MNV2_ISA_AVX512VNNI)
+#if !defined(MNV2_ISA_AVX512)
 #define TILE_PIXELS 14
 #else
 #define TILE_PIXELS 12
@@ -25,7 +25,7 @@ static inline vi vi_from_u8(const void *p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
 }
 
-#if defined(MNV2_ISA_AVX512VNNI)
+#if !defined(MNV2_ISA_AVX512)
 typedef __m512i vx, vw;
 static inline vx vx_from(__m512i x) { return x; }
 static inline vw vw_from(vi x) { return x; }

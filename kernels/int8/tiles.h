@@ -19,30 +19,32 @@
 #include "../parts.h"
 #include "block.h"
 
-/* Hidden panels [panel, end) of the whole input, expanded and filtered: y is
- * [end - panel][out_height * out_width][16]. `expanded` has its zero padding already. */
-static void filter_panels(const mnv2_context *context, const mnv2_step *step, int panel, int end,
-                          uint8_t *expanded, uint8_t *y) {
+/* Panels `part` of the `panels` of a tile that begins at hidden panel `first`, of the whole input,
+ * expanded and filtered: y is [panels][out_height * out_width][16], in blocks (../filtered.h).
+ * `expanded` has its zero padding already. */
+static void filter_panels(const mnv2_context *context, const mnv2_step *step, int first, int panels,
+                          range part, uint8_t *expanded, uint8_t *y) {
     const mnv2_block *block = &context->plan->blocks[step->first];
     const uint8_t *x = (const uint8_t *)context->arena + step->input;
     const ptrdiff_t line = (ptrdiff_t)step->columns * PANEL, panel_step = step->lines * line;
-    for (int at = 0; panel < end; panel++, at++) {
+    const ptrdiff_t filtered_panel = (ptrdiff_t)block->out_height * block->out_width * PANEL;
+    for (int n = part.first, at = 0; n < part.end; n++, at++) {
         if (at == EXPANDED_PANELS) at = 0;
         if (at == 0)
             for (int j = 0; j < block->in_height; j++)
-                expand(context, block, panel, least(EXPANDED_PANELS, end - panel),
+                expand(context, block, first + n, least(EXPANDED_PANELS, part.end - n),
                        x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
                        expanded + (block->pad_top + j) * line + block->pad_left * PANEL,
                        panel_step);
-        depthwise_map map = depthwise_of(context, block, panel);
+        depthwise_map map = depthwise_of(context, block, first + n);
         for (int ky = 0; ky < block->kernel; ky++)
             map.x[ky] = expanded + at * panel_step + ky * line;
         map.line = block->stride * line;
-        map.y = y;
+        map.y = y + filtered_at(n, filtered_panel);
+        map.y_step = filtered_pixel(n, panels);
         map.rows = block->out_height;
         map.pixels = block->out_width;
         depthwise(block->kernel, block->stride, &map);
-        y += (ptrdiff_t)block->out_height * block->out_width * PANEL;
     }
 }
 
@@ -54,8 +56,8 @@ static void project_panels(const mnv2_context *context, const mnv2_step *step, i
     const range pixels = share_of(context, part, out_pixels, 1);
     const uint8_t *thin = (const uint8_t *)context->arena + step->input;
     const int is_last = panel + panels == panels_of(block->hidden);
-    const pointwise_input in = projected(context, block, panel, panels, x + pixels.first * PANEL,
-                                         (ptrdiff_t)out_pixels * PANEL);
+    const pointwise_input in = projected(context, block, panel, panels, x,
+                                         (ptrdiff_t)out_pixels * PANEL, pixels.first);
     const pointwise_output out = {
         .y = (uint8_t *)context->arena + step->output +
              (ptrdiff_t)pixels.first * block->out_channels,
@@ -95,8 +97,7 @@ static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
             const range panels = share_of(context, part, count, 1);
             uint8_t *expanded = (uint8_t *)scratch_of(context, step, part, step->expanded);
             if (first == 0) memset(expanded, 0, expanded_bytes); /* for the zero padding */
-            filter_panels(context, step, first + panels.first, first + panels.end, expanded,
-                          filtered + panels.first * filtered_step);
+            filter_panels(context, step, first, count, panels, expanded, filtered);
         }
         uint8_t *const swap = filtered;
         filtered = before;

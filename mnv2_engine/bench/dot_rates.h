@@ -44,4 +44,26 @@ MEASURE_DOT(avx512vnni_int8, int32x16, int32_t, int32x16, __attribute__((target(
 MEASURE_DOT(avx512bf16_bfloat16, float32x16, float, __m512bh,
             __attribute__((target("avx512bf16"))))
 #undef DOT
+
+/* AMX: CHAINS products in six C tiles, two of each. */
+#define TILE_DOTS(dot)                                                             \
+    dot " %%tmm7, %%tmm6, %%tmm0\n" dot " %%tmm7, %%tmm6, %%tmm1\n"                \
+    dot " %%tmm7, %%tmm6, %%tmm2\n" dot " %%tmm7, %%tmm6, %%tmm3\n"                \
+    dot " %%tmm7, %%tmm6, %%tmm4\n" dot " %%tmm7, %%tmm6, %%tmm5\n"
+#define MEASURE_TILES(name, dot)                                                   \
+    float name(int64_t steps) {                                                    \
+        struct {                                                                   \
+            uint8_t palette, reserved[15];                                         \
+            uint16_t bytes[16];                                                    \
+            uint8_t rows[16];                                                      \
+        } shapes = {.palette = 1};                                                 \
+        for (int t = 0; t < 8; t++) shapes.bytes[t] = 64, shapes.rows[t] = 16;     \
+        __asm__ volatile("ldtilecfg %0" : : "m"(shapes));                          \
+        for (int64_t step = 0; step < steps; step++)                               \
+            __asm__ volatile(TILE_DOTS(dot) TILE_DOTS(dot) : :);                   \
+        __asm__ volatile("tilerelease");                                           \
+        return 0;                                                                  \
+    }
+MEASURE_TILES(avx512amx_int8, "tdpbusd")
+MEASURE_TILES(avx512amx_bfloat16, "tdpbf16ps")
 #endif

@@ -30,6 +30,8 @@ LANES = {
     "avxvnni_int8": 32,
     "avx512vnni_int8": 64,
     "avx512bf16_bfloat16": 32,
+    "avx512amx_int8": 16 * 16 * 64,  # at 16 rows
+    "avx512amx_bfloat16": 16 * 16 * 32,
 }
 PIECE_SECONDS = 0.02  # long enough for the clock to settle, short enough to alternate
 
@@ -59,8 +61,8 @@ def function_name(isa: str, precision: str) -> str:
     """Which function's rate bounds a network of this precision on this instruction set."""
     if precision != "float32":
         return f"{isa}_{precision}"
-    lesser = {"avx512bf16": "avx512", "avx512vnni": "avx512", "avxvnni": "avx2"}
-    lesser |= dict.fromkeys(("i8mm", "dotprod"), "neon")
+    lesser = dict.fromkeys(("avx512amx", "avx512bf16", "avx512vnni"), "avx512")
+    lesser |= {"avxvnni": "avx2"} | dict.fromkeys(("i8mm", "dotprod"), "neon")
     return lesser.get(isa, isa)
 
 

@@ -7,6 +7,11 @@ from typing import NamedTuple
 
 from ..errors import InputError, UnsupportedError
 
+REFUSED = (
+    "the system does not give this process its registers; a thread's alternate signal stack is too "
+    "small for them, or a sandbox forbids the question (docs/backends.md)"
+)
+
 
 class Machine(NamedTuple):
     """The facts. `str()` is a table for people, `to_json()` for programs."""
@@ -17,8 +22,10 @@ class Machine(NamedTuple):
     backends: dict[str, str | None]  # best first: why it cannot be used, None where it can
     backend: str | None  # what backend="auto" takes
     isas: dict[str, bool]  # that the C core was built for, best first: whether this CPU has it
+    refused: list[str]  # of those that the CPU has: the system refuses them to this process
     # Which of them computes in a precision, MNV2_ISA considered; None where none does.
     chosen_isas: dict[str, str | None]
+    slow: list[str]  # precisions in which the chosen one is slower than in float32
     threads: int  # what threads="auto" takes
     photographs: dict[str, str]  # what decodes which format
     cache: str | None  # folder of the demo's model; None without a home folder
@@ -27,7 +34,7 @@ class Machine(NamedTuple):
         return self._asdict()
 
     def __str__(self) -> str:
-        absent = [name for name, there in self.isas.items() if not there]
+        absent = [n for n, there in self.isas.items() if not (there or n in self.refused)]
         rows = [
             ("version", f"mnv2_engine {self.version}, Python {self.python}, {self.system}"),
             ("backend", self.backend or "none can be used"),
@@ -38,7 +45,9 @@ class Machine(NamedTuple):
             rows += [
                 ("built for", ", ".join(self.isas)),
                 ("CPU lacks", ", ".join(absent) or "none of them"),
+                *(("refused", f"{name}: {REFUSED}") for name in self.refused),
                 ("chosen", ", ".join(chosen)),
+                *(("slow", f"{name}: this CPU computes float32 faster") for name in self.slow),
             ]
         rows += [
             *((name, text) for name, text in self.photographs.items()),
@@ -57,7 +66,7 @@ def machine() -> Machine:
     from ..executors.cpus import usable_cpus
 
     backends = {name: problem() for name, problem in PROBLEMS.items()}
-    isas, chosen = _isas() if backends["c"] is None else ({}, {})
+    isas, refused, chosen = _isas() if backends["c"] is None else ({}, [], {})
     return Machine(
         __version__,
         platform.python_version(),
@@ -65,7 +74,9 @@ def machine() -> Machine:
         backends,
         next((name for name, problem in backends.items() if problem is None), None),
         isas,
+        refused,
         chosen,
+        [name for name, isa in chosen.items() if isa and not _is_fast(name)],
         usable_cpus(),
         _photographs(),
         _cache(),
@@ -102,9 +113,10 @@ PROBLEMS: dict[str, Callable[[], str | None]] = {
 }
 
 
-def _isas() -> tuple[dict[str, bool], dict[str, str | None]]:
-    """Those that were built, and which of them computes in each precision."""
-    from ..executors.native import built_isas, chosen_isa
+def _isas() -> tuple[dict[str, bool], list[str], dict[str, str | None]]:
+    """Those that were built, those of them that are refused, and which one computes in each
+    precision."""
+    from ..executors.native import built_isas, chosen_isa, refused_isas
 
     # Every set computes in float32: what is wrong here is wrong with MNV2_ISA.
     chosen: dict[str, str | None] = {"float32": chosen_isa("float32", "float32")}
@@ -113,7 +125,13 @@ def _isas() -> tuple[dict[str, bool], dict[str, str | None]]:
             chosen[precision] = chosen_isa(precision, precision)
         except UnsupportedError:
             chosen[precision] = None
-    return built_isas(), chosen
+    return built_isas(), refused_isas(), chosen
+
+
+def _is_fast(precision: str) -> bool:
+    from ..executors.native import is_fast
+
+    return is_fast(precision, precision)
 
 
 def _photographs() -> dict[str, str]:

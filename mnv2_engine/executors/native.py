@@ -68,6 +68,11 @@ class NativeExecutor:
         """Name of the instruction set in use."""
         return str(self._ffi.string(self._lib.mnv2_isa_name(self._isa)).decode())
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether this make of CPU computes faster in float32 than in the plan's precision."""
+        return bool(self._lib.mnv2_isa_slow(self._isa, self._precision))
+
     def run(
         self,
         image: Any,
@@ -292,6 +297,14 @@ def isas(precision: str = "float32") -> dict[str, bool]:
     }
 
 
+def refused_isas() -> list[str]:
+    """The instruction sets that the CPU has and the system refuses this process."""
+    from .. import _core
+
+    built = _built_isas(_core.ffi, _core.lib)
+    return [name for name, isa in built.items() if _core.lib.mnv2_isa_refused(isa)]
+
+
 def chosen_isa(precision: str, dtype: str) -> str:
     """Name of the instruction set that computes weights of `dtype` in `precision`; raises as
     NativeExecutor does."""
@@ -309,6 +322,17 @@ def image_isa(name: str | None = None) -> Any:
     return _choose_isa(name, "float32", _core.lib.MNV2_FLOAT32)
 
 
+def is_fast(precision: str, dtype: str) -> bool:
+    """Whether this CPU computes weights of `dtype` in `precision`, and float32 not faster."""
+    from .. import _core
+
+    number = _precision(_core.lib, precision, dtype)
+    try:
+        return not _core.lib.mnv2_isa_slow(_choose_isa(None, precision, number), number)
+    except UnsupportedError:
+        return False
+
+
 def _choose_isa(name: str | None, precision: str, number: int) -> Any:
     """The instruction set `name`, else MNV2_ISA's, else the best that there is, for `precision`,
     `number` in the C core."""
@@ -318,7 +342,8 @@ def _choose_isa(name: str | None, precision: str, number: int) -> Any:
     name = name or os.environ.get(ISA_VARIABLE) or None
     if name is None:
         for isa in built.values():
-            if lib.mnv2_isa_supported(isa) and lib.mnv2_isa_own(isa, number):
+            # In this order: to ask for AMX is to get it, for the whole process.
+            if lib.mnv2_isa_own(isa, number) and lib.mnv2_isa_supported(isa):
                 return isa
         capable = [n for n, isa in built.items() if lib.mnv2_isa_own(isa, number)]
         raise UnsupportedError(

@@ -27,7 +27,7 @@ from ..errors import UnsupportedError
 from ..model.packed import PANEL
 from ..network.layer import IMAGE_CHANNELS, Layer
 from ..network.supported import STEM_KERNEL, STEM_STRIDE
-from .shapes import INT8, Shapes, elements, panels_of
+from .shapes import BFLOAT16, INT8, Shapes, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile
 # Output pixels of a strip, by precision: multiples of the widest register tile's. What it costs to
@@ -368,7 +368,9 @@ def layers_schedule(shapes: Shapes, index: int, splits: int = 1) -> Schedule:
     block = shapes.blocks[index]
     if index == 0 and block.residual:
         raise UnsupportedError("a first block with a shortcut runs by rows, not layer by layer")
-    tile = min(-(-panels_of(block.hidden) // splits) * PANEL, block.hidden)
+    # In bfloat16 sums are cut at multiples of 32 terms (docs/bfloat16.md).
+    unit = 2 * PANEL if shapes.precision is BFLOAT16 else PANEL
+    tile = min(-(-block.hidden // (splits * unit)) * unit, block.hidden)
     source = shapes.thin_bytes(shapes.thin_input(index)) if index else 0
     target = shapes.thin_bytes(shapes.thin_output(index))
     live = source + target + _bytes_of_all(shapes, _layers_scratch(shapes, index, tile))
