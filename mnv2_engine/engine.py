@@ -23,7 +23,7 @@ from .model.modelfile import ModelFile, open_model
 from .network.blocks import match, tap_indices, tap_names
 from .network.layer import Network
 from .plan.planner import make_plan
-from .plan.shapes import PRECISIONS, natural_precision
+from .plan.shapes import FASTEST, PRECISIONS, natural_precision
 from .plan.steps import Plan
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Engine:
         """An engine for an open model file; see `load`."""
         self._decoding = decoding
         asked = backends.requested(backend)
-        chosen = checked_precision(model, precision)
+        chosen = checked_precision(model, precision, asked)
         self._warned = False  # of floats that are not normalised
         self._options = (threads, backend, precision)  # as they were asked for
         found = backends.found(asked, chosen)
@@ -157,7 +157,9 @@ class Engine:
         `precision` is by default the model file's own, float32 for weights of 32 and of 16 bits.
         ``bfloat16`` asks for arithmetic in bfloat16 (docs/bfloat16.md), which needs a file of
         bfloat16 weights and a CPU with AVX512_BF16; it is faster, needs less memory, and keeps
-        about three digits of an activation.
+        about three digits of an activation. ``fastest`` takes it where the file, the backend and
+        the CPU allow, and a CPU of this make is not slower in it than in float32; else the file's
+        own.
 
         `private` copies the weights instead of mapping them, and checks every checksum: for files
         that others may overwrite in place. Each process then has its own copy, unless it is forked
@@ -553,13 +555,17 @@ def _thread_count(threads: int | str, asked: str, found: str) -> int:
     raise InputError(f"threads {threads}: the {found} backend has none of its own; use 1")
 
 
-def checked_precision(model: ModelFile, precision: str | None) -> str:
-    """What `model` is computed in when a caller asks for `precision`, None being its own."""
+def checked_precision(model: ModelFile, precision: str | None, backend: str = "auto") -> str:
+    """What `model` is computed in by `backend` when a caller asks for `precision`, None being its
+    own."""
     own = natural_precision(model.dtype)
+    if precision == FASTEST:
+        return backends.fastest_precision(backend, model.dtype)
     if precision is None or precision == own:
         return own
     if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r:.80}: expected one of {', '.join(PRECISIONS)}")
+        known = ", ".join((*PRECISIONS, FASTEST))
+        raise InputError(f"precision {precision!r:.80}: expected one of {known}")
     if precision == model.dtype == "bfloat16":
         return precision
     remedy = "leave it out"

@@ -15,8 +15,9 @@ from test_half import rounded
 from test_native import any_network
 
 from mnv2_engine import Engine
+from mnv2_engine.cli.machine import machine
 from mnv2_engine.errors import InputError, UnsupportedError
-from mnv2_engine.executors import reference
+from mnv2_engine.executors import backends, native, reference
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.model.packing_half import from_bfloat16, to_bfloat16
@@ -186,7 +187,7 @@ def test_other_weights_are_refused(dtype, tmp_path):
         Engine.load(path, precision="bfloat16")
     with pytest.raises(UnsupportedError, match=rf"'int8'.*{dtype} weights.*leave it out"):
         Engine.load(path, precision="int8")
-    with pytest.raises(InputError, match=r"'float64'.*float32, bfloat16, int8"):
+    with pytest.raises(InputError, match=r"'float64'.*float32, bfloat16, int8, fastest"):
         Engine.load(path, precision="float64")
 
 
@@ -200,13 +201,12 @@ def test_other_backends_and_instruction_sets_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_cpu_without_it_is_told_what_it_lacks(tmp_path, monkeypatch):
-    from mnv2_engine.executors import native
-
     path = _write(tmp_path / "model.npz", small_network(), "bfloat16")
     every = native._built_isas
 
     def fewer(ffi: Any, lib: Any) -> dict[str, Any]:
-        return {name: isa for name, isa in every(ffi, lib).items() if name != "avx512bf16"}
+        absent = ("avx512amx", "avx512bf16")
+        return {name: isa for name, isa in every(ffi, lib).items() if name not in absent}
 
     monkeypatch.delenv("MNV2_ISA", raising=False)
     monkeypatch.setattr(native, "_built_isas", fewer)
@@ -214,6 +214,50 @@ def test_a_cpu_without_it_is_told_what_it_lacks(tmp_path, monkeypatch):
         UnsupportedError, match=r"'bfloat16': this CPU has none .*; leave the precision"
     ):
         Engine.load(path, precision="bfloat16")
+
+
+@needs_it
+def test_the_fastest_is_bfloat16_where_it_is_not_slow(tmp_path, monkeypatch, caplog):
+    path = _write(tmp_path / "model.npz", small_network(), "bfloat16")
+    from mnv2_engine import _core
+
+    class OtherMake:
+        """The C core on a CPU whose bfloat16 is slow, or is not."""
+
+        def __init__(self, slow: bool) -> None:
+            self.slow = slow
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lib, name)
+
+        def mnv2_isa_slow(self, isa: Any, precision: int) -> int:
+            return int(self.slow and precision == lib.MNV2_BFLOAT16)
+
+    lib = _core.lib
+    for slow, expected in ((False, "bfloat16"), (True, "float32")):
+        monkeypatch.setattr(_core, "lib", OtherMake(slow))
+        monkeypatch.setattr(backends, "_said", set())
+        caplog.clear()
+        for _ in range(2):
+            with Engine.load(path, precision="fastest") as engine:
+                assert engine.info.precision == expected
+        assert not caplog.records
+        for _ in range(2):
+            Engine.load(path, precision="bfloat16").close()
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == slow
+        assert all("this CPU computes float32 faster" in text for text in said)
+        assert machine().slow == (["bfloat16"] if slow else [])
+        assert ("slow          bfloat16: this CPU" in str(machine())) == slow
+    monkeypatch.setenv("MNV2_ISA", "baseline")
+    assert Engine.load(path, precision="fastest").info.precision == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_fastest_of_other_weights_is_their_own(dtype, tmp_path):
+    path = _write(tmp_path / "model.npz", small_network(), dtype)
+    assert Engine.load(path, precision="fastest").info.precision == "float32"
+    assert Engine.load(path, precision="fastest", backend="numpy").info.precision == "float32"
 
 
 @needs_it

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..executors.backends import BACKEND_VARIABLE, BACKENDS
 from ..images.limits import DECODES, FORMATS, MAX_PIXELS
-from ..plan.shapes import PRECISIONS
+from ..plan.shapes import FASTEST, PRECISIONS
 
 EXIT_CODES = """
 exit codes:
@@ -52,12 +52,13 @@ def add_backend(command: Any) -> None:
     )
 
 
-def add_precision(command: Any) -> None:
+def add_precision(command: Any, may_be_fastest: bool = True) -> None:
     command.add_argument(
         "--precision",
-        choices=tuple(PRECISIONS),
+        choices=(*PRECISIONS, FASTEST) if may_be_fastest else tuple(PRECISIONS),
         help="what to compute in; bfloat16: for files of bfloat16 weights, on CPUs with "
-        "AVX512_BF16 (default: the model file's own, float32 for weights of 16 and 32 bits)",
+        "AVX512_BF16 (default: the model file's own, float32 for weights of 16 and 32 bits)"
+        + ("; fastest: bfloat16 where the file and the CPU gain by it" if may_be_fastest else ""),
     )
 
 

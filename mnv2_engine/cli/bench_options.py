@@ -38,7 +38,7 @@ def add_bench(commands: Any) -> None:
         "--weights", choices=DTYPES, help="run MODEL with such weights; int8: quantised on noise"
     )
     arguments.add_threads(bench, "of every engine")
-    arguments.add_precision(bench)
+    arguments.add_precision(bench, may_be_fastest=False)
     bench.add_argument("--isa", metavar="NAME", help="instruction set of this engine, as MNV2_ISA")
     bench.add_argument(
         "--backend",

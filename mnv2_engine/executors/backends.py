@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
+from ..plan.shapes import natural_precision
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
@@ -63,12 +64,28 @@ def found(backend: str, precision: str) -> str:
     return backend
 
 
+def fastest_precision(backend: str, dtype: str) -> str:
+    """What weights of `dtype` are computed in the fastest, within what docs/bfloat16.md states."""
+    if dtype == "bfloat16" and backend in ("auto", "c") and has_core():
+        from .native import is_fast
+
+        if is_fast("bfloat16", dtype):
+            return "bfloat16"
+    return natural_precision(dtype)
+
+
 def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
     """The executor of a plan in a backend that was `found`."""
     if backend == "c":
         from .native import NativeExecutor
 
-        return NativeExecutor(model, plan)
+        made = NativeExecutor(model, plan)
+        if made.is_slow:
+            _log(
+                f"precision {plan.precision!r}: this CPU computes float32 faster; leave the "
+                'precision out, or ask for precision="fastest"'
+            )
+        return made
     if backend == "numba":
         from . import jit
 

@@ -30,6 +30,7 @@ FLOAT32 = Precision("float32", 4, 4, 4, 4)
 BFLOAT16 = Precision("bfloat16", 2, 4, 2, 4, terms=2)
 INT8 = Precision("int8", 1, 1, 1, 4, terms=4)
 PRECISIONS = {each.name: each for each in (FLOAT32, BFLOAT16, INT8)}
+FASTEST = "fastest"  # what a caller may ask for instead: the engine chooses
 
 
 def natural_precision(dtype: str) -> str:
