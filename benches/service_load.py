@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from typing import NamedTuple
 
 from mnv2_engine.bench.exported import peer_file
 from mnv2_engine.bench.service import OURS
@@ -40,6 +41,14 @@ end
 """
 
 
+class Measured(NamedTuple):
+    rate: float  # requests a second
+    median_ms: float
+    p99_ms: float
+    errors: float
+    cpu_ms: float  # of the service's processes, a request: what noise moves least
+
+
 class Server:
     """One engine's service, in workers of its own."""
 
@@ -55,22 +64,34 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            cwd=os.path.abspath(os.sep),  # not a checkout, which has no core
         )
         line = self.process.stdout.readline()
         self.url = re.search(r"http://\S+?(?=,)", line)[0]
 
+    def processes(self) -> list[int]:
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            return [self.process.pid, *map(int, file.read().split())]
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes so far."""
+        ticks = 0
+        for pid in self.processes():
+            with open(f"/proc/{pid}/stat") as file:
+                ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def megabytes(self) -> float:
         """Proportional, of all its processes."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
-            pids = [self.process.pid, *map(int, file.read().split())]
         total = 0
-        for pid in pids:
+        for pid in self.processes():
             with open(f"/proc/{pid}/smaps_rollup") as file:
                 total += int(re.search(r"Pss:\s+(\d+)", file.read())[1])
         return total / 1e3
 
-    def load(self, lua: str, clients: int, seconds: float) -> tuple[float, float, float, int]:
-        """(requests a second, median ms, 99th percentile ms, errors)."""
+    def load(self, lua: str, clients: int, seconds: float) -> Measured:
+        """What wrk and the system say of so many seconds."""
+        before = self.cpu_seconds()
         done = subprocess.run(
             [
                 *("wrk", "-t", "1", "-c", str(clients), "-d", f"{max(1, round(seconds))}s"),
@@ -83,7 +104,8 @@ class Server:
         count, micros, p50, p99, errors = map(
             int, re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout).groups()
         )
-        return count / micros * 1e6, p50 / 1e3, p99 / 1e3, errors
+        spent = (self.cpu_seconds() - before) * 1e3 / max(1, count)
+        return Measured(count / micros * 1e6, p50 / 1e3, p99 / 1e3, errors, spent)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -119,10 +141,13 @@ def main() -> None:
             if args.requests:
                 _endurance(servers[0], next(iter(scripts)), args.requests)
                 return
-            print(f"{args.workers} workers, threads=1; requests/s | median ms | p99 ms | errors")
+            print(
+                f"{args.workers} workers, threads=1; requests/s, median ms, p99 ms, errors, "
+                "CPU ms a request"
+            )
             for lua, name in scripts.items():
                 for clients in map(int, args.clients.split(",")):
-                    results: dict[str, list[tuple[float, float, float, int]]] = {}
+                    results: dict[str, list[Measured]] = {}
                     for _ in range(args.rounds):
                         for server in servers:
                             found = server.load(lua, clients, args.seconds)
@@ -131,7 +156,8 @@ def main() -> None:
                         medians = [statistics.median(each) for each in zip(*rounds, strict=True)]
                         print(
                             f"{name:<24} {clients:>3} clients {engine:<12} {medians[0]:8.1f} "
-                            f"{medians[1]:9.1f} {medians[2]:9.1f} {medians[3]:5.0f}",
+                            f"{medians[1]:9.1f} {medians[2]:9.1f} {medians[3]:5.0f} "
+                            f"{medians[4]:8.2f}",
                             flush=True,
                         )
             for server in servers:
@@ -146,8 +172,8 @@ def _endurance(server: Server, lua: str, requests: int) -> None:
     server.load(lua, 16, 2)
     print(f"before: {server.megabytes():.2f} MB")
     while answered < requests:
-        rate, _, _, bad = server.load(lua, 16, 10)
-        answered, errors = answered + 10 * rate, errors + bad
+        found = server.load(lua, 16, 10)
+        answered, errors = answered + 10 * found.rate, errors + found.errors
         print(
             f"{answered:.0f} requests, {errors:.0f} errors: {server.megabytes():.2f} MB", flush=True
         )

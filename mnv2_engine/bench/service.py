@@ -125,7 +125,9 @@ class PeerEngine:
 
         from ..engine import Prediction
 
-        pixels = np.asarray(_framed(source, self._spec, self._network.resolution))
+        is_pixels = memoryview(source).ndim == 3  # as to warm up
+        framed = source if is_pixels else _framed(source, self._spec, self._network.resolution)
+        pixels = np.asarray(framed)
         suited = self._session.input.suited(pixels, self._spec.mean, self._spec.std)
         with self._lock:
             logits = np.array(self._session.run(suited), np.float64).reshape(-1)

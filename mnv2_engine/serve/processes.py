@@ -28,6 +28,7 @@ from .models import warm_up
 
 TOO_SOON = 1.0  # seconds of life below which a worker counts as one that cannot start
 MOST_FAILED_STARTS = 5
+BACKLOG = 2048  # connections that the system keeps for workers to take
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD) if os.name != "nt" else ()
 MAX_HEADER = 64 << 10  # bytes of a request's header
 
@@ -76,7 +77,7 @@ def _listener(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except OSError as error:
         raise MnvError(
             f"{host}:{port}: cannot be listened on: {error.strerror or error}; choose another "
@@ -123,13 +124,17 @@ async def _served(
         proxy_headers=False,
         timeout_graceful_shutdown=round(service.stop_seconds),
         limit_concurrency=4096,
-        backlog=2048,
+        backlog=1,  # connections that a worker takes in one go; the others are for the others
     )
 
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Any:
             yield  # they are ours
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            listener.listen(BACKLOG)  # which asyncio has set to its own
 
     server = Server(config)
     loop = asyncio.get_running_loop()
