@@ -1,4 +1,4 @@
-"""The plan as text: its table, its drawing, and the README's copy of the table."""
+"""The plan as text: its table, its drawing, and the copy of the table in docs/memory.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mnv2_engine.plan.shown.figures import live_buffers, per_block
 from mnv2_engine.plan.shown.table import PEAK, kib_number, table
 from mnv2_engine.plan.steps import Step
 
-README = Path(__file__).parents[1] / "README.md"
+MEMORY = Path(__file__).parents[1] / "docs" / "memory.md"
 NETWORKS = [mobilenet_v2(1.0, 224), mobilenet_v2(0.35, 96), efficientnet_lite(4)]
 
 
@@ -135,10 +135,10 @@ def test_the_legend_of_an_int8_plan():
     assert "partial" not in legend
 
 
-@pytest.mark.skipif(not README.is_file(), reason="the README is in a clone only")
-def test_the_readme_shows_the_table_as_it_is():
+@pytest.mark.skipif(not MEMORY.is_file(), reason="the docs are in a clone only")
+def test_the_docs_show_the_table_as_it_is():
     blocks = re.findall(
-        r"^```text\n(.*?)\n```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        r"^```text\n(.*?)\n```$", MEMORY.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
     (shown,) = [block for block in blocks if block.startswith("step (KiB)")]
     assert shown == table(make_plan(mobilenet_v2(1.0, 224)))
