@@ -17,19 +17,19 @@ static inline uint8_t as_byte(int32_t sum) {
     return (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
 }
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#include <string.h>
+
 static inline void store_pixel(uint8_t *out, uint32_t rgbx) {
-    out[0] = (uint8_t)rgbx;
-    out[1] = (uint8_t)(rgbx >> 8);
+    const uint16_t two = (uint16_t)rgbx;
+    memcpy(out, &two, sizeof two); /* x86: the lower byte first */
     out[2] = (uint8_t)(rgbx >> 16);
 }
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-
-/* Four channels' sums, high and low parts, as a pixel. */
-static inline uint32_t pixel_of(__m128i high, __m128i low) {
-    const __m128i sum = _mm_add_epi32(_mm_add_epi32(_mm_slli_epi32(high, LOW_BITS), low),
-                                      _mm_set1_epi32(HALF));
+/* Four channels' sums as a pixel. */
+static inline uint32_t pixel_of(__m128i sums) {
+    const __m128i sum = _mm_add_epi32(sums, _mm_set1_epi32(HALF));
     const __m128i words = _mm_packs_epi32(_mm_srai_epi32(sum, WEIGHT_BITS), sum);
     return (uint32_t)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
 }
@@ -43,7 +43,9 @@ static inline __m512i spread(const int16_t *weights) {
         each, _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)weights)));
 }
 
-static inline __m128i folded(__m512i x) {
+/* Both parts of the sums, of the four places where they lie. */
+static inline __m128i folded(__m512i high, __m512i low) {
+    const __m512i x = _mm512_add_epi32(_mm512_slli_epi32(high, LOW_BITS), low);
     const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
@@ -62,7 +64,7 @@ static void along(const along_taps *taps, const uint8_t *line, uint8_t *out, int
             high = _mm512_add_epi32(high, _mm512_madd_epi16(both, spread(w)));
             low = _mm512_add_epi32(low, _mm512_madd_epi16(both, spread(w + GROUP_TAPS)));
         }
-        store_pixel(out, pixel_of(folded(high), folded(low)));
+        store_pixel(out, pixel_of(folded(high, low)));
     }
 }
 #elif defined(__AVX2__)
@@ -72,7 +74,8 @@ static inline __m256i spread(__m256i weights, int pair) {
     return _mm256_permutevar8x32_epi32(weights, each);
 }
 
-static inline __m128i folded(__m256i x) {
+static inline __m128i folded(__m256i high, __m256i low) {
+    const __m256i x = _mm256_add_epi32(_mm256_slli_epi32(high, LOW_BITS), low);
     return _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
 }
 
@@ -94,7 +97,7 @@ static void along(const along_taps *taps, const uint8_t *line, uint8_t *out, int
                 low = _mm256_add_epi32(low, _mm256_madd_epi16(both, spread(lows, i)));
             }
         }
-        store_pixel(out, pixel_of(folded(high), folded(low)));
+        store_pixel(out, pixel_of(folded(high, low)));
     }
 }
 #elif defined(__SSE2__)
@@ -123,7 +126,7 @@ static void along(const along_taps *taps, const uint8_t *line, uint8_t *out, int
             ADD_PAIR(2);
             ADD_PAIR(3);
         }
-        store_pixel(out, pixel_of(high, low));
+        store_pixel(out, pixel_of(_mm_add_epi32(_mm_slli_epi32(high, LOW_BITS), low)));
     }
 }
 #else

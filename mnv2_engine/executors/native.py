@@ -383,11 +383,16 @@ def _precision(lib: Any, precision: str, dtype: str) -> int:
     return int(known[precision, dtype])
 
 
+_built: dict[str, Any] = {}
+
+
 def _built_isas(ffi: Any, lib: Any) -> dict[str, Any]:
-    built: dict[str, Any] = {}
-    while isa := lib.mnv2_isa_at(len(built)):
-        built[ffi.string(lib.mnv2_isa_name(isa)).decode()] = isa
-    return built
+    if not _built:
+        found: dict[str, Any] = {}
+        while isa := lib.mnv2_isa_at(len(found)):
+            found[ffi.string(lib.mnv2_isa_name(isa)).decode()] = isa
+        _built.update(found)
+    return _built
 
 
 def _normalisation(spec: InputSpec) -> tuple[list[float], list[float]]:
