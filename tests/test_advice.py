@@ -51,6 +51,8 @@ def test_who_follows_the_advice_for_logits_gets_the_right_answer(engine, pixels,
     with pytest.raises(InputError) as error:
         engine.logits(x)
     assert code.removeprefix("x") in str(error.value)
+    if "numpy.float32" in code:  # which would make a black image of one that is normalised
+        assert "astype(numpy.uint8)" not in str(error.value)
     if dtype == "bool":
         pixels = np.where(pixels > 127, 255, 0).astype(np.uint8)
     found = engine.logits(eval(code, {"numpy": np, "x": x}))

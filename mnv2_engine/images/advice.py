@@ -40,8 +40,8 @@ def _remedy(kind: str, floats: bool) -> str:
     if "float" in kind or "double" in kind:
         if floats:
             return (
-                "for values that are normalised as `info.input_spec` says: "
-                ".astype(numpy.float32); for 0 to 255: .round().astype(numpy.uint8)"
+                "if they are normalised as `info.input_spec` says: .astype(numpy.float32); pixels "
+                "of 0 to 255 are given as uint8"
             )
         return (
             "for values from 0 to 255: .round().astype(numpy.uint8); for 0 to 1: multiply by 255 "
