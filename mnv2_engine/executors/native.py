@@ -314,23 +314,18 @@ def chosen_isa(precision: str, dtype: str) -> str:
     return str(_core.ffi.string(_core.lib.mnv2_isa_name(isa)).decode())
 
 
+_image_isas: dict[str | None, Any] = {}  # chosen: asking the CPU takes as long as a small picture
+
+
 def image_isa(name: str | None = None) -> Any:
     """The instruction set that resizes: MNV2_ISA's, or the one `name`, or the best; raises as
     NativeExecutor does."""
-    from .. import _core
+    wanted = name or os.environ.get(ISA_VARIABLE) or None
+    if wanted not in _image_isas:
+        from .. import _core
 
-    return _choose_isa(name, "float32", _core.lib.MNV2_FLOAT32)
-
-
-def is_fast(precision: str, dtype: str) -> bool:
-    """Whether this CPU computes weights of `dtype` in `precision`, and float32 not faster."""
-    from .. import _core
-
-    number = _precision(_core.lib, precision, dtype)
-    try:
-        return not _core.lib.mnv2_isa_slow(_choose_isa(None, precision, number), number)
-    except UnsupportedError:
-        return False
+        _image_isas[wanted] = _choose_isa(wanted, "float32", _core.lib.MNV2_FLOAT32)
+    return _image_isas[wanted]
 
 
 def _choose_isa(name: str | None, precision: str, number: int) -> Any:
