@@ -23,8 +23,9 @@ import numpy as np
 
 from mnv2_engine import Engine
 from mnv2_engine.convert import convert
-from mnv2_engine.convert.tflite_graph import find_network
-from mnv2_engine.convert.tflite_schema import EIGHT_BITS, read_graph
+from mnv2_engine.convert.sources.tflite_nodes import to_graph
+from mnv2_engine.convert.sources.tflite_schema import read_graph
+from mnv2_engine.convert.walk import walk
 from mnv2_engine.model.input_spec import InputSpec
 from mnv2_engine.peers import PEERS
 
@@ -45,14 +46,12 @@ class Logits(NamedTuple):
 
 
 def logits_of(content: bytes, what: str) -> Logits:
-    graph = read_graph(content, what)
-    number = find_network(graph).layers["classifier"].out
-    tensor = graph.tensors[number]
-    if tensor.type not in EIGHT_BITS or tensor.quantisation is None:
-        raise SystemExit(f"{what}: its logits are {tensor.type}, not 8-bit integers")
-    scale, zero_point = (float(term[0]) for term in tensor.quantisation[:2])
-    low, high = (scale * (end - zero_point) for end in EIGHT_BITS[tensor.type])
-    return Logits(scale, int(zero_point), low, high)
+    graph = to_graph(read_graph(content, what))
+    said = graph.quantised.get(walk(graph).output.out)
+    if said is None:
+        raise SystemExit(f"{what}: its logits are not 8-bit integers")
+    low, high = (said.scale * (end - said.zero_point) for end in (said.low, said.high))
+    return Logits(said.scale, said.zero_point, low, high)
 
 
 def litert(path: str, resolver: str) -> Callable[[Array], Array]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import changed, make_weights, small_network
+from conftest import make_weights, small_network
 
 from mnv2_engine.convert import Conversion, convert
-from mnv2_engine.convert.checkpoint import Identity, recognise
+from mnv2_engine.convert.recognise import recognise
 from mnv2_engine.errors import CheckpointError, UnsupportedError
 from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
@@ -125,7 +125,7 @@ def test_a_zip_of_something_else(tmp_path):
     source = tmp_path / "source.npz"
     with zipfile.ZipFile(source, "w") as archive:
         archive.writestr("model.h5", b"")
-    with pytest.raises(CheckpointError, match=r"a zip archive of model.h5; expected a TFLite"):
+    with pytest.raises(CheckpointError, match=r"a zip archive around 'model.h5': unpack it first"):
         convert(source, tmp_path / "out.npz", **OPTIONS)
 
 
@@ -147,8 +147,9 @@ PUBLISHED = [(0.25, 8), (0.35, 8), (0.5, 8), (0.75, 8), (1.0, 8), (1.3, 8), (1.4
 @pytest.mark.parametrize("classes", [1, 1000, 1001])
 def test_published_widths(width, divisor, classes):
     network = mobilenet_v2(width, classes=classes, divisor=divisor)
-    expected = Identity("mobilenet_v2", width, divisor, classes)
-    assert recognise(shapes(network), "source") == expected
+    found = recognise(shapes(network), "source")
+    assert (found.label, found.classes) == (network.name.rpartition("_")[0], classes)
+    assert found.network((224, 224), "same", network.answer) == network
 
 
 OTHERS = [(0.05, 8), (0.2, 8), (0.42, 8), (0.65, 8), (1.1, 8), (2.0, 8), (0.333, 8), (3.75, 8)]
@@ -159,7 +160,7 @@ OTHERS += [(0.15, 4), (0.6, 4), (1.7, 16), (0.9, 1), (0.37, 2)]
 def test_other_widths_become_the_same_blocks(width, divisor):
     """The width found may be another one with the same channels, which is the same network."""
     network = mobilenet_v2(width, 64, 10, divisor=divisor)
-    found = recognise(shapes(network), "source").network((64, 64), "same")
+    found = recognise(shapes(network), "source").network((64, 64), "same", "softmax")
     assert found.layers == network.layers
 
 
@@ -168,14 +169,16 @@ def test_efficientnet_lite(variant):
     network = efficientnet_lite(variant, classes=12)
     identity = recognise(shapes(network), "source")
     own = identity.own_resolution
-    assert identity.network((own, own), "same") == network
+    assert identity.network((own, own), "same", "softmax") == network
 
 
 def test_a_network_that_is_none_of_them():
-    odd = changed(mobilenet_v2(1.0), {4: {"kernel": 5}})
+    found = shapes(mobilenet_v2(1.0))
+    found["block4.depthwise.weight"] = (192, 1, 5, 5)
     with pytest.raises(UnsupportedError, match=r"192-32 k5") as error:
-        recognise(shapes(odd), "source")
-    assert "no MobileNetV2 of any width and no EfficientNet-Lite has these" in str(error.value)
+        recognise(found, "source")
+    assert "no MobileNetV2 of any width, no EfficientNet-Lite and none of their" in str(error.value)
+    assert "export the network to ONNX" in str(error.value)
     assert "stem 32; 17 blocks" in str(error.value)
     assert "head 1280" in str(error.value)
 

@@ -244,11 +244,20 @@ def test_a_failure_leaves_the_output_as_it_was(source, tmp_path):
 UNKNOWN = {
     "an empty file": b"",
     "not a known format": b"weights, honestly",
-    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
     "a gzip file": b"\x1f\x8b" + bytes(100),
     "a single NumPy array": b"\x93NUMPY\x01\x00" + bytes(100),
-    "a safetensors file": (57).to_bytes(8, "little") + b'{"weight":',
-    "a pickle, which is not opened": b"\x80\x04}.",
+    "a pickle, which is never opened": b"\x80\x04}.",
+    "a Git LFS pointer, not the file itself: run `git lfs pull`": b"version https://git-lfs.github"
+    b".com/spec/v1\noid sha256:4d7a\nsize 14000000\n",
+    "an HTML page, not the file that its link leads to": b"\n<!DOCTYPE html>\n<html lang=en>",
+    "a GGUF file": b"GGUF\x03" + bytes(100),
+    "a tar archive: unpack it first": b"model/".ljust(257, b"\0") + b"ustar\x0000" + bytes(250),
+    "a JPEG photograph": b"\xff\xd8\xff\xe0" + bytes(100),
+    "an XML file, such as OpenVINO's": b'<?xml version="1.0"?><net name="m">',
+    "a config.json, which only describes a network": b'{"architectures": ["MobileNetV2"]}',
+    "the index of a checkpoint in several safetensors": b'{"weight_map": {}}',
+    "a Keras configuration without weights": b'{"class_name": "Functional", "config": {}}',
+    "a JSON file that is no TensorFlow.js model.json": b'{"labels": ["cat"]}',
 }
 
 

@@ -75,6 +75,10 @@ def write(tmp_path, data: bytes) -> Path:
         (b"\xef\xbb\xbfcat\n dog \n", ("cat", "dog")),
         ("Löwe\n犬\n".encode(), ("Löwe", "犬")),
         (b"cat\ncat\n", ("cat", "cat")),
+        (b"0  cat\n1: dog\n", ("cat", "dog")),
+        (b"10 k\n2 c\n1 b\n0 a\n4 e\n3 d\n5 f\n6 g\n8 i\n7 h\n9 j\n", tuple("abcdefghijk")),
+        (b"3 dogs\n1 cat\n", ("3 dogs", "1 cat")),
+        (b"3 dogs\n", ("3 dogs",)),
         ("one\u2028label\nanother".encode(), ("one\u2028label", "another")),
     ],
 )
@@ -92,6 +96,7 @@ def test_read_labels(tmp_path, data, expected):
         (b"cat\n\ndog\n", "line 2 is blank"),
         (b"\ncat\n", "line 1 is blank"),
         (b"caf\xe9\n", "expected UTF-8 text"),
+        (b"1 cat\n2 dog\n", "numbered from 1, and classes count from 0"),
         (b"x\n" * ((1 << 20) + 1), "expected at most 1048576"),
     ],
 )

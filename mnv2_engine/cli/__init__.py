@@ -7,7 +7,6 @@ needs when it runs, so that `mnv2 --help` is instant.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import InputError, MnvError, shown
-from . import bench, classify, evaluate, export, networks, quantize, serve, warmup
+from . import bench, classify, convert, evaluate, export, networks, quantize, serve, warmup
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown_log
 
@@ -61,28 +60,6 @@ def _demo(args: argparse.Namespace) -> int:
     with shown_log(None):
         report = demo.run()
     say(as_json(report) if args.json else str(report))
-    return 0
-
-
-def _convert(args: argparse.Namespace) -> int:
-    from ..convert import convert
-
-    may_write(args.out, args.force, args.checkpoint, "the checkpoint itself", "OUT.npz")
-    made = convert(
-        args.checkpoint,
-        args.out,
-        padding=args.padding,
-        preprocess=args.preprocess,
-        labels=args.labels,
-        resolution=args.resolution,
-        resample=args.resample,
-        crop_fraction=args.crop_fraction,
-        weights=args.weights,
-    )
-    size = os.path.getsize(args.out)
-    for note in made.notes:
-        complain(f"note: {note}")
-    say(f"{shown(args.out)}: {made.name}, {made.classes} classes, {size:,} bytes")
     return 0
 
 
@@ -164,7 +141,8 @@ def _plan(args: argparse.Namespace) -> int:
 
 COMMANDS = {
     "demo": _demo,
-    "convert": _convert,
+    "convert": convert.run,
+    "inspect": convert.inspect,
     "quantize": quantize.run,
     "export": export.run,
     "evaluate": evaluate.run,

@@ -22,6 +22,7 @@ from .arguments import (
     resolution,
 )
 from .bench_options import add_bench
+from .convert import FRAMEWORKS, add_meaning
 from .serve import add_serve
 
 MODEL_VARIABLE = "MNV2_MODEL"
@@ -47,6 +48,7 @@ def parser(version: str) -> argparse.ArgumentParser:
     for add in (
         _add_demo,
         _add_convert,
+        _add_inspect,
         _add_quantize,
         _add_export,
         _add_evaluate,
@@ -80,8 +82,10 @@ def _add_convert(commands: Any) -> None:
         commands,
         "convert",
         "make a model file out of a checkpoint",
-        "Reads .tflite, PyTorch's .pt and .pth, and .npz. What the checkpoint does not say must\n"
-        "be given; the error names the option. OUT.npz appears whole or not at all.",
+        "Reads TFLite, ONNX, Keras (.h5, .keras), TensorFlow.js (model.json), safetensors,\n"
+        "PyTorch (.pt, .pth), frozen TensorFlow graphs (.pb) and .npz. What the checkpoint does\n"
+        "not say must be given; the error names the option. OUT.npz appears whole or not at all.\n"
+        "docs/convert.md has a recipe for each tool.",
         "examples:\n"
         "  mnv2 convert mobilenet_v2_1.0_224_quant.tflite mnv2.npz --labels imagenet\n"
         "  mnv2 convert mobilenet_v2.pth mnv2.npz --preprocess imagenet --labels imagenet\n"
@@ -119,7 +123,27 @@ def _add_convert(commands: Any) -> None:
         help="how weights are stored; of 16 bits they make half the file; int8 takes the integers "
         "of a quantised .tflite as they are (default: float32)",
     )
+    add_meaning(convert)
+    convert.add_argument(
+        "--verify",
+        choices=FRAMEWORKS,
+        help="run the checkpoint in that framework as well, on a few seeded pictures, and print "
+        "how far the answers lie apart; the framework must be installed",
+    )
     convert.add_argument("--force", action="store_true", help="replace OUT.npz if it exists")
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = add_command(
+        commands,
+        "inspect",
+        "say what a checkpoint is and what converting it needs",
+        "The format, the layers as this engine runs them, what the file says about its use, and\n"
+        "which options `mnv2 convert` still needs. Nothing is written.",
+        "example:\n  mnv2 inspect model.tflite\n",
+    )
+    inspect.add_argument("checkpoint", metavar="CHECKPOINT", help="the file to look at")
+    add_json(inspect, "one JSON object")
 
 
 def _add_quantize(commands: Any) -> None:

@@ -14,24 +14,8 @@ from ..model.input_spec import InputSpec
 from ..model.meta import printable
 from ..model.modelfile import write_model
 from ..network.layer import Network
-from .archive import Archive
 from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
-from .options import Options, check_options, settle
-
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins one without members
-_HEAD_BYTES = 64
-
-UNDERSTOOD = (
-    "a TFLite model; a PyTorch state_dict (.pt or .pth, zip or legacy format) under the names of "
-    "torchvision or efficientnet-lite-pytorch; or a .npz of canonical weights"
-)
-
-# How other formats that people try begin, and what they may do about it.
-_OTHERS = (
-    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them: export the model to TFLite"),
-    (b"\x93NUMPY", "a single NumPy array: a .npz of all weights is needed"),
-    (b"\x1f\x8b", "a gzip file: unpack it first"),
-)
+from .options import Options, check_options, said_by, settle
 
 
 class Conversion(NamedTuple):
@@ -41,6 +25,7 @@ class Conversion(NamedTuple):
     input_spec: InputSpec
     labels: int  # how many; 0 for a model file without
     notes: tuple[str, ...]  # a sentence for each thing that was taken by default
+    read: tuple[str, ...] = ()  # what was read from where
 
     @property
     def name(self) -> str:
@@ -63,6 +48,8 @@ def convert(
     resample: str | None = None,
     crop_fraction: float | None = None,
     weights: str = "float32",
+    answer: str | None = None,
+    hidden: str | None = None,
 ) -> Conversion:
     """Make the model file `out` of the checkpoint `source`. `out` appears whole or not at all.
 
@@ -78,14 +65,24 @@ def convert(
     for a network that this engine does not run, MissingExtraError for a .tflite file without the
     package `tflite`, MnvError if `out` cannot be written.
     """
-    given = Options(padding, preprocess, labels, resolution, resample, crop_fraction, weights)
+    given = Options(
+        padding=padding,
+        preprocess=preprocess,
+        labels=labels,
+        resolution=resolution,
+        resample=resample,
+        crop_fraction=crop_fraction,
+        weights=weights,
+        answer=answer,
+        hidden=hidden,
+    )
     check_options(given)
     path = _path_text(source)
     what = printable(os.path.basename(path) or path)
     with _open(path) as handle:
         _check_not_the_source(handle, out, what)
         try:
-            checkpoint = _read(handle, what, weights)
+            checkpoint = read_handle(handle, path, what, given)
             digest = sha256_of(handle)
         except OSError as error:
             raise CheckpointError(
@@ -117,67 +114,33 @@ def convert(
         dtype=weights,
     )
     labelled = 0 if settled.labels is None else len(settled.labels)
-    return Conversion(settled.network, settled.input_spec, labelled, settled.notes)
+    read = (checkpoint.format, *said_by(checkpoint))
+    return Conversion(settled.network, settled.input_spec, labelled, settled.notes, read)
 
 
-def _read(handle: BinaryIO, what: str, weights: str) -> Checkpoint:
-    """What the open file holds. Errors quote it, less what a terminal might obey."""
+def read_source(path: str | os.PathLike[str], given: Options) -> tuple[Checkpoint, str, str]:
+    """What the file at `path` holds, its name for messages, and its sha256."""
+    name = _path_text(path)
+    what = printable(os.path.basename(name) or name)
+    with _open(name) as handle:
+        try:
+            return read_handle(handle, name, what, given), what, sha256_of(handle)
+        except OSError as error:
+            raise CheckpointError(
+                f"{what}: cannot be read: {error.strerror or error}; copy the file again"
+            ) from error
+
+
+def read_handle(handle: BinaryIO, path: str, what: str, given: Options) -> Checkpoint:
+    """What the open file at `path` holds."""
+    from .sources.formats import read
+
     try:
-        return _read_format(handle, what, weights)
+        return read(handle, path, what, given)
     except MnvError as error:
         if str(error).isprintable():
             raise
         raise type(error)(printable(str(error))) from None
-
-
-def _read_format(handle: BinaryIO, what: str, weights: str) -> Checkpoint:
-    """What the open file holds, by the reader that its content asks for."""
-    head = handle.read(_HEAD_BYTES)
-    if head[4:8] == b"TFL3":
-        from . import tflite
-
-        handle.seek(0)
-        # Not read(MAX_SOURCE_BYTES), which would set as much memory aside first.
-        content = handle.read(os.fstat(handle.fileno()).st_size)
-        return tflite.read(content, handle, what, weights)
-    if head.startswith(_ZIP):
-        return _read_zip(Archive(handle, what))
-    from . import torch_file, torch_names
-
-    if torch_file.is_legacy(head):
-        return torch_names.read(torch_file.read_legacy(handle, what))
-    raise CheckpointError(f"{what}: {_described(head)}; expected {UNDERSTOOD}")
-
-
-def _read_zip(archive: Archive) -> Checkpoint:
-    members = list(archive.members)
-    # PyTorch puts everything into one folder, whose name is the writer's affair.
-    pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
-    if len(pickles) == 1:
-        from . import torch_file, torch_names
-
-        prefix = pickles[0].removesuffix("data.pkl")
-        return torch_names.read(torch_file.read_zip(archive, prefix))
-    if members and all(name.endswith(".npy") for name in members):
-        from . import canonical
-
-        return canonical.read(archive)
-    shown = ", ".join(printable(name[:80]) for name in members[:4]) or "nothing"
-    raise CheckpointError(
-        f"{archive.what}: a zip archive of {shown}{', …' if len(members) > 4 else ''}; "
-        f"expected {UNDERSTOOD}"
-    )
-
-
-def _described(head: bytes) -> str:
-    for start, description in _OTHERS:
-        if head.startswith(start):
-            return description
-    if head[8:9] == b"{" and head[4:8] == bytes(4):
-        return "a safetensors file: load it in PyTorch and torch.save() the state_dict"
-    if head[:1] == b"\x80":
-        return "a pickle, which is not opened, and not one that torch.save() wrote"
-    return f"not a known format (it begins with {head[:8]!r})" if head else "an empty file"
 
 
 def _open(path: str) -> BinaryIO:

@@ -16,8 +16,9 @@ from ..errors import CheckpointError, InputError, ModelFileError
 from ..model.input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
 from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
 from ..model.packed import DTYPES
-from ..network.layer import PADDINGS, Network
+from ..network.layer import ACTIVATIONS, ANSWERS, PADDINGS, Network
 from .checkpoint import Checkpoint
+from .entrance import GRAPH, Normalisation, composed
 
 IMAGENET = "imagenet"
 NO_LABELS = "none"
@@ -36,6 +37,8 @@ class Options(NamedTuple):
     resample: str | None = None
     crop_fraction: float | None = None
     weights: str = "float32"  # dtype of the model file's
+    answer: str | None = None
+    hidden: str | None = None  # the activation between dense layers
 
 
 class Settled(NamedTuple):
@@ -67,6 +70,10 @@ def check_options(given: Options) -> None:
             PRESETS[preset] if isinstance(preset, str) else preset or PRESETS["tf"], given
         )
     )
+    if given.answer is not None and given.answer not in ANSWERS:
+        raise InputError(f"answer {given.answer!r}: expected {_alternatives(ANSWERS)}")
+    if given.hidden is not None and given.hidden not in ACTIVATIONS:
+        raise InputError(f"hidden {given.hidden!r}: expected {_alternatives(ACTIVATIONS)}")
     if given.weights not in DTYPES:
         raise InputError(f"weights {given.weights!r}: expected {_alternatives(DTYPES)}")
     if given.labels is not None and not isinstance(given.labels, (str, os.PathLike)):
@@ -82,21 +89,16 @@ def settle(checkpoint: Checkpoint, given: Options, what: str) -> Settled:
     notes = list(checkpoint.notes)
     padding = _padding(checkpoint, given, what)
     resolution = _resolution(checkpoint, given, what, notes)
-    network = checkpoint.identity.network(resolution, padding)
+    answer = _answer(checkpoint, given, what)
+    network = checkpoint.network(resolution, padding, answer)
     spec = _input_spec(checkpoint, given, what, notes)
-    labels = _labels(checkpoint, given, network.classes, what, notes)
+    labels = _labels(checkpoint, given, network, what, notes)
     return Settled(network, spec, labels, tuple(notes))
 
 
 def _check_complete(checkpoint: Checkpoint, given: Options, what: str) -> None:
     """Raise one InputError for all that neither the source nor an option says."""
-    missing = []
-    if not checkpoint.paddings and given.padding is None:
-        missing.append(f"padding ({_alternatives(PADDINGS)})")
-    if checkpoint.normalisation is None and given.preprocess is None:
-        missing.append(f"preprocess ({_alternatives(PRESETS)})")
-    if checkpoint.labels is None and given.labels is None:
-        missing.append(f"labels (a file of one label a line, {IMAGENET}, or {NO_LABELS})")
+    missing = missing_options(checkpoint, given)
     if missing:
         option = "option" if len(missing) == 1 else "options"
         raise InputError(
@@ -105,8 +107,49 @@ def _check_complete(checkpoint: Checkpoint, given: Options, what: str) -> None:
         )
 
 
+def missing_options(checkpoint: Checkpoint, given: Options) -> list[str]:
+    """The options that are needed beyond those `given`, each with what it can be."""
+    missing = []
+    if not checkpoint.paddings and given.padding is None:
+        missing.append(f"padding ({_alternatives(PADDINGS)})")
+    if checkpoint.normalisation is None and given.preprocess is None:
+        missing.append(f"preprocess ({_alternatives(PRESETS)})")
+    if checkpoint.classes == 1 and checkpoint.answer is None and given.answer is None:
+        missing.append(
+            "answer (sigmoid, where its one output is the probability of class 1, or linear, where "
+            "it is a number)"
+        )
+    if checkpoint.hidden and given.hidden is None:
+        missing.append(f"hidden (what is between its dense layers: {_alternatives(ACTIVATIONS)})")
+    if checkpoint.classes and checkpoint.labels is None and given.labels is None:
+        missing.append(f"labels (a file of one label a line, {IMAGENET}, or {NO_LABELS})")
+    return missing
+
+
+def said_by(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What a source says of its use and where it says so, a sentence each."""
+    said = []
+    if checkpoint.resolution is not None:
+        said.append(f"resolution {checkpoint.resolution[0]}x{checkpoint.resolution[1]}")
+    if checkpoint.paddings:
+        said.append(f"padding {_alternatives(checkpoint.paddings)}")
+    stated = checkpoint.normalisation
+    if stated is not None:
+        said.append(
+            f"mean {_numbers(stated.mean)}, deviation {_numbers(stated.std)}, from "
+            f"{stated.stated_by}"
+        )
+    if checkpoint.geometry is not None:
+        said.append(f"resample and crop, from {checkpoint.geometry.stated_by}")
+    if checkpoint.answer is not None:
+        said.append(f"answer {checkpoint.answer}")
+    if checkpoint.labels is not None:
+        said.append(f"{len(checkpoint.labels)} labels, from {checkpoint.labels_by}")
+    return tuple(said)
+
+
 def _padding(checkpoint: Checkpoint, given: Options, what: str) -> str:
-    fitting = checkpoint.paddings or PADDINGS
+    fitting = checkpoint.paddings or PADDINGS  # "explicit" is a graph's own, of neither kind
     if given.padding is None:
         return fitting[0]  # where several fit, they are the same at this size
     if given.padding not in fitting:
@@ -117,6 +160,19 @@ def _padding(checkpoint: Checkpoint, given: Options, what: str) -> str:
     return given.padding
 
 
+def _answer(checkpoint: Checkpoint, given: Options, what: str) -> str:
+    """How the outputs become an answer; logits of several classes are for a softmax."""
+    stated = checkpoint.answer
+    if given.answer is None:
+        return stated or "softmax"
+    if stated is not None and given.answer != stated:
+        raise InputError(
+            f"{what}: answer {given.answer!r} contradicts the checkpoint, which ends in a "
+            f"{stated}; leave the option out"
+        )
+    return given.answer
+
+
 def _resolution(
     checkpoint: Checkpoint, given: Options, what: str, notes: list[str]
 ) -> tuple[int, int]:
@@ -125,7 +181,7 @@ def _resolution(
         asked = (asked, asked)
     if stated is None:
         if asked is None:
-            own = checkpoint.identity.own_resolution
+            own = checkpoint.own_resolution
             notes.append(f"resolution {own}, which is the family's own: the checkpoint states none")
             return own, own
         return asked
@@ -143,7 +199,12 @@ def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[s
     if stated is None:
         if asked is None:
             raise AssertionError("_check_complete")
-        return _checked(_with_geometry(asked, given))
+        spec = _checked(_with_geometry(asked, given))
+        if checkpoint.entrance is not None:
+            both = composed(Normalisation(spec.mean, spec.std, ""), checkpoint.entrance, GRAPH)
+            notes.append(f"what {GRAPH} does comes behind the preprocessing that was given")
+            spec = _checked(spec._replace(mean=both.mean, std=both.std))
+        return spec
     if asked is not None and not all(
         math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6)
         for one, other in zip(asked.mean + asked.std, stated.mean + stated.std, strict=True)
@@ -154,11 +215,16 @@ def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[s
             f"{_numbers(stated.std)}; leave the option out"
         )
     if asked is None:
-        asked = InputSpec(stated.mean, stated.std, _RESAMPLE, _CROP_FRACTION)
+        said = checkpoint.geometry
+        resample = None if said is None else said.resample
+        crop_fraction = None if said is None else said.crop_fraction
+        asked = InputSpec(
+            stated.mean, stated.std, resample or _RESAMPLE, crop_fraction or _CROP_FRACTION
+        )
         defaults = []
-        if given.resample is None:
+        if given.resample is None and resample is None:
             defaults.append(f"resample {_RESAMPLE}")
-        if given.crop_fraction is None:
+        if given.crop_fraction is None and crop_fraction is None:
             defaults.append(f"crop fraction {_CROP_FRACTION:g}")
         if defaults:
             notes.append(f"{' and '.join(defaults)} by default: the checkpoint states none")
@@ -191,10 +257,17 @@ def _checked(spec: InputSpec) -> InputSpec:
 
 
 def _labels(
-    checkpoint: Checkpoint, given: Options, classes: int, what: str, notes: list[str]
+    checkpoint: Checkpoint, given: Options, network: Network, what: str, notes: list[str]
 ) -> tuple[str, ...] | None:
-    stated = checkpoint.labels
-    if stated is not None and len(stated) != classes:
+    from ..model.meta import label_counts
+
+    stated, classes = checkpoint.labels, network.classes
+    counts = label_counts(network)
+    if not classes:
+        if given.labels not in (None, NO_LABELS):
+            raise InputError(f"{what}: it has no classes to be labelled; leave labels out")
+        return None
+    if stated is not None and len(stated) not in counts:
         reason = f"the {len(stated)} labels in it are not those of its {classes} classes"
         if given.labels is None:
             raise InputError(f"{what}: {reason}; give the option labels")
@@ -208,8 +281,8 @@ def _labels(
         asked = imagenet(classes)
     else:
         asked = read_labels(given.labels)
-        _check_count(asked, classes, what, os.fsdecode(given.labels))
-    if stated is not None and asked != stated:
+        _check_count(asked, counts, classes, what, os.fsdecode(given.labels))
+    if stated is not None and asked != stated and len(asked) == len(stated):
         first = next(
             i for i, pair in enumerate(zip(asked, stated, strict=True)) if len({*pair}) > 1
         )
@@ -220,8 +293,10 @@ def _labels(
     return asked
 
 
-def _check_count(labels: tuple[str, ...], classes: int, what: str, name: str) -> None:
-    if len(labels) == classes:
+def _check_count(
+    labels: tuple[str, ...], counts: tuple[int, ...], classes: int, what: str, name: str
+) -> None:
+    if len(labels) in counts:
         return
     reason = f"{name} has {len(labels)} labels, but {what} has {classes} classes"
     if (len(labels), classes) == (IMAGENET_CLASSES, IMAGENET_CLASSES + 1):

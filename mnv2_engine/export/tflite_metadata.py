@@ -1,6 +1,6 @@
 """TFLite's metadata of a model: a second flatbuffer inside it, and its labels in a zip behind it.
 
-TFLite Task, MediaPipe and `mnv2 convert` read them (convert/tflite_metadata.py). Fields are
+TFLite Task, MediaPipe and `mnv2 convert` read them (convert/sources/tflite_metadata.py). Fields are
 written by their number in TensorFlow's metadata_schema.fbs, version 1.
 """
 

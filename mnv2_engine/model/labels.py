@@ -62,10 +62,11 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 def parse_labels(data: bytes, what: str, error: type[MnvError]) -> tuple[str, ...]:
     """The labels in UTF-8 text, one a line, in the order of the classes.
 
-    White space around a label and blank lines at the end are dropped; lines that all begin with
-    their own number, counted from 0, lose it ("0  background", "1  tench"). Raises `error`, whose
-    message begins with `what`, for anything but UTF-8 text, for a line that is blank or has
-    control characters (a blank one would shift every class after it), and for no label or too many.
+    White space around a label and blank lines at the end are dropped; lines that all begin with a
+    number of 0 to N - 1 lose it and are sorted by it ("0  background", "1: tench"). Raises `error`,
+    whose message begins with `what`, for anything but UTF-8 text, for a line that is blank or has
+    control characters (a blank one would shift every class after it), for numbers from 1, and for
+    no label or too many.
     """
     if len(data) > MAX_FILE_BYTES:
         raise error(f"{what}: more than {MAX_FILE_BYTES} bytes is no list of labels")
@@ -83,7 +84,28 @@ def parse_labels(data: bytes, what: str, error: type[MnvError]) -> tuple[str, ..
         if not label or any(c < " " or "\x7f" <= c <= "\x9f" for c in label):
             fault = "not plain text" if label else "blank"
             raise error(f"{what}: line {number} is {fault}; every class needs a label")
-    numbered = [label.split(None, 1) for label in labels]
-    if all(len(parts) == 2 and parts[0] == str(i) for i, parts in enumerate(numbered)):
-        labels = [parts[1] for parts in numbered]
-    return tuple(labels)
+    return tuple(_without_numbers(labels, what, error))
+
+
+def _without_numbers(labels: list[str], what: str, error: type[MnvError]) -> list[str]:
+    """Lines that all begin with a number of their own, in the order of these numbers.
+
+    The numbers are a permutation of 0 to N - 1, as in Coral's label files. Raises `error` for
+    numbers from 1 to N, which would shift every class.
+    """
+    parts = [label.replace(":", " ", 1).split(None, 1) for label in labels]
+    if not all(len(each) == 2 and each[0].isascii() and each[0].isdecimal() for each in parts):
+        return labels
+    numbers = [int(each[0][:9]) for each in parts]
+    count = len(labels)
+    if count == 1 and numbers != [0]:
+        return labels  # "3 dogs" is a label
+    if sorted(numbers) == list(range(count)):
+        named = dict(zip(numbers, (each[1] for each in parts), strict=True))
+        return [named[i] for i in range(count)]
+    if sorted(numbers) == list(range(1, count + 1)):
+        raise error(
+            f"{what}: its labels are numbered from 1, and classes count from 0: number them from "
+            "0, or take the numbers off if the lines are in the order of the classes"
+        )
+    return labels

@@ -70,7 +70,7 @@ def _quantization(details: Any) -> tuple[float, int] | None:
 def _ending_in_logits(path: str) -> tuple[bytes | None, tuple[str, ...]]:
     """The file with the input of its last softmax for an output, and a note; or None where it
     ends in no softmax. In 8 bits, little of the logits is left behind one."""
-    from ..convert.tflite_schema import read_graph
+    from ..convert.sources.tflite_schema import read_graph
 
     content = Path(path).read_bytes()
     graph = read_graph(content, path)

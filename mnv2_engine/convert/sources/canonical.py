@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
+from ..checkpoint import Checkpoint
+from ..recognise import recognise
 from .archive import Archive
-from .checkpoint import Checkpoint, recognise
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .checkpoint import Float32
+    from ..checkpoint import Float32
 
 _MAX_HEADER = 4096  # bytes of a .npy header; numpy writes 128
 _SUFFIX = ".npy"
@@ -33,7 +34,7 @@ class _Header(NamedTuple):
     start: int  # bytes before the data
 
 
-def read(archive: Archive) -> Checkpoint:
+def read(archive: Archive, hidden: str | None = None) -> Checkpoint:
     """The canonical weights in a .npz archive.
 
     Every header is read and every shape found to belong to one network before any data is.
@@ -55,7 +56,14 @@ def read(archive: Archive) -> Checkpoint:
             "do: refused"
         )
     weights = {name: _data(archive, names[name], header) for name, header in headers.items()}
-    return Checkpoint("canonical .npz", identity, weights)
+    return Checkpoint(
+        "canonical .npz",
+        lambda size, padding, answer: identity.network(size, padding, answer, hidden),
+        identity.classes,
+        weights,
+        identity.own_resolution,
+        hidden=len(identity.dense) > 1 and identity.hidden is None,
+    )
 
 
 def _header(archive: Archive, member: str) -> _Header:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, BinaryIO, NamedTuple
 
-from ..errors import CheckpointError, MnvError
-from ..model.labels import MAX_FILE_BYTES, parse_labels
+from ...errors import CheckpointError, MnvError
+from ...model.labels import MAX_FILE_BYTES, parse_labels
 from .archive import Archive
 
 _MAGIC = b"M001"  # at byte 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
 
 if TYPE_CHECKING:
     from zipfile import ZipInfo

@@ -12,21 +12,25 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
+from ..recognise import listed
 from .archive import Archive
-from .checkpoint import listed
+from .state import FLOATS, Tensors
 from .torch_pickle import MAX_PICKLE_BYTES, SAVE_WEIGHTS, Machine, Storage, Tensor
 
 if TYPE_CHECKING:
-    from .checkpoint import Float32
+    from ..checkpoint import Float32
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _BYTES = {"f4": 4, "f8": 8, "f2": 2, "bfloat16": 2, "i8": 8, "i4": 4, "i2": 2, "i1": 1, "u1": 1}
-_FLOATS = ("f4", "f8", "f2", "bfloat16")
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "net", "weights", "state_dict_ema", "model_ema",
+    "ema_state_dict", "ema", "network", "module",
+)  # fmt: skip
 _MAX_NESTING = 4  # of dicts under these names
-_PARALLEL = "module."  # what nn.DataParallel puts before every name
+# What nn.DataParallel and torch.compile put before every name.
+_WRAPPING = ("module.", "_orig_mod.")
 
 
 class StateDict(NamedTuple):
@@ -43,7 +47,7 @@ class StateDict(NamedTuple):
 
         tensor = self.tensors[name]
         dtype = tensor.storage.dtype
-        if dtype not in _FLOATS:
+        if dtype not in FLOATS:
             raise CheckpointError(
                 f"{self.what}: {name} holds {dtype} elements: expected floating point; "
                 "dequantise the model first"
@@ -66,6 +70,11 @@ class StateDict(NamedTuple):
         )
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, refused later
             return np.array(view, np.float32, order="C")
+
+    def tensors_by_name(self) -> Tensors:
+        """The same as names.py takes them."""
+        shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
+        return Tensors(self.what, self.container, shapes, self.array)
 
 
 def read_zip(archive: Archive, prefix: str) -> StateDict:
@@ -186,6 +195,9 @@ def _tensors(pickled: object, what: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{what}: expected a state_dict, a dict of tensors; {found}; {SAVE_WEIGHTS}"
         )
-    if all(name.startswith(_PARALLEL) for name in tensors):
-        tensors = {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
+    for _ in range(_MAX_NESTING):
+        wrapped = [each for each in _WRAPPING if all(name.startswith(each) for name in tensors)]
+        if not wrapped:
+            break
+        tensors = {name.removeprefix(wrapped[0]): tensor for name, tensor in tensors.items()}
     return tensors

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
 
 # The state_dict of EfficientNet-Lite4 takes 25 000 instructions in 130 KB; training checkpoints,
 # which hold the optimizer's state as well, take a few times that.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..errors import CheckpointError, MnvError, UnsupportedError, missing_extra
+from ...errors import CheckpointError, MnvError, UnsupportedError, missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -253,7 +253,11 @@ def _kinds(model: Any, what: str, schema: ModuleType) -> list[str]:
     codes = _all(count, model.OperatorCodes, _MAX_OPERATORS, "operator codes", what)
     # Codes up to 127 stood in another field before there were more of them.
     numbers = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
-    return [names.get(number, f"operator code {number}") for number in numbers]
+    kinds = [names.get(number, f"operator code {number}") for number in numbers]
+    for i, code in enumerate(codes):
+        if kinds[i] == "CUSTOM" and code.CustomCode():
+            kinds[i] = bytes(code.CustomCode())[:80].decode("utf-8", "replace")
+    return kinds
 
 
 def _tensor(model: Any, tensor: Any, types: dict[int, str], what: str) -> Tensor:

@@ -1,0 +1,66 @@
+"""`mnv2 convert` and `mnv2 inspect`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from ..errors import shown
+from ..network.layer import ACTIVATIONS, ANSWERS
+from .output import as_json, complain, may_write, say
+
+FRAMEWORKS = ("litert", "onnxruntime", "keras")
+
+
+def add_meaning(command: Any) -> None:
+    """The options that say what a checkpoint's numbers mean, where it does not say so itself."""
+    command.add_argument(
+        "--answer",
+        choices=ANSWERS,
+        help="what the outputs are: softmax (one of many classes), sigmoid (each class by itself), "
+        "linear (numbers); only where the checkpoint does not end in one",
+    )
+    command.add_argument(
+        "--hidden",
+        choices=ACTIVATIONS,
+        help="what stands between several dense layers; only where the checkpoint is weights alone",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..convert import convert
+
+    may_write(args.out, args.force, args.checkpoint, "the checkpoint itself", "OUT.npz")
+    made = convert(
+        args.checkpoint,
+        args.out,
+        padding=args.padding,
+        preprocess=args.preprocess,
+        labels=args.labels,
+        resolution=args.resolution,
+        resample=args.resample,
+        crop_fraction=args.crop_fraction,
+        weights=args.weights,
+        answer=args.answer,
+        hidden=args.hidden,
+    )
+    size = os.path.getsize(args.out)
+    for line in made.read:
+        complain(f"read: {line}")
+    for note in made.notes:
+        complain(f"note: {note}")
+    say(f"{shown(args.out)}: {made.name}, {made.classes} classes, {size:,} bytes")
+    if args.verify is not None:
+        from ..convert.verify import verify
+
+        say(str(verify(args.checkpoint, args.out, args.verify)))
+    return 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    from ..convert.inspect import inspect as look
+
+    found = look(args.checkpoint)
+    say(as_json(found.to_json()) if args.json else str(found))
+    return 0
