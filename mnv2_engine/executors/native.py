@@ -328,6 +328,17 @@ def image_isa(name: str | None = None) -> Any:
     return _image_isas[wanted]
 
 
+def is_fast(precision: str, dtype: str) -> bool:
+    """Whether this CPU computes weights of `dtype` in `precision`, and float32 not faster."""
+    from .. import _core
+
+    number = _precision(_core.lib, precision, dtype)
+    try:
+        return not _core.lib.mnv2_isa_slow(_choose_isa(None, precision, number), number)
+    except UnsupportedError:
+        return False
+
+
 def _choose_isa(name: str | None, precision: str, number: int) -> Any:
     """The instruction set `name`, else MNV2_ISA's, else the best that there is, for `precision`,
     `number` in the C core."""
