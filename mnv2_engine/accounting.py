@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .executors.process import Process, here
+from .untyped import NamedTuple
 
 
 class Stats(NamedTuple):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from .errors import UnsupportedError
+from .untyped import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

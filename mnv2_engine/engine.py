@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from .accounting import Account, Stats
 from .answers import check_answers
@@ -25,6 +24,7 @@ from .network.layer import Network
 from .plan.planner import make_plan
 from .plan.shapes import FASTEST, PRECISIONS, natural_precision
 from .plan.steps import Plan
+from .untyped import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,10 +8,10 @@ used instead, and for NumPy, which is slow, there is a RuntimeWarning; each once
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
 from ..plan.shapes import natural_precision
+from ..untyped import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile

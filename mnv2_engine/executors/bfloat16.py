@@ -13,13 +13,13 @@ Denormals are zero, going in and coming out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..model.packing_half import from_bfloat16, to_bfloat16
 from ..network.blocks import match
 from ..network.layer import IMAGE_CHANNELS, Layer, Network
+from ..untyped import TYPE_CHECKING, Any
 from .reference import Outputs, activated, pad, tap
 
 if TYPE_CHECKING:

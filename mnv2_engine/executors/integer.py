@@ -8,7 +8,6 @@ Activations are (N, height, width, channels), integers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..network.quantization import (
     PoolQuantization,
     Quantization,
 )
+from ..untyped import TYPE_CHECKING, Any
 from . import reference
 from .reference import Outputs, ReferenceExecutor, activated, convolution, depthwise
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.input_spec import InputSpec
 from ..model.modelfile import ModelFile
 from ..network.blocks import match
 from ..plan.steps import Plan, Step
+from ..untyped import TYPE_CHECKING, Any
 from .memory import private_memory
 from .pool import Pool
 

@@ -4,8 +4,8 @@ asleep while there is none, ended with the engine, and begun anew in a forked ch
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
 
+from ..untyped import Any, NamedTuple
 from .memory import private_memory
 from .process import Process, here
 

@@ -9,7 +9,6 @@ float32 it is a backend for machines on which the compiled core is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
 from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer, Network
+from ..untyped import TYPE_CHECKING, Any, NamedTuple
 from .arrays import ArrayExecutor
 
 if TYPE_CHECKING:

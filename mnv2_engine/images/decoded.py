@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..model.input_spec import InputSpec
+from ..untyped import Any, NamedTuple
 from .files import opened
 from .framing import framing
 from .limits import Borrow, Decoding, checked

@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from ..errors import InputError
+from ..untyped import BinaryIO
 
 
 @contextmanager

@@ -6,10 +6,9 @@ cut out. `kernels/image/resize.c` computes the same.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import InputError
 from ..model.input_spec import RESAMPLES, InputSpec
+from ..untyped import NamedTuple
 
 # A side of the resized picture; a longer one is a sliver's, whose every pixel is noise.
 MOST_COVERING = 1 << 28

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from ..untyped import NamedTuple
 
 # Of a folder, these are taken for images, the formats that are allowed unless a caller says other
 # ones; a file named by itself is always tried.

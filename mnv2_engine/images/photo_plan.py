@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from ..errors import InputError, UnsupportedError
 from ..model.input_spec import InputSpec
+from ..untyped import Any, NamedTuple
 from . import decoded
 from .limits import DEFAULT, Decoding
 

@@ -8,10 +8,10 @@ in NumPy, which is the definition (docs/photographs.md) and the tests' oracle.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InputError
 from ..model.input_spec import RESAMPLES
+from ..untyped import TYPE_CHECKING, Any, Protocol
 from .framing import TURNS, Framing, covering, sliver
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ An `InputSpec` is written into every model file, so that a prediction needs no o
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import ModelFileError
+from ..untyped import NamedTuple
 
 RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from ..network.layer import Network
+from ..untyped import TYPE_CHECKING, Any
 from .packed import Packed
 
 if TYPE_CHECKING:

@@ -16,14 +16,15 @@ and loads for ever.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..errors import InputError, ModelFileError, UnsupportedError
 from ..network import table
 from ..network.layer import Network, is_integer
+from ..untyped import TYPE_CHECKING, Any, NamedTuple, overload
 from .input_spec import InputSpec, from_json, to_json
 from .members import NEWEST
 from .packed import DTYPES
+from .plain_json import parse
 
 if TYPE_CHECKING:
     from ..network.quantization import Quantization
@@ -190,8 +191,6 @@ def printable(text: str) -> str:
 
 
 def _parse(content: bytes) -> object:
-    import json
-
     def refuse(constant: str) -> object:
         raise ValueError(f"{constant} is no number")
 
@@ -202,7 +201,7 @@ def _parse(content: bytes) -> object:
         return made
 
     try:
-        return json.loads(content.decode(), parse_constant=refuse, object_pairs_hook=unique)
+        return parse(content.decode(), unique, refuse)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"meta: not JSON: {error!s:.200}; convert the model again") from None
 

@@ -18,10 +18,10 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
 from ..network.layer import Network
+from ..untyped import TYPE_CHECKING, Any, NamedTuple
 from .input_spec import InputSpec
 from .members import pack, packed_members, unpack
 from .meta import META_LIMIT, Labels, Meta, decode, encode

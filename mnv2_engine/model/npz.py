@@ -13,9 +13,9 @@ from __future__ import annotations
 import struct
 from binascii import crc32
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ..errors import InputError, ModelFileError
+from ..untyped import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from mmap import mmap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from ..untyped import NamedTuple
 
 PANEL = 16
 # Of a model file's weights, each with its bytes.

@@ -20,10 +20,10 @@ those of packing_int8.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from ..network.layer import Layer, Network
+from ..untyped import TYPE_CHECKING, Any
 from .packed import PANEL, Packed
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ Rounding is to nearest, ties to even.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from ..network.layer import Layer, Network
+from ..untyped import TYPE_CHECKING, Any
 from . import packing
 from .packed import Packed
 

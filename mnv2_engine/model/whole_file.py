@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import BinaryIO
 
 from ..errors import InputError, MnvError
+from ..untyped import BinaryIO
 
 SECONDS_TO_LOCK = 60  # that a writer has, between making its file and locking it
 

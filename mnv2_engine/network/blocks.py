@@ -16,9 +16,9 @@ that says what it is that no kernel runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ..errors import InputError
+from ..untyped import NamedTuple
 from .layer import IMAGE, Layer, Network
 from .supported import check_block, check_blocks, check_convs, check_dense, check_stem, refuse
 

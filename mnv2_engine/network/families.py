@@ -8,9 +8,9 @@ squeeze-excite, ReLU6, and stem, head and the repeats of the first and last row 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ..errors import InputError, UnsupportedError
+from ..untyped import NamedTuple
 from .layer import PADDINGS, Builder, Network, is_integer
 from .supported import STEM_KERNEL, STEM_STRIDE
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from ..errors import InputError, UnsupportedError
+from ..untyped import NamedTuple
 from .families import (
     EFFICIENTNET_LITE_SCALING,
     MOBILENET_V2,

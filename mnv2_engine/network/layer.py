@@ -9,9 +9,8 @@ Pure Python without imports beyond `typing`: loading an engine in a low-RAM proc
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import InputError
+from ..untyped import NamedTuple
 
 IMAGE = "image"  # the name of the network's input
 IMAGE_CHANNELS = 3

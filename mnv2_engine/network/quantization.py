@@ -6,9 +6,8 @@ the model file's `meta`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from ..errors import InputError, ModelFileError
+from ..untyped import Any, NamedTuple
 from .blocks import match
 from .layer import Network
 

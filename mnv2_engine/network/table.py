@@ -14,9 +14,8 @@ Every shape follows from the table. Reading it goes through `Builder`, which che
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import InputError, ModelFileError
+from ..untyped import Any
 from .layer import MAX_LAYERS, Builder, Layer, Network
 
 _MAX_LABEL = 200  # characters of a network's name

@@ -21,12 +21,11 @@ two bands twice; they share the channels, then the pixels, of a tile. Each has s
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import UnsupportedError
 from ..model.packed import PANEL
 from ..network.layer import IMAGE_CHANNELS, Layer
 from ..network.supported import STEM_KERNEL, STEM_STRIDE
+from ..untyped import NamedTuple
 from .shapes import BFLOAT16, INT8, Shapes, elements, panels_of
 
 EXPANDED_PANELS = 2  # that are expanded at a time: those of the widest register tile

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from ..model.packed import DTYPES, PANEL
 from ..network.blocks import match
 from ..network.layer import Layer, Network
+from ..untyped import Any, NamedTuple
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 # What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h. A lone

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..network.layer import Network
+from ..untyped import NamedTuple
 
 
 class Buffer(NamedTuple):

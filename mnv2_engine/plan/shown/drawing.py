@@ -3,8 +3,7 @@ buffer on the way."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ...untyped import TYPE_CHECKING
 from .figures import TENSOR, Live, live_buffers, peak
 from .table import PEAK, kib_number, shape_text
 

@@ -6,8 +6,7 @@ Nothing here is asked when a plan is made, so that loading an engine does not pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
+from ...untyped import TYPE_CHECKING, Any, NamedTuple
 from ..arena import least_arena, unused_bytes
 from ..schedules import schedules_from, tail_schedules
 from ..shapes import PRECISIONS, Shapes

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
 
 from ...network.kin import ALIASES, FAMILIES, PUBLISHED, by_name
 from ...network.layer import multiply_adds, parameters
+from ...untyped import NamedTuple
 from ..planner import make_plan
 from .table import kib_number
 

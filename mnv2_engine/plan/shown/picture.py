@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
 
+from ...untyped import TYPE_CHECKING, NamedTuple
 from .figures import (
     RING,
     ROLES,

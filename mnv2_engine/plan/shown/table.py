@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ...untyped import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..steps import Plan
