@@ -8,6 +8,7 @@ enum {
     REREAD_BYTES_A_CYCLE = 16,
     MOVED_BYTES_A_CYCLE = 32,
     CACHED_WEIGHT_BYTES = 256 << 10,
+    PHASE_CYCLES = 1000,
     STEM_TAPS = 27
 };
 
@@ -90,7 +91,16 @@ static int64_t rows_cycles(const planned *plan, const schedule *s) {
     return most;
 }
 
+/* How often threads wait for each other: after a step of rows, after each tile, and once more for
+ * the projection of the last. */
+static int64_t phases(const planned *plan, const schedule *s) {
+    if (s->kind != MNV2_TILES) return 1;
+    const int64_t hidden = plan->blocks[s->first].hidden;
+    return over(hidden, smaller((int64_t)plan->threads * s->tile, hidden)) + 1;
+}
+
 int64_t cycles_of(const planned *plan, const schedule *s) {
-    const int64_t moved = s->bytes / MOVED_BYTES_A_CYCLE;
+    int64_t moved = s->bytes / MOVED_BYTES_A_CYCLE;
+    if (plan->threads > 1) moved += phases(plan, s) * PHASE_CYCLES;
     return moved + (s->kind == MNV2_TILES ? tiles_cycles(plan, s) : rows_cycles(plan, s));
 }

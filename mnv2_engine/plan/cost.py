@@ -3,9 +3,9 @@
 It counts cycles of one core at a multiply-add of a panel (16 channels) each half cycle, and adds
 what differs between schedules: register tiles that start and end, tiles of too few pixels to hide
 the multiply-add's latency, calls of the depthwise kernel, bytes that are live, weights that come
-from beyond the core's cache again and again, and rows that two threads both make. The constants
-were measured on one machine with AVX-512 (Zen 5); on others the order of schedules is much the
-same.
+from beyond the core's cache again and again, rows that two threads both make, and phases at whose
+end threads wait for each other. The constants were measured on one machine with AVX-512 (Zen 5); on
+others the order of schedules is much the same.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ MOVED_BYTES_A_CYCLE = 32  # of what is live, once a step, from the second cache 
 # Weights that a cascade reads again for every row should stay in a core's own cache: half of 512
 # KiB, the smallest second-level cache of today's servers.
 CACHED_WEIGHT_BYTES = 256 << 10
+PHASE_CYCLES = 1000  # for threads to wait for each other
 STEM_TAPS = STEM_KERNEL * STEM_KERNEL * IMAGE_CHANNELS
 
 
 def cycles_of(shapes: Shapes, schedule: Schedule) -> int:
     """About how long the thread takes that has the most to do."""
     moved = schedule.bytes // MOVED_BYTES_A_CYCLE
+    if shapes.threads > 1:
+        moved += _phases(shapes, schedule) * PHASE_CYCLES
     if schedule.kind == "tiles":
         return moved + _tiles_cycles(shapes, schedule.blocks.start, schedule.tile)
     if schedule.kind == "rows":
@@ -38,6 +41,15 @@ def cycles_of(shapes: Shapes, schedule: Schedule) -> int:
             for thread in range(shapes.threads)
         )
     return moved  # there is one way to run it
+
+
+def _phases(shapes: Shapes, schedule: Schedule) -> int:
+    """How often threads wait for each other: after a step of rows, after each tile, and once more
+    for the projection of the last."""
+    if schedule.kind != "tiles":
+        return 1
+    hidden = shapes.blocks[schedule.blocks.start].hidden
+    return -(-hidden // min(shapes.threads * schedule.tile, hidden)) + 1
 
 
 def pointwise_cycles(pixels: int, depth: int, panels: int, terms: int = 1) -> int:
