@@ -1,6 +1,7 @@
-/* The three layers of an inverted residual, as both schedules (rows.h, tiles.h) use them:
+/* The three layers of an inverted residual, as all schedules (rows.h, tiles.h, layers.h) use them:
  * expand (the paper's A), depthwise (N), project (B); F(x) = B(N(A x)). Each takes a range of
- * hidden channels, which the schedules cut as they like: the sums keep their order. */
+ * hidden channels, which the schedules cut as they like: the sums keep their order. Where t = 1,
+ * A is the identity. */
 #ifndef MNV2_BLOCK_H
 #define MNV2_BLOCK_H
 
@@ -10,12 +11,34 @@
 
 static void expand_pixels(int pixels, int panels, const pointwise_input *in,
                           const pointwise_output *out) {
-    pointwise(RELU6_TO_PANELS, pixels, panels, in, out);
+    pointwise(TO_PANELS, pixels, panels, in, out);
+}
+
+/* Channels [first, first + count) of `pixels` thin pixels as panels; lanes past the last are 0. */
+static void spread(const mnv2_block *block, int first, int count, const activation *x, int pixels,
+                   float *y, ptrdiff_t panel_step) {
+    const ptrdiff_t step = block->in_channels;
+    for (int c = first; c < first + count; c += PANEL, y += panel_step) {
+        for (int lane = 0; lane < PANEL; lane += LANES) {
+            const activation *from = x + c + lane;
+            float *to = y + lane;
+            const int real = block->in_channels - c - lane;
+            for (int p = 0; p < pixels && real >= LANES; p++)
+                vf_store(to + p * PANEL, vf_from_values(from + p * step));
+            for (int p = 0; p < pixels && real < LANES; p++)
+                vf_store(to + p * PANEL, real > 0 ? vf_from_values_part(from + p * step, real)
+                                                  : vf_set1(0.0f));
+        }
+    }
 }
 
 /* Hidden channels [first, first + count) of `pixels` thin pixels; y: panels panel_step apart. */
 static void expand(const mnv2_context *context, const mnv2_block *block, int first, int count,
                    const activation *x, int pixels, float *y, ptrdiff_t panel_step) {
+    if (block->expand_weight < 0) {
+        spread(block, first, count, x, pixels, y, panel_step);
+        return;
+    }
     const int terms = stored_terms(block->in_channels);
     const weight *w = (const weight *)(context->weights + block->expand_weight);
     const float *bias = (const float *)(context->weights + block->expand_bias);
@@ -29,7 +52,11 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int fir
         .bias = bias + first,
         .tiles = context->tiles,
     };
-    const pointwise_output out = {.y = y, .panel_step = panel_step};
+    const pointwise_output out = {
+        .activation = block->expand_activation,
+        .y = y,
+        .panel_step = panel_step,
+    };
     expand_pixels(pixels, panels_of(count), &in, &out);
 }
 
@@ -64,7 +91,7 @@ static void project(const mnv2_context *context, const mnv2_block *block, int fi
         .panel_step = (ptrdiff_t)stored_terms(block->hidden) * PANEL,
         .bias = (const float *)(context->weights + block->project_bias),
     };
-    pointwise(LINEAR_TO_CHANNELS, pixels, panels_of(block->out_channels), &in, out);
+    pointwise(TO_CHANNELS, pixels, panels_of(block->out_channels), &in, out);
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* k x k depthwise convolution of one panel, BN folded, and its ReLU6, in two forms.
+/* k x k depthwise convolution of one panel, BN folded, and its activation, in two forms.
  *
- *   y[q][c] = relu6(bias[c] + sum over ky, kx of x[ky][q * stride + kx][c] * w[ky][kx][c])
+ *   y[q][c] = f(bias[c] + sum over ky, kx of x[ky][q * stride + kx][c] * w[ky][kx][c])
  *
  * gather    a whole map, from the k input rows under each output row.
  * scatter   one input row into the sums of the output rows under which it lies; the sums begin
@@ -9,12 +9,12 @@
  * Both add the same terms in the same order. x rows are [column][16], padding included. Register
  * tile: Q output pixels of one vector (of R output rows, when scattering); each input pixel is
  * loaded once and used by every output that it reaches, and the weights stay in registers from
- * tile to tile as far as there are enough. Bound by FMA. */
+ * tile to tile as far as there are enough. Bound by FMA. supported.def lists the sizes. */
 #ifndef MNV2_DEPTHWISE_H
 #define MNV2_DEPTHWISE_H
 
+#include "activation.h"
 #include "filtered.h"
-#include "mnv2.h"
 #include "numbers.h"
 #include "tiling.h"
 
@@ -39,6 +39,7 @@ typedef struct {
     activation *y; /* [rows][pixels][16] */
     int rows, pixels;
     ptrdiff_t y_step; /* where BLOCK_PANELS > 1: values from pixel to pixel of y */
+    limits clip;
 } gather_map;
 
 /* Pixels [pixel, pixel + tiles * Q) of every output row. */
@@ -46,6 +47,7 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
                                        int pixel, int tiles) {
     const int held = K == 3 && HOLDS_3X3; /* in registers, all taps of it */
     const ptrdiff_t y_step = BLOCK_PANELS > 1 ? map->y_step : PANEL;
+    const limits clip = map->clip;
     for (int lane = 0; lane < PANEL; lane += LANES) {
         const vf bias = vf_load(map->bias + lane);
         vf weights[MOST_TAPS];
@@ -67,9 +69,9 @@ static ALWAYS_INLINE void gather_tiles(const int Q, const int K, const int S, co
                         add_taps(Q, K, S, x + ky * map->line, weights, acc);
                     }
                 }
-                const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
+                const vf floor = vf_set1(clip.least), top = vf_set1(clip.most);
                 UNROLL for (int q = 0; q < Q; q++)
-                    vf_to_values(y + q * y_step, vf_clamp(acc[q], zero, six));
+                    vf_to_values(y + q * y_step, vf_clamp(acc[q], floor, top));
             }
         }
     }
@@ -83,12 +85,18 @@ typedef struct {
     ptrdiff_t done_step; /* where BLOCK_PANELS > 1: values from pixel to pixel of what is done */
 } scatter_row;
 
+/* Where the first of the rows goes if it is complete. */
+typedef struct {
+    activation *y; /* [pixels][16]; or NULL: it is not */
+    limits clip;
+} scatter_done;
+
 /* R neighbouring output rows, of which the first is complete and the last begins: what a row
  * inside the map meets at k = 3. The input pixels stay in registers while one output row after
  * the other takes them. */
 static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, const int S,
                                         const float *x, const scatter_row *rows,
-                                        activation *done, int pixel, int tiles) {
+                                        const scatter_done *done, int pixel, int tiles) {
     enum { MOST = (FUSED_PIXELS - 1) * 2 + 3, MOST_ROWS = 3 };
     for (int lane = 0; lane < PANEL; lane += LANES) {
         vf weights[MOST_ROWS][MNV2_MAX_KERNEL];
@@ -97,7 +105,7 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
         const float *from = x + (ptrdiff_t)pixel * S * PANEL + lane;
         const ptrdiff_t at = (ptrdiff_t)pixel * PANEL + lane;
         const ptrdiff_t y_step = BLOCK_PANELS > 1 ? rows[0].done_step : PANEL;
-        activation *y = done + (ptrdiff_t)pixel * y_step + lane;
+        activation *y = done->y + (ptrdiff_t)pixel * y_step + lane;
         float *sums[MOST_ROWS];
         UNROLL for (int r = 0; r < R; r++) sums[r] = rows[r].sums + at;
         const float *bias = rows[R - 1].bias + lane;
@@ -111,9 +119,9 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
                 UNROLL for (int kx = 0; kx < K; kx++) UNROLL for (int q = 0; q < Q; q++)
                     acc[q] = vf_fma(value[q * S + kx], weights[r][kx], acc[q]);
                 if (r == 0) {
-                    const vf zero = vf_late(0.0f), six = vf_late(6.0f);
+                    const vf floor = vf_late(&done->clip.least), top = vf_late(&done->clip.most);
                     UNROLL for (int q = 0; q < Q; q++)
-                        vf_to_values(y + q * y_step, vf_clamp(acc[q], zero, six));
+                        vf_to_values(y + q * y_step, vf_clamp(acc[q], floor, top));
                     y += Q * y_step;
                 } else {
                     UNROLL for (int q = 0; q < Q; q++) vf_store(sums[r] + q * PANEL, acc[q]);
@@ -124,10 +132,12 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
     }
 }
 
-/* Any one output row; `done`: where to, if it is complete, or NULL. */
+/* Any one output row. */
 static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, const float *x,
-                                      const scatter_row *row, activation *done, int pixel,
+                                      const scatter_row *row, const scatter_done *done, int pixel,
                                       int tiles) {
+    const limits clip = done->clip;
+    activation *const y = done->y;
     for (int lane = 0; lane < PANEL; lane += LANES) {
         vf weights[MNV2_MAX_KERNEL];
         UNROLL for (int kx = 0; kx < K; kx++) weights[kx] = vf_load(row->w + kx * PANEL + lane);
@@ -143,11 +153,11 @@ static ALWAYS_INLINE void scatter_one(const int Q, const int K, const int S, con
                 UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_load(sums + q * PANEL);
             }
             add_taps(Q, K, S, from, weights, acc);
-            if (done) {
-                const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
-                activation *y = BLOCK_PANELS > 1 ? done + at / PANEL * y_step + lane : done + at;
+            if (y) {
+                const vf floor = vf_set1(clip.least), top = vf_set1(clip.most);
+                activation *to = BLOCK_PANELS > 1 ? y + at / PANEL * y_step + lane : y + at;
                 UNROLL for (int q = 0; q < Q; q++)
-                    vf_to_values(y + q * y_step, vf_clamp(acc[q], zero, six));
+                    vf_to_values(to + q * y_step, vf_clamp(acc[q], floor, top));
             } else {
                 UNROLL for (int q = 0; q < Q; q++) vf_store(sums + q * PANEL, acc[q]);
             }
@@ -185,19 +195,15 @@ static ALWAYS_INLINE void gather_pixels(const int K, const int S, const gather_m
 #undef CALL
 
 static void gather(int kernel, int stride, const gather_map *map) {
-    if (kernel == 3 && stride == 1)
-        gather_pixels(3, 1, map);
-    else if (kernel == 3)
-        gather_pixels(3, 2, map);
-    else if (stride == 1)
-        gather_pixels(5, 1, map);
-    else
-        gather_pixels(5, 2, map);
+#define DEPTHWISE(K, S, dilation) \
+    if (kernel == K && stride == S) gather_pixels(K, S, map);
+#include "supported.def"
+#undef DEPTHWISE
 }
 
 #define CALL(Q, pixel, tiles) scatter_one(Q, K, S, x, row, done, pixel, tiles)
 static ALWAYS_INLINE void scatter_row_pixels(const int K, const int S, const float *x,
-                                             const scatter_row *row, activation *done,
+                                             const scatter_row *row, const scatter_done *done,
                                              int pixels) {
     FOR_EACH_TILE_SIZE(pixels, DEPTHWISE_PIXELS)
 }
@@ -207,18 +213,25 @@ static ALWAYS_INLINE void scatter_row_pixels(const int K, const int S, const flo
     if (Q <= FUSED_PIXELS)    \
     scatter_fused(Q <= FUSED_PIXELS ? Q : 1, R, 3, S, x, rows, done, pixel, tiles)
 static ALWAYS_INLINE void scatter_fused_pixels(const int R, const int S, const float *x,
-                                               const scatter_row *rows, activation *done,
-                                               int pixels) {
+                                               const scatter_row *rows,
+                                               const scatter_done *done, int pixels) {
     FOR_EACH_TILE_SIZE(pixels, FUSED_PIXELS)
 }
 #undef CALL
 
-/* `count` output rows, ascending; the first of them is complete if there is a place `done` for it,
- * [pixels][16]. */
+static void scatter_row_of(int kernel, int stride, const float *x, const scatter_row *row,
+                           const scatter_done *done, int pixels) {
+#define DEPTHWISE(K, S, dilation) \
+    if (kernel == K && stride == S) scatter_row_pixels(K, S, x, row, done, pixels);
+#include "supported.def"
+#undef DEPTHWISE
+}
+
+/* `count` output rows, ascending; the first of them is complete if `done` has a place for it. */
 static void scatter(int kernel, int stride, const float *x, const scatter_row *rows, int count,
-                    activation *done, int pixels) {
+                    const scatter_done *done, int pixels) {
     /* With enough registers, all rows of a 3x3 kernel at once. */
-    if (HOLDS_3X3 && kernel == 3 && count == 4 - stride && done && !rows[0].bias &&
+    if (HOLDS_3X3 && kernel == 3 && count == 4 - stride && done->y && !rows[0].bias &&
         rows[count - 1].bias && (count == 2 || !rows[1].bias)) {
         if (stride == 1)
             scatter_fused_pixels(3, 1, x, rows, done, pixels);
@@ -226,26 +239,19 @@ static void scatter(int kernel, int stride, const float *x, const scatter_row *r
             scatter_fused_pixels(2, 2, x, rows, done, pixels);
         return;
     }
-    for (int r = 0; r < count; r++, done = NULL) {
-        if (kernel == 3 && stride == 1)
-            scatter_row_pixels(3, 1, x, rows + r, done, pixels);
-        else if (kernel == 3)
-            scatter_row_pixels(3, 2, x, rows + r, done, pixels);
-        else if (stride == 1)
-            scatter_row_pixels(5, 1, x, rows + r, done, pixels);
-        else
-            scatter_row_pixels(5, 2, x, rows + r, done, pixels);
-    }
+    const scatter_done not_yet = {.y = NULL};
+    for (int r = 0; r < count; r++, done = &not_yet)
+        scatter_row_of(kernel, stride, x, rows + r, done, pixels);
 }
 
-/* An output row that ends below the map: no taps, only the clip. */
-static void finish_row(const scatter_row *row, activation *done, int pixels) {
-    const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
+/* An output row that ends below the map: no taps, only the activation. */
+static void finish_row(const scatter_row *row, const scatter_done *done, int pixels) {
+    const vf floor = vf_set1(done->clip.least), top = vf_set1(done->clip.most);
     for (int i = 0; i < pixels * PANEL; i += LANES) {
         const vf sums = vf_load(row->bias ? row->bias + i % PANEL : row->sums + i);
-        activation *y =
-            BLOCK_PANELS > 1 ? done + i / PANEL * row->done_step + i % PANEL : done + i;
-        vf_to_values(y, vf_clamp(sums, zero, six));
+        activation *y = BLOCK_PANELS > 1 ? done->y + i / PANEL * row->done_step + i % PANEL
+                                         : done->y + i;
+        vf_to_values(y, vf_clamp(sums, floor, top));
     }
 }
 

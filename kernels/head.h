@@ -1,11 +1,8 @@
-/* The end of a classifier: last 1x1 convolution with global average pool, then the matrix.
+/* The last 1x1 convolution with global average pool; or the pool alone.
  *
- * head:        features[n] = mean over pixels of relu6(bias[n] + sum over k of x[p][k] * w[k][n])
- *              The map of [pixels][features] never exists: a tile is summed as it is made,
- *              pixels ascending.
- * classifier:  logits[n] = bias[n] + sum over k of features[k] * w[k][n], k ascending.
- *              One pixel gives one chain a vector; three panels side by side are enough, since
- *              it is bound by reading 5 MB of weights, and few streams are read the fastest. */
+ *   features[n] = mean over pixels of f(bias[n] + sum over k of x[p][k] * w[k][n]), or of x[p][n]
+ *
+ * The map of [pixels][features] never exists: a tile is summed as it is made, pixels ascending. */
 #ifndef MNV2_HEAD_H
 #define MNV2_HEAD_H
 
@@ -14,76 +11,57 @@
 #include "block.h"
 #include "parts.h"
 
+/* Panels [first, end) of the sums over all pixels: y is [end - first][16]. */
+static void pooled_convolution(const mnv2_context *context, const mnv2_head *head,
+                               const activation *x, int first, int end, float *y) {
+    const ptrdiff_t panel_step = (ptrdiff_t)stored_terms(head->channels) * PANEL;
+    const pointwise_input in = {
+        .x = x,
+        .pixel_step = head->channels,
+        .segment = head->channels,
+        .depth = head->channels,
+        .w = (const weight *)(context->weights + head->head_weight) + first * panel_step,
+        .panel_step = panel_step,
+        .bias = (const float *)(context->weights + head->head_bias) + first * PANEL,
+        .tiles = context->tiles,
+    };
+    const pointwise_output out = {.activation = head->activation, .y = y};
+    memset(y, 0, (size_t)((end - first) * PANEL) * sizeof *y);
+    pointwise(TO_POOL, head->height * head->width, end - first, &in, &out);
+}
+
+/* The same of the input itself. */
+static void pooled_input(const mnv2_head *head, const activation *x, int first, int end,
+                         float *y) {
+    for (int c = first * PANEL; c < end * PANEL; c += LANES, y += LANES) {
+        const int lanes = least(head->channels - c, LANES);
+        vf sum = vf_set1(0.0f);
+        for (int p = 0; p < head->height * head->width && lanes > 0; p++) {
+            const activation *from = x + (ptrdiff_t)p * head->channels + c;
+            sum = vf_add(sum, lanes == LANES ? vf_from_values(from)
+                                             : vf_from_values_part(from, lanes));
+        }
+        vf_store(y, sum);
+    }
+}
+
 static void head_step(const mnv2_context *context, const mnv2_step *step) {
     const mnv2_head *head = &context->plan->head;
-    const int pixels = head->height * head->width;
-    const vf share = vf_set1(1.0f / (float)pixels);
+    const activation *x = (const activation *)(context->arena + step->input);
+    const vf share = vf_set1(1.0f / (float)(head->height * head->width));
     for (int part; (part = next_part(context)) >= 0;) {
         const range panels = share_of(context, part, panels_of(head->features), TILE_PANELS);
-        const int floats = (panels.end - panels.first) * PANEL;
-        float *features = (float *)(context->arena + step->output) + panels.first * PANEL;
-        const ptrdiff_t panel_step = (ptrdiff_t)stored_terms(head->channels) * PANEL;
-        const pointwise_input in = {
-            .x = (const activation *)(context->arena + step->input),
-            .pixel_step = head->channels,
-            .segment = head->channels,
-            .depth = head->channels,
-            .w = (const weight *)(context->weights + head->head_weight) + panels.first * panel_step,
-            .panel_step = panel_step,
-            .bias = (const float *)(context->weights + head->head_bias) + panels.first * PANEL,
-            .tiles = context->tiles,
-        };
-        const pointwise_output out = {.y = features};
-        memset(features, 0, (size_t)floats * sizeof *features);
-        pointwise(RELU6_TO_POOL, pixels, panels.end - panels.first, &in, &out);
+        const int first = panels.first * PANEL, floats = panels.end * PANEL - first;
+        float *features = (float *)(context->arena + step->output) + first;
+        if (head->head_weight < 0)
+            pooled_input(head, x, panels.first, panels.end, features);
+        else
+            pooled_convolution(context, head, x, panels.first, panels.end, features);
         for (int i = 0; i < floats; i += LANES)
             vf_store(features + i, vf_mul(vf_load(features + i), share));
-    }
-}
-
-enum { CLASSIFIER_PANELS = 3, CLASSIFIER_AHEAD = 4096 / sizeof(weight) }; /* to prefetch */
-
-/* `N` panels of logits from panel `panel` on. */
-static ALWAYS_INLINE void classifier_panels(const int N, const mnv2_head *head, const float *x,
-                                            const weight *w, const float *bias, float *y,
-                                            int panel) {
-    const ptrdiff_t panel_step = (ptrdiff_t)stored_terms(head->features) * PANEL;
-    vf acc[CLASSIFIER_PANELS][VECTORS];
-    w += panel * panel_step;
-    UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
-        acc[n][v] = vf_load(bias + (panel + n) * PANEL + v * LANES);
-    for (int k = 0; k < head->features; k += PAIR, w += PAIR * PANEL) {
-        UNROLL for (int n = 0; n < N; n++) prefetch(w + n * panel_step + CLASSIFIER_AHEAD);
-        UNROLL for (int t = 0; t < PAIR; t++) {
-            if (t && k + t == head->features) break; /* an odd last one */
-            const vf a = vf_set1(x[k + t]);
-            UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++)
-                acc[n][v] = vf_fma(a, vf_from_weights(w + n * panel_step + v * LANES * PAIR, t),
-                                   acc[n][v]);
-        }
-    }
-    UNROLL for (int n = 0; n < N; n++) UNROLL for (int v = 0; v < VECTORS; v++) {
-        const int first = (panel + n) * PANEL + v * LANES;
-        const int lanes = least(head->classes - first, LANES);
-        if (lanes == LANES)
-            vf_store(y + first, acc[n][v]);
-        else if (lanes > 0)
-            vf_store_part(y + first, acc[n][v], lanes);
-    }
-}
-
-static void classifier_step(const mnv2_context *context, const mnv2_step *step) {
-    const mnv2_head *head = &context->plan->head;
-    const float *x = (const float *)(context->arena + step->input);
-    const weight *w = (const weight *)(context->weights + head->classifier_weight);
-    const float *bias = (const float *)(context->weights + head->classifier_bias);
-    for (int part; (part = next_part(context)) >= 0;) {
-        const range panels = share_of(context, part, panels_of(head->classes), CLASSIFIER_PANELS);
-        int panel = panels.first;
-        for (; panel + CLASSIFIER_PANELS <= panels.end; panel += CLASSIFIER_PANELS)
-            classifier_panels(CLASSIFIER_PANELS, head, x, w, bias, context->logits, panel);
-        for (; panel < panels.end; panel++)
-            classifier_panels(1, head, x, w, bias, context->logits, panel);
+        const int real = least(floats, head->features - first);
+        if (context->features && real > 0)
+            memcpy(context->features + first, features, (size_t)real * sizeof *features);
     }
 }
 

@@ -4,9 +4,12 @@
  * the micro-kernels are inlined into the schedules. */
 #include "isa.h"
 
+#include "conv.h"
+#include "dense.h"
 #include "head.h"
 #include "layers.h"
 #include "rows.h"
+#include "tap.h"
 #include "tiles.h"
 
 extern const mnv2_steps MNV2_STEPS(MNV2_NUMBERS);
@@ -14,9 +17,11 @@ extern const mnv2_steps MNV2_STEPS(MNV2_NUMBERS);
 const mnv2_steps MNV2_STEPS(MNV2_NUMBERS) = {
     .rows = rows_step,
     .tiles = tiles_step,
-    .head = head_step,
-    .classifier = classifier_step,
     .layers = layers_step,
+    .conv = conv_step,
+    .tap = tap_step,
+    .head = head_step,
+    .dense = dense_step,
 #if TILED
     .release = tiles_release,
 #endif

@@ -13,7 +13,8 @@ typedef struct {
     char *arena;
     const void *image;
     int image_is_float;
-    float *logits;
+    float *features, *logits; /* the caller's, or NULL */
+    float *const *taps;       /* the caller's, or NULL; it is there while a part is in progress */
     mnv2_pool *pool;   /* whose threads share the parts; NULL: there is only this one */
     mnv2_place *place; /* of this thread in the pool, or: */
     int32_t *next;     /* the part that this thread takes next */
@@ -23,7 +24,7 @@ typedef struct {
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);
 
 typedef struct {
-    mnv2_step_function *rows, *tiles, *head, *classifier, *layers;
+    mnv2_step_function *rows, *tiles, *layers, *conv, *tap, *head, *dense;
     void (*release)(void); /* at the end of a run in which `tiles` was set */
 } mnv2_steps;
 

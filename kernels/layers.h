@@ -90,6 +90,7 @@ static void filter_part(const mnv2_context *context, const mnv2_step *step, int 
             .y_step = filtered_pixel(panel, panels_of(count)),
             .rows = block->out_height,
             .pixels = block->out_width,
+            .clip = limits_of(block->depthwise_activation),
         };
         gather(block->kernel, block->stride, &map);
     }

@@ -13,8 +13,8 @@
  *      kernels of its own for the precision.
  *   4. It calls mnv2_run for each image, with the same plan and, a call at a time, the same arena.
  *
- * A plan is believed: mnv2_run checks what would index its own tables, no offset and no size. So
- * whatever comes from a file has to be checked before it becomes one. */
+ * A plan is believed: mnv2_run checks what would index its own tables, no offset and no size.
+ * mnv2_check_plan checks those, once a plan. */
 #ifndef MNV2_H
 #define MNV2_H
 
@@ -25,7 +25,10 @@ extern "C" {
 #endif
 
 #define MNV2_MAX_BLOCKS 64
-#define MNV2_MAX_KERNEL 5
+#define MNV2_MAX_KERNEL 7
+#define MNV2_MAX_CONVS 4
+#define MNV2_MAX_DENSE 4
+#define MNV2_MAX_TAPS 64
 #define MNV2_MAX_THREADS 64
 #define MNV2_OVERREAD 128
 
@@ -40,6 +43,14 @@ typedef enum {
     MNV2_PRECISIONS        /* how many there are */
 } mnv2_precision;
 
+/* What a layer does to its sums: in floats min(max(x, floor), top), where what is not a number
+ * becomes the floor. In 8 bits saturation to 0 .. 255 does it, and a plan need not say it. */
+typedef enum {
+    MNV2_LINEAR, /* nothing; where a hidden value is not a number it becomes minus infinity */
+    MNV2_RELU,   /* floor 0 */
+    MNV2_RELU6   /* floor 0, top 6 */
+} mnv2_activation;
+
 /* The 3x3 stride-2 convolution at the image, and how pixels become numbers. */
 typedef struct {
     int32_t in_height, in_width; /* image: [in_height][in_width][3], uint8 or float32 */
@@ -48,22 +59,27 @@ typedef struct {
     float scale[3], shift[3]; /* x = pixel * scale + shift, of uint8 images only */
     float mean[3], std[3];    /* int8: pixel = x * std + mean, of float32 images only */
     uint8_t pad[3];           /* int8: the pixel around the image */
+    int32_t activation;       /* mnv2_activation */
     int32_t fraction;         /* int8: of the output */
     /* In the weights: [channels/16][27][16], [channels/16][16]; int8: [channels/16][9][16][4] and
      * in place of every bias [channels/16][2][16] int32, that and multiplier | shift << 16. */
     int64_t weight, bias;
 } mnv2_stem;
 
-/* One inverted residual with a linear bottleneck. */
+/* One inverted residual: expand, depthwise, project. Block 0's expand layer is the stem; any other
+ * may have none (t = 1): then `hidden` is in_channels. */
 typedef struct {
     int32_t in_height, in_width, in_channels; /* thin input: [in_height][in_width][in_channels] */
     int32_t hidden;                           /* channels of the expanded tensor */
     int32_t out_height, out_width, out_channels;
     int32_t kernel, stride, pad_top, pad_left; /* of the depthwise layer */
     int32_t residual; /* add the thin input to the thin output; int8: what multiplies it, or 0 */
+    /* mnv2_activation; a residual and an activation of the project layer exclude each other. */
+    int32_t expand_activation, depthwise_activation, project_activation;
+    int32_t pad; /* int8: the value around the depthwise layer's input, its zero point */
     int32_t expand_fraction, depthwise_fraction, project_fraction; /* int8: of the outputs */
     /* In the weights; int8 has [..][in / 4][16][4] but for the depthwise layer. */
-    int64_t expand_weight, expand_bias;       /* [hidden/16][in_channels][16]; -1 where t = 1 */
+    int64_t expand_weight, expand_bias;       /* [hidden/16][in_channels][16]; -1: no such layer */
     int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16] */
     int64_t project_weight, project_bias;     /* [out_channels/16][hidden][16] */
     /* Rows, in the arena: partial sums of the output rows in progress,
@@ -78,19 +94,41 @@ typedef struct {
     int32_t thin_rows;
 } mnv2_block;
 
+/* A convolution from a thin map to a thin map, without padding. A row of its kernel is one segment
+ * of kernel * in_channels neighbouring values, which int8 and bfloat16 fill up with zero weights to
+ * whole groups of 4 and of 2. */
+typedef struct {
+    int32_t in_height, in_width, in_channels;    /* [in_height][in_width][in_channels] */
+    int32_t out_height, out_width, out_channels; /* [out_height][out_width][out_channels] */
+    int32_t kernel, stride;                      /* 1 to MNV2_MAX_KERNEL; 1 or more */
+    int32_t activation;                          /* mnv2_activation */
+    int32_t fraction;                            /* int8: of the output */
+    /* [out_channels/16][kernel][kernel * in_channels][16], [out_channels/16][16]; int8:
+     * [out_channels/16][kernel][kernel * in_channels / 4][16][4] and as every bias. */
+    int64_t weight, bias;
+} mnv2_conv;
+
+/* The thin tensor between two steps, [height][width][channels], as floats for the caller. */
+typedef struct {
+    int32_t height, width, channels;
+    int64_t values; /* int8, in the weights: float32 [2][channels], y = q * scale + offset */
+} mnv2_tap;
+
 typedef enum {
-    MNV2_ROWS,       /* blocks [first, first + count) stream row by row into each other */
-    MNV2_TILES,      /* one block, its hidden channels in tiles */
-    MNV2_HEAD,       /* last 1x1 convolution and global average pool */
-    MNV2_CLASSIFIER, /* matrix times pooled features */
-    MNV2_LAYERS      /* one block, layer by layer: what the others are measured against */
+    MNV2_ROWS,   /* blocks [first, first + count) stream row by row into each other */
+    MNV2_TILES,  /* one block, its hidden channels in tiles */
+    MNV2_HEAD,   /* last 1x1 convolution and global average pool */
+    MNV2_DENSE,  /* dense layer `first`: matrix times vector; not run for a caller without logits */
+    MNV2_LAYERS, /* one block, layer by layer: what the others are measured against */
+    MNV2_CONV,   /* convolution `first` */
+    MNV2_TAP     /* tap `first`: copies the tensor at `input` and leaves it there: `output` */
 } mnv2_kind;
 
 /* Which of a block's layers a step of MNV2_LAYERS runs: all of them, or one to be timed alone. */
 enum { MNV2_EXPAND = 1, MNV2_DEPTHWISE = 2, MNV2_PROJECT = 4 };
 
 /* One step of the schedule: reads the tensor at `input`, leaves one at `output`. Its scratch, in
- * the arena, is shared by its blocks:
+ * the arena, every array of it at a multiple of 64, is shared by its blocks:
  *
  *   rows    expanded  [2][(strip - 1) * stride + kernel][16]   two panels of a strip of a row
  *           halo      [hidden/16][kernel - stride][16]         columns that the next strip needs
@@ -109,15 +147,16 @@ enum { MNV2_EXPAND = 1, MNV2_DEPTHWISE = 2, MNV2_PROJECT = 4 };
  * stride][16], block 0's pixels are bytes, [3][row], a row of three groups of four beyond six bytes
  * a column; and
  *
- *   tiles       sums      [out_channels/16][out_height * out_width][16] int32; of layers, too
- *   classifier  filtered  [features/16][16], the features as 8 bits; the input is int32 sums
+ *   tiles   sums      [out_channels/16][out_height * out_width][16] int32; of layers, too
+ *   dense   filtered  [inputs/16][16], of layer 0: the features as 8 bits; the input is int32 sums
  *
  * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on, partial
  * sums, rings and thin rows included; only `filtered` and `sums` of tiles, and all but `pixels` of
  * layers, are common to all parts. */
 typedef struct {
     int32_t kind;
-    int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image */
+    int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image;
+                           * of other kinds, `first` is where its layer stands in its table */
     int64_t input, output;
     int64_t expanded, filtered, halo, sums;
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
@@ -128,25 +167,38 @@ typedef struct {
     int64_t pixels;         /* layers: see above */
 } mnv2_step;
 
+/* The last 1x1 convolution and the global average pool; or the pool alone. */
 typedef struct {
     int32_t height, width, channels; /* thin input: [height][width][channels] */
-    int32_t features;                /* of the last 1x1 convolution */
-    int32_t classes;
-    int64_t head_weight, head_bias;             /* [features/16][channels][16] */
-    int64_t classifier_weight, classifier_bias; /* [classes/16][features][16] */
-    /* int8: classifier_weight is [classes/16][features/4][16][4], and classifier_bias
-     * [classes/16][2][16] float32, scale and bias. */
-    int32_t fraction; /* of the last 1x1 convolution */
+    int32_t features;                /* of the last 1x1 convolution; without it: channels */
+    int32_t activation;              /* mnv2_activation */
+    int64_t head_weight, head_bias;  /* [features/16][channels][16]; -1: no such layer */
+    int32_t fraction;                /* int8: of the last 1x1 convolution */
+    /* int8: how the sums over all pixels become 8 bits for dense layer 0. */
     int32_t pool_fraction, pool_bias, pool_multiplier, pool_shift;
-    float feature_scale; /* features = sums * feature_scale */
+    float feature_scale, feature_offset; /* int8: features = sums * scale + offset */
 } mnv2_head;
+
+/* A dense layer behind the pool. Layer 0 has the plan's precision; those behind it have float32
+ * weights, whatever that is. The last one writes the caller's logits, the others
+ * [outputs/16][16] floats at the step's `output`. */
+typedef struct {
+    int32_t inputs, outputs;
+    int32_t activation; /* mnv2_activation */
+    /* [outputs/16][inputs][16], [outputs/16][16]; layer 0 of int8: [outputs/16][inputs/4][16][4]
+     * and [outputs/16][2][16] float32, scale and bias. */
+    int64_t weight, bias;
+} mnv2_dense;
 
 typedef struct {
     mnv2_stem stem;
     mnv2_head head;
     const mnv2_block *blocks;
+    const mnv2_conv *convs; /* tables that steps point into; NULL where the count is 0 */
+    const mnv2_dense *dense;
+    const mnv2_tap *taps;
     const mnv2_step *steps;
-    int32_t block_count, step_count;
+    int32_t block_count, conv_count, dense_count, tap_count, step_count;
     int32_t precision; /* mnv2_precision */
     int32_t threads; /* parts that every step is cut into; the answer is the same for any number */
     int64_t arena_bytes, weight_bytes;
@@ -172,6 +224,15 @@ int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision);
 int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision);
 
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
+
+/* Whether mnv2_run may believe a plan: the kernels compute all that it asks for, every size follows
+ * from those before it, all that a step touches lies within weight_bytes and arena_bytes, and no
+ * two arrays of a step overlap. In place, which is rows in one part whose output begins at their
+ * input, no output row may reach an input row that is still needed. Every block, convolution, dense
+ * layer and tap must have its step, once and in the order of its table; a plan may do without a
+ * head, and then leaves `features` alone.
+ * MNV2_OK; or MNV2_BAD_PLAN, and `why`, unless NULL, is a sentence that stays. */
+int32_t mnv2_check_plan(const mnv2_isa *isa, const mnv2_plan *plan, const char **why);
 
 /* Threads that wait to take part in runs. They sleep while there is none; after a run, or for
  * another thread within one, they look for work for a tenth of a millisecond before they do. A run
@@ -199,14 +260,15 @@ void mnv2_pool_stop(mnv2_pool *pool);
  *             for what lies there may be written meanwhile.
  *   image     [in_height][in_width][3], uint8, or float32 that is already normalised
  *   features  head.features floats, or NULL
- *   logits    head.classes floats, or NULL
+ *   logits    outputs of the last dense layer, floats, or NULL
+ *   taps      tap_count pointers, each to [height][width][channels] floats or NULL; or NULL: none
  *
  * MNV2_OK; or MNV2_BAD_PLAN: the instruction set does not compute in the plan's precision, or a
- * count of blocks or threads or the kind of a step is out of range; then nothing was written.
+ * count, or the kind or `first` of a step is out of range; then nothing was written.
  * Denormals are flushed to zero inside; the caller's floating-point state is restored. */
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
-                 float *logits);
+                 float *logits, float *const *taps);
 
 /* Index of the first value that is infinite or not a number, or -1. */
 int64_t mnv2_first_not_finite(const float *x, int64_t count);

@@ -1,5 +1,6 @@
-/* 1x1 convolution of a run of pixels: the expand and project layers, the head and the
- * classifier; and, with three segments of nine taps, the stem.
+/* 1x1 convolution of a run of pixels: the expand and project layers and the head; and, with a
+ * segment for each row of its kernel, any convolution without padding: the stem has three of nine
+ * taps.
  *
  *   y[p][n] = bias[n] + sum over k of x[p][k] * w[k][n]        k ascending, fused multiply-add
  *
@@ -7,6 +8,8 @@
  * x + segment_step, and so on; within a segment a pixel is `pixel_step` values from the next.
  *   a thin NHWC row      segment = depth,  pixel_step = channels
  *   hidden panels        segment = 16,     pixel_step = 16,     segment_step = a panel's row
+ *   rows of a kernel     segment = k * channels, pixel_step = stride * channels,
+ *                        segment_step = a row
  * w is panels of 16 outputs, each [depth][16], or pairs of terms (numbers.h), none of which
  * crosses from one segment to the next.
  *
@@ -17,6 +20,7 @@
 #ifndef MNV2_POINTWISE_H
 #define MNV2_POINTWISE_H
 
+#include "activation.h"
 #include "numbers.h"
 #include "tiling.h"
 
@@ -35,21 +39,22 @@ typedef struct {
 
 /* Where and how a tile is finished. */
 typedef enum {
-    RELU6_TO_PANELS,    /* y: [panel][pixel][16]; the expanded tensor, whole panels */
-    LINEAR_TO_CHANNELS, /* y: [pixel][channels]; the thin tensor, only real channels */
-    RELU6_TO_POOL       /* y: [panel][16]; summed over pixels, ascending */
+    TO_PANELS,   /* y: [panel][pixel][16]; the expanded tensor, whole panels */
+    TO_CHANNELS, /* y: [pixel][channels]; the thin tensor, only real channels */
+    TO_POOL      /* y: [panel][16]; summed over pixels, ascending */
 } pointwise_finish;
 
 typedef struct {
-    float *y;             /* RELU6_TO_PANELS, RELU6_TO_POOL */
-    ptrdiff_t panel_step; /* RELU6_TO_PANELS: floats between panels */
-    activation *thin;     /* LINEAR_TO_CHANNELS: its y */
-    int channels;         /* LINEAR_TO_CHANNELS: channels of it */
-    /* LINEAR_TO_CHANNELS, [pixel][channels]: where the sums begin; NULL: at the bias. */
+    int32_t activation;   /* of a complete sum; TO_CHANNELS: no other has a residual as well */
+    float *y;             /* TO_PANELS, TO_POOL */
+    ptrdiff_t panel_step; /* TO_PANELS: floats between panels */
+    activation *thin;     /* TO_CHANNELS: its y */
+    int channels;         /* TO_CHANNELS: channels of it */
+    /* TO_CHANNELS, [pixel][channels]: where the sums begin; NULL: at the bias. */
     const float *begin;
-    /* LINEAR_TO_CHANNELS: where they are left instead, or NULL; only unless THIN_HOLDS_SUMS. */
+    /* TO_CHANNELS: where they are left instead, or NULL; only unless THIN_HOLDS_SUMS. */
     float *unfinished;
-    /* LINEAR_TO_CHANNELS: added last, or NULL. It may be `thin` itself, or panels. */
+    /* TO_CHANNELS: added last, or NULL. It may be `thin` itself, or panels. */
     const activation *residual;
     ptrdiff_t residual_pixel_step, residual_panel_step; /* values */
 } pointwise_output;
@@ -99,13 +104,14 @@ static ALWAYS_INLINE ptrdiff_t next_in_panels(const pointwise_input *in, int k) 
 
 static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwise_finish finish,
                                          const pointwise_input *in,
-                                         const pointwise_output *out, int pixel, int panel) {
+                                         const pointwise_output *out, const limits *clip,
+                                         int pixel, int panel) {
     enum { V = VECTORS };
     const ptrdiff_t step = in->pixel_step;
     const weight *w = in->w + panel * in->panel_step;
     vf acc[TILE_PIXELS][TILE_PANELS * V];
 
-    if (finish == LINEAR_TO_CHANNELS && out->begin) {
+    if (finish == TO_CHANNELS && out->begin) {
         UNROLL for (int p = 0; p < P; p++) UNROLL for (int v = 0; v < N * V; v++) {
             const int first = panel * PANEL + v * LANES;
             const float *sums = out->begin + (ptrdiff_t)(pixel + p) * out->channels + first;
@@ -121,7 +127,7 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
 
     /* Two bases seven pixels apart keep the addresses of 14 pixels in few registers. */
     const activation *low = in->x + pixel * step, *high = low + 7 * step;
-    if (finish == LINEAR_TO_CHANNELS && PAIR > LANE_TERMS) {
+    if (finish == TO_CHANNELS && PAIR > LANE_TERMS && in->segment == PANEL) {
         for (int k = 0; k + PAIR <= in->depth; w += PAIR * PANEL) {
             pointwise_terms(P, N, PAIR, low, high, step, w, in->panel_step, acc);
             k += PAIR;
@@ -157,16 +163,16 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
         }
     }
 
-    const vf zero = vf_late(0.0f), six = vf_late(6.0f);
+    const vf floor = vf_late(&clip->least), top = vf_late(&clip->most);
     UNROLL for (int v = 0; v < N * V; v++) {
-        if (finish == RELU6_TO_PANELS) {
+        if (finish == TO_PANELS) {
             float *y = out->y + (panel + v / V) * out->panel_step + pixel * PANEL + v % V * LANES;
             UNROLL for (int p = 0; p < P; p++)
-                vf_store(y + p * PANEL, vf_clamp(acc[p][v], zero, six));
-        } else if (finish == RELU6_TO_POOL) {
+                vf_store(y + p * PANEL, vf_clamp(acc[p][v], floor, top));
+        } else if (finish == TO_POOL) {
             float *y = out->y + panel * PANEL + v * LANES;
             vf sum = vf_load(y);
-            UNROLL for (int p = 0; p < P; p++) sum = vf_add(sum, vf_clamp(acc[p][v], zero, six));
+            UNROLL for (int p = 0; p < P; p++) sum = vf_add(sum, vf_clamp(acc[p][v], floor, top));
             vf_store(y, sum);
         } else {
             const int first = panel * PANEL + v * LANES;
@@ -185,6 +191,8 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
             activation *y = out->thin + at;
             const activation *r = out->residual;
             const ptrdiff_t from = out->residual_pixel_step;
+            if (out->activation != MNV2_LINEAR)
+                UNROLL for (int p = 0; p < P; p++) acc[p][v] = vf_clamp(acc[p][v], floor, top);
             if (r)
                 r += pixel * from + (panel + v / V) * out->residual_panel_step + v % V * LANES;
             if (lanes >= LANES) {
@@ -240,7 +248,8 @@ static ALWAYS_INLINE void pointwise_half_terms(const int P, const int F, const i
 }
 
 static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const pointwise_input *in,
-                                              const pointwise_output *out, int pixel, int panel) {
+                                              const pointwise_output *out, const limits *clip,
+                                              int pixel, int panel) {
     enum { V = VECTORS, H = HALF_VECTORS };
     const ptrdiff_t step = in->pixel_step, to = out->channels;
     const weight *w = in->w + panel * in->panel_step;
@@ -309,6 +318,13 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
     const activation *r = out->residual;
     activation *y = out->thin + at;
     if (r) r += pixel * from + panel * out->residual_panel_step;
+    if (out->activation != MNV2_LINEAR) {
+        const vf floor = vf_late(&clip->least), top = vf_late(&clip->most);
+        UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++)
+            acc[p][v] = vf_clamp(acc[p][v], floor, top);
+        UNROLL for (int p = 0; p < P; p += HALF_PIXELS) UNROLL for (int v = 0; v < H; v++)
+            last[p / HALF_PIXELS][v] = vf_clamp(last[p / HALF_PIXELS][v], floor, top);
+    }
     UNROLL for (int p = 0; p < P * F; p++) UNROLL for (int v = 0; v < V; v++) {
         vf sum = acc[p][v];
         if (r) sum = vf_add(sum, vf_from_values(r + p * from + v * LANES));
@@ -327,9 +343,9 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
     case P:                                                                                 \
         for (int t = 0; t < tiles; t++, pixel += P) {                                       \
             if (HALF)                                                                       \
-                pointwise_half_tile(P, N, in, out, pixel, panel);                           \
+                pointwise_half_tile(P, N, in, out, clip, pixel, panel);                     \
             else                                                                            \
-                pointwise_tile(P, N, finish, in, out, pixel, panel);                        \
+                pointwise_tile(P, N, finish, in, out, clip, pixel, panel);                  \
         }                                                                                   \
         break;
 
@@ -337,7 +353,7 @@ static ALWAYS_INLINE void pointwise_half_tile(const int P, const int F, const po
 static ALWAYS_INLINE void pointwise_panels(const int N, const int HALF,
                                            const pointwise_finish finish, const tiling *cut,
                                            const pointwise_input *in, const pointwise_output *out,
-                                           int panel) {
+                                           const limits *clip, int panel) {
     int pixel = 0;
     for (int longer = cut->longer > 0; longer >= 0; longer--) {
         const int tiles = longer ? cut->longer : cut->tiles - cut->longer;
@@ -361,8 +377,9 @@ static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, i
         return;
     }
 #endif
+    const limits clip = limits_of(out->activation);
     const tiling cut = tiling_of(pixels, TILE_PIXELS);
-    const int rest = finish == LINEAR_TO_CHANNELS ? out->channels % PANEL : 0;
+    const int rest = finish == TO_CHANNELS ? out->channels % PANEL : 0;
     const int half_last = rest > 0 && rest <= PANEL / 2;
     const int before_half = HALF_PIXELS > 1 ? 1 : 0; /* one whole panel fits beside the half */
     for (int panel = 0; panel < panels;) {
@@ -370,15 +387,24 @@ static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, i
         const int is_half = half_last && left <= 1 + before_half;
         const int count = is_half ? left : least(TILE_PANELS, left - (half_last ? 1 : 0));
         if (is_half && count == 1)
-            pointwise_panels(0, 1, finish, &cut, in, out, panel);
+            pointwise_panels(0, 1, finish, &cut, in, out, &clip, panel);
         else if (is_half)
-            pointwise_panels(before_half, 1, finish, &cut, in, out, panel);
+            pointwise_panels(before_half, 1, finish, &cut, in, out, &clip, panel);
         else if (TILE_PANELS == 1 || count == 1)
-            pointwise_panels(1, 0, finish, &cut, in, out, panel);
+            pointwise_panels(1, 0, finish, &cut, in, out, &clip, panel);
         else
-            pointwise_panels(TILE_PANELS, 0, finish, &cut, in, out, panel);
+            pointwise_panels(TILE_PANELS, 0, finish, &cut, in, out, &clip, panel);
         panel += count;
     }
+}
+
+/* Panels [panel, end) one at a time: little code, for what runs seldom. */
+static ALWAYS_INLINE void pointwise_singly(const pointwise_finish finish, int pixels, int panel,
+                                           int end, const pointwise_input *in,
+                                           const pointwise_output *out) {
+    const limits clip = limits_of(out->activation);
+    const tiling cut = tiling_of(pixels, TILE_PIXELS);
+    for (; panel < end; panel++) pointwise_panels(1, 0, finish, &cut, in, out, &clip, panel);
 }
 
 #endif

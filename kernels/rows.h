@@ -62,7 +62,8 @@ static void fill_strip(const row_stream *stream, const input_row *row, const str
         expand(context, block, panel * PANEL, panels * PANEL,
                row->thin + (ptrdiff_t)at->from * block->in_channels, pixels, fresh, panel_step);
     else if (pixels > 0)
-        stem(context, stem_pixels(stream, sizeof(activation)), pixels, panel, panels, fresh, panel_step);
+        stem(context, stem_pixels(stream, sizeof(activation)), pixels, panel, panels, fresh,
+             panel_step);
 
     float *halo = (float *)own(stream, stream->step->halo) + panel * overlap * PANEL;
     const size_t halo_bytes = (size_t)(overlap * PANEL) * sizeof *halo;
@@ -121,14 +122,14 @@ static void scatter_strip(const row_stream *stream, const input_row *row, const 
             .done_step = filtered_pixel(panel, panels_of(block->hidden)),
         };
     }
-    activation *done = NULL;
+    scatter_done done = {.clip = limits_of(block->depthwise_activation)};
     if (row->completes >= 0)
-        done = (activation *)own(stream, stream->step->filtered) +
-               filtered_at(panel, (ptrdiff_t)stream->step->strip * PANEL);
+        done.y = (activation *)own(stream, stream->step->filtered) +
+                 filtered_at(panel, (ptrdiff_t)stream->step->strip * PANEL);
     if (x)
-        scatter(k, block->stride, x, rows, row->count, done, pixels);
-    else if (done)
-        finish_row(rows, done, pixels);
+        scatter(k, block->stride, x, rows, row->count, &done, pixels);
+    else if (done.y)
+        finish_row(rows, &done, pixels);
 }
 
 /* Projects the filtered strip to output row r: y is [out_width][out_channels]. */
@@ -137,6 +138,7 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
     const mnv2_context *context = stream->context;
     const mnv2_block *block = &context->plan->blocks[index];
     pointwise_output out = {
+        .activation = block->project_activation,
         .thin = y + (ptrdiff_t)at->first * block->out_channels,
         .channels = block->out_channels,
     };

@@ -6,27 +6,35 @@
 
 typedef struct {
     mnv2_context context;
-    const mnv2_steps *steps;
+    const mnv2_isa *isa;
 } run;
 
 _Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
 
-static void run_step(const run *self, const mnv2_context *context, const mnv2_step *step) {
+static void run_step(const mnv2_isa *isa, const mnv2_context *context, const mnv2_step *step) {
+    const mnv2_steps *steps = isa->steps[context->plan->precision];
     switch (step->kind) {
         case MNV2_ROWS:
-            self->steps->rows(context, step);
+            steps->rows(context, step);
             break;
         case MNV2_TILES:
-            self->steps->tiles(context, step);
+            steps->tiles(context, step);
             break;
         case MNV2_HEAD:
-            self->steps->head(context, step);
+            steps->head(context, step);
             break;
-        case MNV2_CLASSIFIER:
-            if (context->logits) self->steps->classifier(context, step);
+        case MNV2_DENSE: /* small behind the first one: nothing is gained by less than float32 */
+            if (step->first > 0) steps = isa->steps[MNV2_FLOAT32];
+            if (context->logits) steps->dense(context, step);
             break;
         case MNV2_LAYERS:
-            self->steps->layers(context, step);
+            steps->layers(context, step);
+            break;
+        case MNV2_CONV:
+            steps->conv(context, step);
+            break;
+        case MNV2_TAP:
+            if (context->taps) steps->tap(context, step);
             break;
     }
 }
@@ -41,8 +49,9 @@ static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
     context.tiles = &tiles;
     const float_state caller = float_state_enter();
     for (int32_t i = 0; i < context.plan->step_count; i++)
-        run_step(self, &context, &context.plan->steps[i]);
-    if (tiles) self->steps->release(); /* an idle thread's registers are not saved */
+        run_step(self->isa, &context, &context.plan->steps[i]);
+    /* An idle thread's registers are not saved. */
+    if (tiles) self->isa->steps[context.plan->precision]->release();
     float_state_leave(caller);
 }
 
@@ -52,28 +61,39 @@ static void run_task(const void *argument, mnv2_pool *pool, mnv2_place *place) {
     run_steps(&self, pool, place);
 }
 
+/* Whether a step points into the table of its kind. */
+static int points_into_table(const mnv2_plan *plan, const mnv2_step *step) {
+    switch (step->kind) {
+        case MNV2_ROWS:
+        case MNV2_TILES:
+        case MNV2_LAYERS:
+            return step->first >= 0 && step->count >= 0 &&
+                   step->first < plan->block_count &&
+                   step->count <= plan->block_count - step->first;
+        case MNV2_HEAD:
+            return 1;
+        case MNV2_DENSE:
+            return step->first >= 0 && step->first < plan->dense_count;
+        case MNV2_CONV:
+            return step->first >= 0 && step->first < plan->conv_count;
+        case MNV2_TAP:
+            return step->first >= 0 && step->first < plan->tap_count;
+    }
+    return 0;
+}
+
 static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
     if (!mnv2_isa_computes(isa, plan->precision)) return MNV2_BAD_PLAN;
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
-        if (plan->steps[i].kind < MNV2_ROWS || plan->steps[i].kind > MNV2_LAYERS)
-            return MNV2_BAD_PLAN;
+        if (!points_into_table(plan, &plan->steps[i])) return MNV2_BAD_PLAN;
     return MNV2_OK;
-}
-
-static void copy_features(const mnv2_plan *plan, const void *pooled, float *features) {
-    const int32_t *sums = pooled;
-    if (plan->precision == MNV2_INT8)
-        for (int32_t i = 0; i < plan->head.features; i++)
-            features[i] = (float)sums[i] * plan->head.feature_scale;
-    else
-        memcpy(features, pooled, (size_t)plan->head.features * sizeof *features);
 }
 
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
-                 float *logits) {
+                 float *logits, float *const *taps) {
     if (check(isa, plan) != MNV2_OK) return MNV2_BAD_PLAN;
     const int together =
         pool && mnv2_pool_threads(pool) == plan->threads && mnv2_pool_acquire(pool);
@@ -83,17 +103,14 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
                     .arena = arena,
                     .image = image,
                     .image_is_float = image_is_float,
-                    .logits = logits},
-        .steps = isa->steps[plan->precision],
+                    .features = features,
+                    .logits = logits,
+                    .taps = taps},
+        .isa = isa,
     };
     if (together)
         mnv2_pool_run(pool, run_task, &self, sizeof self);
     else
         run_steps(&self, NULL, NULL);
-    const float_state caller = float_state_enter(); /* features are rounded as logits are */
-    for (int32_t i = 0; features && i < plan->step_count; i++) /* nothing writes there later */
-        if (plan->steps[i].kind == MNV2_HEAD)
-            copy_features(plan, (char *)arena + plan->steps[i].output, features);
-    float_state_leave(caller);
     return MNV2_OK;
 }

@@ -95,11 +95,11 @@ static inline vf vf_fma_lane(vf a, int i, vf b, vf c) {
 _Static_assert(LANES * VECTORS == PANEL, "a panel is 16 lanes");
 _Static_assert(LANE_TERMS == 1 || HALF_PIXELS == 1, "a lane is one pixel's");
 
-/* A constant that the compiler must not keep in a register across a loop: the register tiles
- * need all of them. */
-static ALWAYS_INLINE vf vf_late(float x) {
-    __asm__ volatile("" : "+m"(x));
-    return vf_set1(x);
+/* A number that the compiler must not keep in a register across a loop: the register tiles need all
+ * of them. */
+static ALWAYS_INLINE vf vf_late(const float *p) {
+    __asm__ volatile("" : "+r"(p));
+    return vf_set1(*p);
 }
 
 #endif

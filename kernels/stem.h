@@ -1,4 +1,5 @@
-/* The stem: 3x3 stride-2 convolution of the image, BN folded, ReLU6, a strip of a row at a time.
+/* The stem: 3x3 stride-2 convolution of the image, BN folded, its activation, a strip of a row at a
+ * time.
  *
  * The pixels under the strip are normalised as they are loaded, into [3][columns][3] with their
  * padding (which is zero after normalisation), so the float image never exists. Pixels that two
@@ -107,7 +108,11 @@ static void stem(const mnv2_context *context, const activation *x, int pixels, i
         .bias = bias + panel * PANEL,
         .tiles = context->tiles,
     };
-    const pointwise_output out = {.y = y, .panel_step = panel_step};
+    const pointwise_output out = {
+        .activation = spec->activation,
+        .y = y,
+        .panel_step = panel_step,
+    };
     expand_pixels(pixels, panels, &in, &out);
 }
 

@@ -49,6 +49,7 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
             .y_step = filtered_pixel(c / PANEL, panels_of(count)),
             .rows = block->out_height,
             .pixels = block->out_width,
+            .clip = limits_of(block->depthwise_activation),
         };
         gather(block->kernel, block->stride, &map);
     }
@@ -67,6 +68,7 @@ static ALWAYS_INLINE void project_channels(const mnv2_context *context, const mn
     const ptrdiff_t at = (ptrdiff_t)pixels.first * block->out_channels;
     float *sums = (float *)(context->arena + (THIN_HOLDS_SUMS ? step->output : step->sums)) + at;
     const pointwise_output out = {
+        .activation = is_last ? block->project_activation : MNV2_LINEAR,
         .thin = y + at,
         .channels = block->out_channels,
         .begin = first > 0 ? sums : NULL,

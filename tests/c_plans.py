@@ -22,7 +22,6 @@ WEIGHTS = {
     "weight_bytes",
     *("weight", "bias", "expand_weight", "expand_bias", "depthwise_weight", "depthwise_bias"),
     *("project_weight", "project_bias", "head_weight", "head_bias"),
-    *("classifier_weight", "classifier_bias"),
 }
 
 Record = tuple[str, dict[str, Any]]  # such as ("step3", {"kind": 1, ...})
@@ -88,7 +87,8 @@ def records_of_struct(plan: Any) -> list[Record]:
     """The same of a `mnv2_plan *` of the package's C core, every field that the struct has."""
     blocks = [(f"block{i}", plan.blocks[i]) for i in range(plan.block_count)]
     steps = [(f"step{i}", plan.steps[i]) for i in range(plan.step_count)]
-    named = [("plan", plan), ("stem", plan.stem), *blocks, *steps, ("head", plan.head)]
+    dense = [(f"dense{i}", plan.dense[i]) for i in range(plan.dense_count)]
+    named = [("plan", plan), ("stem", plan.stem), *blocks, *steps, ("head", plan.head), *dense]
     return [(name, _fields(record)) for name, record in named]
 
 

@@ -95,7 +95,7 @@ def test_any_channels_strides_and_sizes_agree_with_the_oracle(network, seed):
     limits = [TOLERANCE * max(1.0, np.abs(true).max()) for true in truth]
     # A stem of one channel may make rounding so large that NumPy's float32 misses the limit too.
     float32 = run(network, weights, x[np.newaxis], np.float32)
-    for found, true, limit in zip(float32, truth, limits, strict=True):
+    for found, true, limit in zip(float32[:2], truth, limits, strict=True):
         assume(np.abs(found[0] - true).max() <= limit / 2)
     for isa in SUPPORTED_ISAS:
         answers = NativeNetwork(network, weights, isa)(x)

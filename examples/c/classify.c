@@ -144,7 +144,7 @@ static bool start(session *s, const options *said, refusal *why) {
     plan_network(&s->planned, net, s->model.buffer_bytes, (int32_t)said->threads);
     const int64_t arena = s->planned.plan.arena_bytes;
     s->arena = aligned_alloc(ARENA_ALIGNMENT, (size_t)(arena + 63) / 64 * 64);
-    s->logits = malloc((size_t)net->head.classes * sizeof *s->logits);
+    s->logits = malloc((size_t)net->classifier.outputs * sizeof *s->logits);
     if (!s->arena || !s->logits)
         return refuse(why, "no memory for an arena of %" PRId64 " bytes", arena);
     return start_pool(s, (int32_t)said->threads, why);
@@ -162,7 +162,7 @@ static void describe(const session *s) {
     static const char *const weights[] = {"float32", "float16", "bfloat16", "bfloat16", "int8"};
     const network *net = &s->model.net;
     printf("architecture  %s\n", net->name);
-    printf("classes       %d, %s\n", net->head.classes, s->model.labels ? "labelled" : "no labels");
+    printf("classes       %d, %s\n", net->classifier.outputs, s->model.labels ? "labelled" : "no labels");
     printf("input         %d x %d RGB (height x width)\n", net->stem.in_height, net->stem.in_width);
     printf("weights       %" PRId64 " bytes of %s, %s\n", s->model.weight_bytes,
            weights[net->precision], s->model.is_mapped ? "mapped" : "copied");
@@ -172,7 +172,7 @@ static void describe(const session *s) {
 }
 
 static bool print_top(const session *s, int32_t top, refusal *why) {
-    const int32_t classes = s->model.net.head.classes, count = top < classes ? top : classes;
+    const int32_t classes = s->model.net.classifier.outputs, count = top < classes ? top : classes;
     int32_t *indices = malloc((size_t)count * sizeof *indices);
     double *probabilities = malloc((size_t)count * sizeof *probabilities);
     const bool fits = indices && probabilities;
@@ -197,11 +197,11 @@ static bool answer(session *s, const options *said, refusal *why) {
                           : image_read(said->image, net->stem.in_height, net->stem.in_width, why);
     if (!pixels) return false;
     const int32_t status = mnv2_run(s->isa, &s->planned.plan, s->pool, s->model.weights, s->arena,
-                                    pixels, 0, NULL, s->logits);
+                                    pixels, 0, NULL, s->logits, NULL);
     free(pixels);
     if (status != MNV2_OK) return refuse(why, "the core refused the plan (code %d)", status);
     if (!said->logits) return print_top(s, (int32_t)said->top, why);
-    for (int32_t i = 0; i < net->head.classes; i++) printf("%a\n", (double)s->logits[i]);
+    for (int32_t i = 0; i < net->classifier.outputs; i++) printf("%a\n", (double)s->logits[i]);
     return true;
 }
 

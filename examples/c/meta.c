@@ -347,7 +347,7 @@ static bool read_document(network *net, const char ***labels, const json_value *
     if (precision == MNV2_INT8 &&
         !read_quantization(net, json_get(document, "quantization"), why))
         return false;
-    return read_labels(json_get(document, "labels"), net->head.classes, labels, why);
+    return read_labels(json_get(document, "labels"), net->classifier.outputs, labels, why);
 }
 
 bool meta_read(network *net, const char ***labels, char *text, size_t count, refusal *why) {

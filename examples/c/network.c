@@ -75,6 +75,7 @@ static void add_block(network *net, const block_spec *spec, int32_t channels, bo
     block->out_width =
         size_of(block->in_width, block->kernel, block->stride, is_same, &block->pad_left);
     block->residual = block->stride == 1 && block->in_channels == channels;
+    block->expand_activation = block->depthwise_activation = MNV2_RELU6;
     block->expand_weight = spec->expansion == 1 ? -1 : 0;
     block->expand_bias = block->expand_weight;
 }
@@ -113,6 +114,7 @@ bool network_of(network *made, const architecture *said, refusal *why) {
                                &stem->pad_top);
     stem->out_width =
         size_of(said->in_width, STEM_KERNEL, STEM_STRIDE, said->is_same, &stem->pad_left);
+    stem->activation = MNV2_RELU6;
     stem->channels = is_lite ? STEM_CHANNELS : make_divisible(STEM_CHANNELS * width, divisor);
     for (int row = 0; row < ROWS; row++) {
         const bool is_scaled = is_lite && row > 0 && row < ROWS - 1;
@@ -129,7 +131,12 @@ bool network_of(network *made, const architecture *said, refusal *why) {
         .channels = last->out_channels,
         .features = is_lite ? HEAD_CHANNELS
                             : make_divisible(HEAD_CHANNELS * (width > 1.0 ? width : 1.0), divisor),
-        .classes = said->classes,
+        .activation = MNV2_RELU6,
+    };
+    made->classifier = (mnv2_dense){
+        .inputs = made->head.features,
+        .outputs = said->classes,
+        .activation = MNV2_LINEAR,
     };
     return true;
 }
@@ -175,13 +182,14 @@ bool network_layer_at(network *net, int32_t place, network_layer *layer) {
         return block_layer(&net->blocks[index], index, (place - 1) % PARTS, layer);
     }
     mnv2_head *head = &net->head;
+    mnv2_dense *classifier = &net->classifier;
     if (behind == 0)
         *layer = (network_layer){"head", LAYER_POINTWISE, head->channels, head->features, 1, true,
                                  &head->head_weight, &head->head_bias, &head->fraction, NULL};
     else
-        *layer = (network_layer){"classifier", LAYER_CLASSIFIER, head->features, head->classes, 1,
-                                 false, &head->classifier_weight, &head->classifier_bias, NULL,
-                                 NULL};
+        *layer = (network_layer){"classifier", LAYER_CLASSIFIER, classifier->inputs,
+                                 classifier->outputs, 1, false, &classifier->weight,
+                                 &classifier->bias, NULL, NULL};
     return true;
 }
 

@@ -34,6 +34,7 @@ typedef struct {
     double crop_fraction; /* which part of it the network sees */
     mnv2_block blocks[MNV2_MAX_BLOCKS];
     mnv2_head head;
+    mnv2_dense classifier;
 } network;
 
 /* Resolves all shapes. Refuses an unknown family, and another width than its own. */

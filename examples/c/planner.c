@@ -88,6 +88,7 @@ void plan_network(network_plan *made, const network *net, int64_t weight_bytes, 
     state states[STATES][2];
     bool high;
     memcpy(made->blocks, net->blocks, sizeof made->blocks);
+    made->classifier = net->classifier;
     const planned plan = planned_of(net, made->blocks, threads);
     const int64_t least = search(&plan, -1, states, &high);
     search(&plan, least + room_beyond(&plan, least), states, &high);
@@ -119,6 +120,8 @@ void plan_network(network_plan *made, const network *net, int64_t weight_bytes, 
         .stem = net->stem,
         .head = net->head,
         .blocks = made->blocks,
+        .dense = &made->classifier,
+        .dense_count = 1,
         .steps = made->steps,
         .block_count = net->block_count,
         .step_count = steps,

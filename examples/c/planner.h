@@ -12,6 +12,7 @@
 typedef struct {
     mnv2_plan plan;
     mnv2_block blocks[MNV2_MAX_BLOCKS];
+    mnv2_dense classifier;
     mnv2_step steps[MNV2_MAX_BLOCKS + 2];
 } network_plan;
 

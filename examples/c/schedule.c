@@ -188,10 +188,12 @@ int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, m
             return place_rows(plan, chosen, at, step);
         case MNV2_TILES:
             return place_tiles(plan, chosen, at, step);
-        case MNV2_CLASSIFIER:
+        case MNV2_DENSE:
             return place_classifier(plan, at, step);
         case MNV2_HEAD:
         case MNV2_LAYERS: /* never chosen */
+        case MNV2_CONV:   /* not in these networks */
+        case MNV2_TAP:
             break;
     }
     return at;
@@ -227,7 +229,7 @@ static int head_schedule(const planned *plan, schedule *found) {
 
 static int classifier_schedule(const planned *plan, schedule *found) {
     mnv2_step step;
-    *found = (schedule){.kind = MNV2_CLASSIFIER};
+    *found = (schedule){.kind = MNV2_DENSE};
     found->input_bytes = feature_bytes(plan);
     found->bytes = place_scratch(plan, found, found->input_bytes, &step);
     return 1;

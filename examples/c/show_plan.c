@@ -13,7 +13,7 @@ static void show_stem(FILE *file, const mnv2_stem *stem) {
     SHOW(stem, channels), SHOW(stem, pad_top), SHOW(stem, pad_left);
     SHOW_THREE(stem, scale), SHOW_THREE(stem, shift), SHOW_THREE(stem, mean);
     SHOW_THREE(stem, std), SHOW_THREE(stem, pad);
-    SHOW(stem, fraction), SHOW(stem, weight), SHOW(stem, bias);
+    SHOW(stem, activation), SHOW(stem, fraction), SHOW(stem, weight), SHOW(stem, bias);
     fputc('\n', file);
 }
 
@@ -23,7 +23,9 @@ static void show_block(FILE *file, int32_t index, const mnv2_block *block) {
     SHOW(block, hidden);
     SHOW(block, out_height), SHOW(block, out_width), SHOW(block, out_channels);
     SHOW(block, kernel), SHOW(block, stride), SHOW(block, pad_top), SHOW(block, pad_left);
-    SHOW(block, residual);
+    SHOW(block, residual), SHOW(block, pad);
+    SHOW(block, expand_activation), SHOW(block, depthwise_activation);
+    SHOW(block, project_activation);
     SHOW(block, expand_fraction), SHOW(block, depthwise_fraction), SHOW(block, project_fraction);
     SHOW(block, expand_weight), SHOW(block, expand_bias);
     SHOW(block, depthwise_weight), SHOW(block, depthwise_bias);
@@ -45,21 +47,29 @@ static void show_step(FILE *file, int32_t index, const mnv2_step *step) {
 static void show_head(FILE *file, const mnv2_head *head) {
     fputs("head", file);
     SHOW(head, height), SHOW(head, width), SHOW(head, channels), SHOW(head, features);
-    SHOW(head, classes);
-    SHOW(head, head_weight), SHOW(head, head_bias);
-    SHOW(head, classifier_weight), SHOW(head, classifier_bias);
+    SHOW(head, activation), SHOW(head, head_weight), SHOW(head, head_bias);
     SHOW(head, fraction), SHOW(head, pool_fraction), SHOW(head, pool_bias);
     SHOW(head, pool_multiplier), SHOW(head, pool_shift);
-    fprintf(file, " feature_scale=%a\n", (double)head->feature_scale);
+    fprintf(file, " feature_scale=%a", (double)head->feature_scale);
+    fprintf(file, " feature_offset=%a\n", (double)head->feature_offset);
+}
+
+static void show_dense(FILE *file, int32_t index, const mnv2_dense *dense) {
+    fprintf(file, "dense%d", index);
+    SHOW(dense, inputs), SHOW(dense, outputs), SHOW(dense, activation);
+    SHOW(dense, weight), SHOW(dense, bias);
+    fputc('\n', file);
 }
 
 void show_plan(FILE *file, const mnv2_plan *plan) {
     fputs("plan", file);
-    SHOW(plan, block_count), SHOW(plan, step_count), SHOW(plan, precision), SHOW(plan, threads);
+    SHOW(plan, block_count), SHOW(plan, conv_count), SHOW(plan, dense_count);
+    SHOW(plan, tap_count), SHOW(plan, step_count), SHOW(plan, precision), SHOW(plan, threads);
     SHOW(plan, arena_bytes), SHOW(plan, weight_bytes);
     fputc('\n', file);
     show_stem(file, &plan->stem);
     for (int32_t i = 0; i < plan->block_count; i++) show_block(file, i, &plan->blocks[i]);
     for (int32_t i = 0; i < plan->step_count; i++) show_step(file, i, &plan->steps[i]);
     show_head(file, &plan->head);
+    for (int32_t i = 0; i < plan->dense_count; i++) show_dense(file, i, &plan->dense[i]);
 }

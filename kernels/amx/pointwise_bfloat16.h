@@ -19,18 +19,19 @@ static ALWAYS_INLINE int takes_tiles(const pointwise_input *in) {
 /* Rows [done, rows) of a C tile, which is at `c`, become the output from pixel `pixel` + done on. */
 static ALWAYS_INLINE void finish_tile(const pointwise_finish finish, const pointwise_output *out,
                                       const float *c, int pixel, int done, int rows, int panel) {
-    const vf zero = vf_set1(0.0f), six = vf_set1(6.0f);
+    const limits clip = limits_of(out->activation);
+    const vf floor = vf_set1(clip.least), top = vf_set1(clip.most);
     const int first = panel * PANEL, lanes = least(out->channels - first, PANEL);
     const ptrdiff_t to = out->channels, at = pixel * to + first;
-    if (finish == RELU6_TO_PANELS) {
+    if (finish == TO_PANELS) {
         float *y = out->y + panel * out->panel_step + pixel * PANEL;
         for (int p = done; p < rows; p++)
-            vf_store(y + p * PANEL, vf_clamp(vf_load(c + p * PANEL), zero, six));
-    } else if (finish == RELU6_TO_POOL) {
+            vf_store(y + p * PANEL, vf_clamp(vf_load(c + p * PANEL), floor, top));
+    } else if (finish == TO_POOL) {
         float *y = out->y + first;
         vf sum = vf_load(y);
         for (int p = done; p < rows; p++)
-            sum = vf_add(sum, vf_clamp(vf_load(c + p * PANEL), zero, six));
+            sum = vf_add(sum, vf_clamp(vf_load(c + p * PANEL), floor, top));
         vf_store(y, sum);
     } else if (out->unfinished) {
         float *sums = out->unfinished + at;
@@ -46,8 +47,12 @@ static ALWAYS_INLINE void finish_tile(const pointwise_finish finish, const point
                               vf_add(sum, vf_from_values_part(r + p * from, lanes)), lanes);
         }
     } else {
-        for (int p = done; p < rows; p++)
-            vf_to_values_part(out->thin + at + p * to, vf_load(c + p * PANEL), lanes);
+        for (int p = done; p < rows; p++) {
+            const vf sum = vf_load(c + p * PANEL);
+            vf_to_values_part(out->thin + at + p * to,
+                              out->activation == MNV2_LINEAR ? sum : vf_clamp(sum, floor, top),
+                              lanes);
+        }
     }
 }
 
@@ -66,7 +71,7 @@ static ALWAYS_INLINE void pointwise_tiles(const int P, const int N, const pointw
     float c[MOST_TILES][TILE_SUMS] __attribute__((aligned(64)));
     const float *bias = in->bias + panel * PANEL;
     const int rows = cut->rows;
-    if (finish == LINEAR_TO_CHANNELS && out->begin) {
+    if (finish == TO_CHANNELS && out->begin) {
         const ptrdiff_t step = out->channels;
         const float *sums = out->begin + panel * PANEL;
 #define BEGIN_AT_SUMS(t, p, n)                                                         \

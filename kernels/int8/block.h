@@ -1,5 +1,6 @@
-/* The three layers of an inverted residual in 8 bits, as both schedules (rows.h, tiles.h) use
- * them: expand (the paper's A), depthwise (N), project (B); F(x) = B(N(A x)). */
+/* The three layers of an inverted residual in 8 bits, as all schedules (rows.h, tiles.h, layers.h)
+ * use them: expand (the paper's A), depthwise (N), project (B); F(x) = B(N(A x)). Where t = 1, A is
+ * the identity. */
 #ifndef MNV2_INT8_BLOCK_H
 #define MNV2_INT8_BLOCK_H
 
@@ -24,9 +25,23 @@ static void to_panels(int pixels, int panels, const pointwise_input *in, uint8_t
     pointwise(TO_PANELS, pixels, panels, in, &out);
 }
 
+/* Panels [panel, panel + panels) of `pixels` thin pixels. Lanes past the last channel, whose
+ * weights are 0, hold what lies behind it. */
+static void spread(const mnv2_block *block, int panel, int panels, const uint8_t *x, int pixels,
+                   uint8_t *y, ptrdiff_t panel_step) {
+    x += panel * PANEL;
+    for (int n = 0; n < panels; n++, x += PANEL, y += panel_step)
+        for (int p = 0; p < pixels; p++)
+            memcpy(y + p * PANEL, x + (ptrdiff_t)p * block->in_channels, PANEL);
+}
+
 /* Hidden panels [panel, panel + panels) of `pixels` thin pixels; y: panels panel_step apart. */
 static void expand(const mnv2_context *context, const mnv2_block *block, int panel, int panels,
                    const uint8_t *x, int pixels, uint8_t *y, ptrdiff_t panel_step) {
+    if (block->expand_weight < 0) {
+        spread(block, panel, panels, x, pixels, y, panel_step);
+        return;
+    }
     const int groups = groups_of(block->in_channels);
     const ptrdiff_t weight_step = (ptrdiff_t)groups * PANEL * GROUP;
     const pointwise_input in = {

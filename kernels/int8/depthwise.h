@@ -9,9 +9,11 @@
  *
  *   k = 3   output 0: (w0 w1 w2 .)            output 1: (. w0 w1 w2)
  *   k = 5   output 0: (w0 w1 w2 w3) (. . w4 .)   output 1: (. w0 w1 w2) (. . w3 w4)
+ *   k = 7   output 0: (w0 w1 w2 w3) (w4 w5 w6 .)  output 1: (. w0 w1 w2) (w3 w4 w5 w6)
  *
- * the second bracket being the next window's. Weights stay in registers from quad to quad as far
- * as there are enough. Up to MNV2_OVERREAD bytes behind the last pixel are read, and unused. */
+ * the second bracket being the next window's, or at k = 7 the one's after it. Weights stay in
+ * registers from quad to quad as far as there are enough. Up to MNV2_OVERREAD bytes behind the last
+ * pixel are read, and unused. ../supported.def lists the sizes. */
 #ifndef MNV2_INT8_DEPTHWISE_H
 #define MNV2_INT8_DEPTHWISE_H
 
@@ -30,23 +32,27 @@ typedef struct {
     ptrdiff_t y_step; /* where BLOCK_PANELS > 1: bytes from pixel to pixel of y */
 } depthwise_map;
 
-/* Weights of a kernel row in the places of a window: the taps of this one, or those of the next. */
-static ALWAYS_INLINE vi window_weights(const int K, const int next, const int shift,
+enum { WINDOW_STEP = 2, MOST_WINDOWS = 6 }; /* pixels from one window to the next; of a quad */
+
+/* Weights of a kernel row in the places of a window: the taps of this one, or of that `ahead`
+ * windows further on, those that this one lacks. */
+static ALWAYS_INLINE vi window_weights(const int K, const int ahead, const int shift,
                                        const int8_t *row, int lane) {
     vi all = {0};
     UNROLL for (int kx = 0; kx < K; kx++) {
-        const int at = kx + shift - (next ? 2 : 0);
-        if (at < 0 || at > 3 || (next && kx + shift < 4)) continue;
+        const int at = kx + shift - ahead * WINDOW_STEP;
+        if (at < 0 || at > 3 || (ahead && kx + shift < 4)) continue;
         all = vi_or(all, vi_shift_left(vi_from_u8(row + kx * PANEL + lane), 8 * at));
     }
     return all;
 }
 
 static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depthwise_map *map) {
-    enum { V = VECTORS, MOST_WINDOWS = 5, STEP = 2 };
-    const int NEXT = K > 3;                    /* windows that an output needs, less one */
-    const int WINDOWS = (S == 1 ? 2 : 4) + NEXT; /* of a quad */
-    vw weight[MNV2_MAX_KERNEL][2][2][V];       /* [ky][this or next window][even or odd output] */
+    enum { V = VECTORS };
+    const int NEXT = K > 3;                       /* windows that an output needs, less one */
+    const int AHEAD = K > 5 ? 2 : NEXT;           /* how far on that is */
+    const int WINDOWS = (S == 1 ? 2 : 4) + AHEAD; /* of a quad */
+    vw weight[MNV2_MAX_KERNEL][2][2][V]; /* [ky][this or the further window][even or odd output] */
     vi bias[V];
     UNROLL for (int v = 0; v < V; v++) {
         bias[v] = vi_load(map->requantise + v * LANES);
@@ -56,7 +62,7 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
             weight[ky][0][0][v] = vw_from(even);
             if (S == 1) weight[ky][0][1][v] = vw_from(vi_shift_left(even, 8));
             if (NEXT) UNROLL for (int odd = 0; odd < 3 - S; odd++)
-                weight[ky][1][odd][v] = vw_from(window_weights(K, 1, odd, row, v * LANES));
+                weight[ky][1][odd][v] = vw_from(window_weights(K, AHEAD, odd, row, v * LANES));
             if (SIGNED_INPUTS) UNROLL for (int n = 0; n <= NEXT; n++)
                 bias[v] = vi_amend(bias[v], weight[ky][n][0][v]);
         }
@@ -74,10 +80,10 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
                 vx_of_window window[MOST_WINDOWS][V];
                 const uint8_t *x = map->x[ky] + at;
                 UNROLL for (int i = 0; i < WINDOWS; i++)
-                    vx_window(x + i * STEP * PANEL, window[i]);
+                    vx_window(x + i * WINDOW_STEP * PANEL, window[i]);
                 UNROLL for (int i = 0; i < 4; i++) UNROLL for (int n = 0; n <= NEXT; n++)
                     UNROLL for (int v = 0; v < V; v++)
-                        acc[i][v] = vi_dot_window(acc[i][v], window[i * S / 2 + n][v],
+                        acc[i][v] = vi_dot_window(acc[i][v], window[i * S / 2 + n * AHEAD][v],
                                                   weight[ky][n][S == 1 ? i % 2 : 0][v]);
             }
             if (BLOCK_PANELS == 1)
@@ -90,14 +96,10 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
 }
 
 static void depthwise(int kernel, int stride, const depthwise_map *map) {
-    if (kernel == 3 && stride == 1)
-        depthwise_pixels(3, 1, map);
-    else if (kernel == 3)
-        depthwise_pixels(3, 2, map);
-    else if (stride == 1)
-        depthwise_pixels(5, 1, map);
-    else
-        depthwise_pixels(5, 2, map);
+#define DEPTHWISE(K, S, dilation) \
+    if (kernel == K && stride == S) depthwise_pixels(K, S, map);
+#include "../supported.def"
+#undef DEPTHWISE
 }
 
 #endif

@@ -34,10 +34,10 @@ static void expand_row(const mnv2_context *context, const mnv2_step *step, int p
     const int above = j == 0 ? block->pad_top : 0;
     const int below = j == block->in_height - 1 ? step->lines - block->pad_top - j - 1 : 0;
     for (int n = 0; n < panels; n++, row += panel_step) {
-        memset(row - above * line, 0, (size_t)(above * line));
-        memset(row, 0, (size_t)(left * PANEL));
-        memset(row + (left + width) * PANEL, 0, (size_t)(right * PANEL));
-        memset(row + line, 0, (size_t)(below * line));
+        memset(row - above * line, block->pad, (size_t)(above * line));
+        memset(row, block->pad, (size_t)(left * PANEL));
+        memset(row + (left + width) * PANEL, block->pad, (size_t)(right * PANEL));
+        memset(row + line, block->pad, (size_t)(below * line));
     }
 }
 

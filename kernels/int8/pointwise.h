@@ -1,5 +1,6 @@
-/* 1x1 convolution of a run of pixels, 8 bits: the expand and project layers and the head; and,
- * with three segments of three groups, the stem.
+/* 1x1 convolution of a run of pixels, 8 bits: the expand and project layers and the head; and, with
+ * a segment for each row of its kernel, any convolution without padding: the stem has three of
+ * three groups.
  *
  *   acc[p][n] = bias[n] + sum over k of x[p][k] * w[n][k]      int32, exact
  *   y[p][n]   = acc as 8 bits                                  docs/int8.md
@@ -9,6 +10,8 @@
  * next.
  *   a thin NHWC row      segment = all groups,  pixel_step = channels
  *   hidden panels        segment = 4,           pixel_step = 16,     segment_step = a panel's row
+ *   rows of a kernel     segment = a row of it, pixel_step = stride * channels,
+ *                        segment_step = a row
  * w is panels of 16 outputs, each [groups][16][4].
  *
  * Register tile: P pixels x N panels, weights loaded once a group for all pixels, activations
@@ -217,6 +220,14 @@ static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, i
     for (; TILE_PANELS > 1 && panel + TILE_PANELS <= panels; panel += TILE_PANELS)
         pointwise_panels(TILE_PANELS, finish, &cut, in, out, panel);
     for (; panel < panels; panel++) pointwise_panels(1, finish, &cut, in, out, panel);
+}
+
+/* Panels [panel, end) one at a time: little code, for what runs seldom. */
+static ALWAYS_INLINE void pointwise_singly(const pointwise_finish finish, int pixels, int panel,
+                                           int end, const pointwise_input *in,
+                                           const pointwise_output *out) {
+    const tiling cut = tiling_of(pixels, TILE_PIXELS);
+    for (; panel < end; panel++) pointwise_panels(1, finish, &cut, in, out, panel);
 }
 
 #endif

@@ -73,7 +73,8 @@ static void fill_strip(const row_stream *stream, const new_rows *rows, int i, co
     const int j = rows->first + i, columns = at->end - at->start;
     const int overlap = block->kernel - block->stride, pixels = at->to - at->from;
     if (j < 0 || j >= block->in_height) {
-        for (int n = 0; n < panels; n++) memset(y + n * panel_step, 0, (size_t)(columns * PANEL));
+        for (int n = 0; n < panels; n++)
+            memset(y + n * panel_step, block->pad, (size_t)(columns * PANEL));
         return;
     }
     uint8_t *fresh = y + (at->from + block->pad_left - at->start) * PANEL;
@@ -87,12 +88,12 @@ static void fill_strip(const row_stream *stream, const new_rows *rows, int i, co
                panel_step);
     }
     const size_t halo_bytes = (size_t)(overlap * PANEL);
-    const int before = at->first ? 0 : block->pad_left; /* zero columns on the left */
+    const int before = at->first ? 0 : block->pad_left; /* padding on the left */
     const int after = least(at->end - at->to - block->pad_left, columns);
     for (int n = 0; n < panels; n++, y += panel_step, halo += halo_step) {
         if (at->first) memcpy(y, halo, halo_bytes);
-        memset(y, 0, (size_t)(before * PANEL));
-        if (after > 0) memset(y + (columns - after) * PANEL, 0, (size_t)(after * PANEL));
+        memset(y, block->pad, (size_t)(before * PANEL));
+        if (after > 0) memset(y + (columns - after) * PANEL, block->pad, (size_t)(after * PANEL));
         if (at->last < block->out_width) memcpy(halo, y + (columns - overlap) * PANEL, halo_bytes);
     }
 }

@@ -96,7 +96,7 @@ static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
             if (count == 0) continue;
             const range panels = share_of(context, part, count, 1);
             uint8_t *expanded = (uint8_t *)scratch_of(context, step, part, step->expanded);
-            if (first == 0) memset(expanded, 0, expanded_bytes); /* for the zero padding */
+            if (first == 0) memset(expanded, block->pad, expanded_bytes); /* the padding */
             filter_panels(context, step, first, count, panels, expanded, filtered);
         }
         uint8_t *const swap = filtered;

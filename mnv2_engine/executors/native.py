@@ -85,9 +85,11 @@ class NativeExecutor:
 
         `image` is a contiguous buffer of the network's own size, (H, W, 3), uint8 pixels or
         (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
-        `classes` and `features` values, or None.
+        `classes` and `features` values, or None; `maps` holds one of (height, width, channels) for
+        each tap of the plan, or is None.
         """
         ffi = self._ffi
+        taps = [self.floats(each) for each in maps or ()]
         arena = self._take()
         with (
             ffi.from_buffer("char[]", arena, require_writable=True) as memory,
@@ -103,6 +105,7 @@ class NativeExecutor:
                 is_float,
                 ffi.NULL if features is None else self.floats(features),
                 ffi.NULL if logits is None else self.floats(logits),
+                ffi.new("float *[]", taps) if taps else ffi.NULL,
             )
         self._give(arena)
         if status != self._lib.MNV2_OK:
@@ -165,23 +168,89 @@ class NativeExecutor:
         parts = match(plan.network)
         places = _places(model)
         built = self._ffi.new("mnv2_plan *")
-        blocks = self._ffi.new("mnv2_block[]", len(parts.blocks))
-        steps = self._ffi.new("mnv2_step[]", len(plan.steps))
-        self._kept += [blocks, steps]
-        built.blocks, built.block_count = blocks, len(parts.blocks)
-        built.steps, built.step_count = steps, len(plan.steps)
+
+        def table(kind: str, count: int) -> Any:
+            self._kept.append(self._ffi.new(f"mnv2_{kind}[]", count))
+            return self._kept[-1] if count else self._ffi.NULL
+
+        blocks = built.blocks = table("block", len(parts.blocks))
+        built.block_count = len(parts.blocks)
+        convs = built.convs = table("conv", len(parts.convs))
+        built.conv_count = len(parts.convs)
+        dense = built.dense = table("dense", len(parts.dense))
+        built.dense_count = len(parts.dense)
+        taps = built.taps = table("tap", len(plan.taps))
+        built.tap_count = len(plan.taps)
+        steps = built.steps = table("step", len(plan.steps))
+        built.step_count = len(plan.steps)
         built.precision = self._precision
         built.threads = plan.threads
         built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(self._weights)
-        _build_stem(built.stem, parts.stem, model.input_spec, places)
-        for spec, block in zip(parts.blocks, blocks, strict=True):
-            _build_block(block, spec, places)
-        _build_head(built.head, parts, places)
-        for planned, step in zip(plan.steps, steps, strict=True):
-            self._build_step(planned, step, blocks)
+        self._build_stem(built.stem, parts.stem, model.input_spec, places)
+        for i, block in enumerate(parts.blocks):
+            self._build_block(blocks[i], block, places)
+        for i, layer in enumerate(parts.convs):
+            self._build_conv(convs[i], layer, places)
+        self._build_head(built.head, parts, places)
+        for i, layer in enumerate(parts.dense):
+            dense[i].inputs, dense[i].outputs = layer.in_channels, layer.out_channels
+            dense[i].activation = self._activation(layer)
+            dense[i].weight, dense[i].bias = places(layer)
+        for i, index in enumerate(plan.taps):
+            _build_tap(taps[i], parts.blocks[index].project, model)
+        for i, planned in enumerate(plan.steps):
+            self._build_step(planned, steps[i], blocks)
         if model.quantization is not None:
-            _build_quantization(built, blocks, parts, model.quantization, model.input_spec)
+            _build_quantization(built, parts, model.quantization, model.input_spec)
+        why = self._ffi.new("const char **")
+        if self._lib.mnv2_check_plan(self._isa, built, why) != self._lib.MNV2_OK:
+            sentence = self._ffi.string(why[0]).decode()
+            raise MnvError(f"the C core refuses the plan of {plan.network.name}: {sentence}")
         return built
+
+    def _activation(self, layer: Layer) -> int:
+        return int(getattr(self._lib, f"MNV2_{layer.activation.upper()}"))
+
+    def _build_stem(self, stem: Any, layer: Layer, spec: InputSpec, places: Places) -> None:
+        stem.in_height, stem.in_width = layer.in_size
+        stem.out_height, stem.out_width = layer.out_size
+        stem.channels = layer.out_channels
+        stem.pad_top, stem.pad_left = layer.pads[:2]
+        stem.scale, stem.shift = _normalisation(spec)
+        stem.activation = self._activation(layer)
+        stem.weight, stem.bias = places(layer)
+
+    def _build_block(self, block: Any, spec: Block, places: Places) -> None:
+        layer = spec.depthwise
+        block.in_height, block.in_width = layer.in_size
+        block.out_height, block.out_width = layer.out_size
+        block.in_channels, block.hidden = spec.in_channels, spec.hidden
+        block.out_channels, block.residual = spec.out_channels, spec.residual
+        block.kernel, block.stride = layer.kernel, layer.stride
+        block.pad_top, block.pad_left = layer.pads[:2]
+        if spec.expand is not None:
+            block.expand_activation = self._activation(spec.expand)
+        block.depthwise_activation = self._activation(layer)
+        block.project_activation = self._activation(spec.project)
+        block.expand_weight, block.expand_bias = places(spec.expand)
+        block.depthwise_weight, block.depthwise_bias = places(layer)
+        block.project_weight, block.project_bias = places(spec.project)
+
+    def _build_conv(self, conv: Any, layer: Layer, places: Places) -> None:
+        conv.in_height, conv.in_width = layer.in_size
+        conv.out_height, conv.out_width = layer.out_size
+        conv.in_channels, conv.out_channels = layer.in_channels, layer.out_channels
+        conv.kernel, conv.stride = layer.kernel, layer.stride
+        conv.activation = self._activation(layer)
+        conv.weight, conv.bias = places(layer)
+
+    def _build_head(self, head: Any, parts: Parts, places: Places) -> None:
+        layer = parts.head or parts.pool
+        head.height, head.width = layer.in_size
+        head.channels, head.features = layer.in_channels, layer.out_channels
+        if parts.head is not None:
+            head.activation = self._activation(parts.head)
+        head.head_weight, head.head_bias = places(parts.head)
 
     def _build_step(self, planned: Step, step: Any, blocks: Any) -> None:
         lib = self._lib
@@ -189,14 +258,16 @@ class NativeExecutor:
             "rows": lib.MNV2_ROWS,
             "tiles": lib.MNV2_TILES,
             "head": lib.MNV2_HEAD,
-            "dense": lib.MNV2_CLASSIFIER,
+            "dense": lib.MNV2_DENSE,
             "layers": lib.MNV2_LAYERS,
+            "conv": lib.MNV2_CONV,
+            "tap": lib.MNV2_TAP,
         }
         step.kind = kinds[planned.kind]
         step.input = planned.input.offset if planned.input else 0
         step.output = planned.output.offset if planned.output else 0
         step.count = len(planned.blocks)
-        step.first = planned.blocks.start
+        step.first = planned.blocks.start if planned.blocks else planned.number
         step.strip, step.tile = planned.strip, planned.tile
         step.thread_bytes = planned.thread_bytes
         step.layers = lib.MNV2_EXPAND | lib.MNV2_DEPTHWISE | lib.MNV2_PROJECT
@@ -224,56 +295,40 @@ def _places(model: ModelFile) -> Places:
     return places
 
 
-def _build_stem(stem: Any, layer: Layer, spec: InputSpec, places: Places) -> None:
-    stem.in_height, stem.in_width = layer.in_size
-    stem.out_height, stem.out_width = layer.out_size
-    stem.channels = layer.out_channels
-    stem.pad_top, stem.pad_left = layer.pads[:2]
-    stem.scale, stem.shift = _normalisation(spec)
-    stem.weight, stem.bias = places(layer)
-
-
-def _build_block(block: Any, spec: Block, places: Places) -> None:
-    layer = spec.depthwise
-    block.in_height, block.in_width = layer.in_size
-    block.out_height, block.out_width = layer.out_size
-    block.in_channels, block.hidden = spec.in_channels, spec.hidden
-    block.out_channels, block.residual = spec.out_channels, spec.residual
-    block.kernel, block.stride = layer.kernel, layer.stride
-    block.pad_top, block.pad_left = layer.pads[:2]
-    block.expand_weight, block.expand_bias = places(spec.expand)
-    block.depthwise_weight, block.depthwise_bias = places(layer)
-    block.project_weight, block.project_bias = places(spec.project)
-
-
-def _build_head(head: Any, parts: Parts, places: Places) -> None:
-    layer = parts.head or parts.pool
-    head.height, head.width = layer.in_size
-    head.channels, head.features = layer.in_channels, layer.out_channels
-    head.head_weight, head.head_bias = places(parts.head)
-    head.classes = parts.dense[-1].out_channels
-    head.classifier_weight, head.classifier_bias = places(parts.dense[-1])
+def _build_tap(tap: Any, layer: Layer, model: ModelFile) -> None:
+    """A tap of the map that a project layer leaves, its shortcut added."""
+    tap.height, tap.width = layer.out_size
+    tap.channels = layer.out_channels
+    values = model.tensors.get(f"{layer.name}.values")
+    tap.values = -1 if values is None else values.offset
 
 
 def _build_quantization(
-    built: Any, blocks: Any, parts: Parts, quantization: Quantization, spec: InputSpec
+    built: Any, parts: Parts, quantization: Quantization, spec: InputSpec
 ) -> None:
     """What an int8 plan has beyond a float32 one."""
     said, pool, head = quantization.layers, quantization.pool, built.head
     built.stem.mean, built.stem.std = list(spec.mean), list(spec.std)
     built.stem.pad = [min(max(round(mean), 0), 255) for mean in spec.mean]
     built.stem.fraction = said[parts.stem.name].fraction
-    for layers, block in zip(parts.blocks, blocks, strict=True):
+    thin = said[parts.stem.name]
+    for i, layers in enumerate(parts.blocks):
+        block = built.blocks[i]
+        block.pad = thin.zero_point
         if layers.expand is not None:
             block.expand_fraction = said[layers.expand.name].fraction
+            block.pad = said[layers.expand.name].zero_point
         block.depthwise_fraction = said[layers.depthwise.name].fraction
-        project = said[layers.project.name]
-        block.project_fraction, block.residual = project.fraction, project.shortcut
+        thin = said[layers.project.name]
+        block.project_fraction, block.residual = thin.fraction, thin.shortcut
+    for i, layer in enumerate(parts.convs):
+        built.convs[i].fraction = said[layer.name].fraction
     pooled = said[parts.pooled.name]
     head.fraction = pooled.fraction
     head.pool_fraction, head.pool_bias = pool.fraction, pool.bias
     head.pool_multiplier, head.pool_shift = pool.multiplier, pool.shift
     head.feature_scale = pooled.scale / (head.height * head.width)
+    head.feature_offset = -pooled.zero_point * pooled.scale
 
 
 def built_isas() -> dict[str, bool]:

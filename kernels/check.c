@@ -1,0 +1,605 @@
+/* Whether a plan may be believed: mnv2_run does, and then reads and writes what it says.
+ *
+ * Every extent is bounded first, so that no size below overflows 64 bits and no product of the
+ * kernels' own overflows an int. Then the steps are gone through in order. What the one leaves in
+ * the arena is what the next one takes: `tensor`. Every array that a step works on lies in the
+ * arena, and no two of them overlap, the input and the output included, unless the step runs in
+ * place.
+ *
+ * In place are steps of rows of one part whose output begins where their input does, if no output
+ * row reaches the input rows that are still needed. */
+#include <stddef.h>
+#include <string.h>
+
+#include "isa.h"
+#include "kernel.h"
+
+enum {
+    MOST_EXTENT = 1 << 13,   /* height or width of a map */
+    MOST_CHANNELS = 1 << 20, /* of a map, or outputs of a dense layer */
+    MOST_VALUES = 1 << 30,   /* of a map in panels */
+    MOST_SUMMED = 1 << 23,   /* pixels whose 8-bit values are added up in 32 bits */
+    IMAGE_CHANNELS = 3,
+    ALIGNMENT = 64, /* of arrays in the arena */
+    MOST_ARRAYS = 8 + 2 * MNV2_MAX_BLOCKS,
+    FLOAT = 4, /* bytes */
+};
+static const int64_t MOST_BYTES = (int64_t)1 << 48; /* of the arena or the weights */
+
+/* What lies between two steps: the caller's image, a map or a vector of floats or sums. */
+typedef struct {
+    enum { IMAGE, MAP, VECTOR } kind;
+    int32_t height, width, channels;
+    int64_t at;
+} tensor;
+
+typedef struct {
+    int64_t at, bytes;
+    int is_own; /* of one part, which the others have thread_bytes further on */
+} array;
+
+/* A step and its arrays; if `in_place` may be set, the first two are its input and output. */
+typedef struct {
+    const mnv2_plan *plan;
+    const mnv2_step *step;
+    array arrays[MOST_ARRAYS];
+    int count;
+    int in_place; /* the output may begin where the input does */
+} step_arrays;
+
+/* --- sizes --------------------------------------------------------------------------------- */
+
+static int is_int8(const mnv2_plan *plan) { return plan->precision == MNV2_INT8; }
+
+static int64_t thin_bytes(const mnv2_plan *plan) {
+    return is_int8(plan) ? 1 : plan->precision == MNV2_BFLOAT16 ? 2 : FLOAT;
+}
+
+static int64_t expanded_bytes(const mnv2_plan *plan) { return is_int8(plan) ? 1 : FLOAT; }
+
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int is_within(int64_t value, int64_t first, int64_t last) {
+    return value >= first && value <= last;
+}
+
+static int is_map(int32_t height, int32_t width, int32_t channels) {
+    return is_within(height, 1, MOST_EXTENT) && is_within(width, 1, MOST_EXTENT) &&
+           is_within(channels, 1, MOST_CHANNELS) &&
+           (int64_t)height * width * panels_of(channels) * PANEL <= MOST_VALUES;
+}
+
+/* Whether a kernel makes `out` of `in` with so much padding before, and less than a kernel behind:
+ * then every window has an input under it. */
+static int is_filtered(int32_t in, int32_t out, int32_t kernel, int32_t stride, int32_t pad) {
+    const int32_t behind = (out - 1) * stride + kernel - pad - in;
+    return is_within(pad, 0, kernel - 1) && is_within(behind, 1 - stride, kernel - 1);
+}
+
+static int is_supported(int32_t kernel, int32_t stride) {
+#define DEPTHWISE(K, S, dilation) \
+    if (kernel == K && stride == S) return dilation == 1;
+#include "supported.def"
+#undef DEPTHWISE
+    return 0;
+}
+
+static int is_activation(int32_t activation) {
+    return is_within(activation, MNV2_LINEAR, MNV2_RELU6);
+}
+
+static int is_fraction(int32_t fraction) { return is_within(fraction, 0, 6); }
+
+/* --- weights ------------------------------------------------------------------------------- */
+
+static int has_weights(const mnv2_plan *plan, int64_t offset, int64_t bytes) {
+    return offset >= 0 && offset % FLOAT == 0 && bytes <= plan->weight_bytes &&
+           offset <= plan->weight_bytes - bytes;
+}
+
+/* Of a convolution of `rows` segments of `segment` terms each, in the plan's precision. */
+static int has_convolution(const mnv2_plan *plan, int64_t weight, int64_t bias, int64_t outputs,
+                           int64_t rows, int64_t segment) {
+    static const struct {
+        int group, bytes;
+    } stored[MNV2_PRECISIONS] = {
+        [MNV2_FLOAT32] = {1, 4},          [MNV2_FLOAT16_WEIGHTS] = {1, 2},
+        [MNV2_BFLOAT16_WEIGHTS] = {2, 2}, [MNV2_BFLOAT16] = {2, 2},
+        [MNV2_INT8] = {4, 1},
+    };
+    const int64_t panels = panels_of((int)outputs), group = stored[plan->precision].group;
+    const int64_t terms = rows * ((segment + group - 1) / group * group);
+    return has_weights(plan, weight, panels * terms * PANEL * stored[plan->precision].bytes) &&
+           has_weights(plan, bias, panels * (is_int8(plan) ? 2 : 1) * PANEL * FLOAT);
+}
+
+static const char *check_weights(const mnv2_plan *plan) {
+    const mnv2_stem *stem = &plan->stem;
+    const mnv2_head *head = &plan->head;
+    if (!has_convolution(plan, stem->weight, stem->bias, stem->channels, 3, 9))
+        return "the stem's weights or biases lie outside the weights, or not at a multiple of 4";
+    for (int32_t i = 0; i < plan->block_count; i++) {
+        const mnv2_block *block = &plan->blocks[i];
+        const int64_t panels = panels_of(block->hidden), taps = block->kernel * block->kernel;
+        if (block->expand_weight != -1 &&
+            !has_convolution(plan, block->expand_weight, block->expand_bias, block->hidden, 1,
+                             block->in_channels))
+            return "an expand layer's weights or biases lie outside the weights, or not at a "
+                   "multiple of 4";
+        if (!has_weights(plan, block->depthwise_weight,
+                         panels * taps * PANEL * (is_int8(plan) ? 1 : FLOAT)) ||
+            !has_weights(plan, block->depthwise_bias,
+                         panels * (is_int8(plan) ? 2 : 1) * PANEL * FLOAT))
+            return "a depthwise layer's weights or biases lie outside the weights, or not at a "
+                   "multiple of 4";
+        if (!has_convolution(plan, block->project_weight, block->project_bias,
+                             block->out_channels, 1, block->hidden))
+            return "a project layer's weights or biases lie outside the weights, or not at a "
+                   "multiple of 4";
+    }
+    for (int32_t i = 0; i < plan->conv_count; i++) {
+        const mnv2_conv *conv = &plan->convs[i];
+        if (!has_convolution(plan, conv->weight, conv->bias, conv->out_channels, conv->kernel,
+                             (int64_t)conv->kernel * conv->in_channels))
+            return "a convolution's weights or biases lie outside the weights, or not at a "
+                   "multiple of 4";
+    }
+    if (head->head_weight != -1 && !has_convolution(plan, head->head_weight, head->head_bias,
+                                                    head->features, 1, head->channels))
+        return "the head's weights or biases lie outside the weights, or not at a multiple of 4";
+    for (int32_t i = 0; i < plan->dense_count; i++) {
+        const mnv2_dense *dense = &plan->dense[i];
+        const int64_t outputs = (int64_t)panels_of(dense->outputs) * PANEL;
+        const int is_float = has_weights(plan, dense->weight, outputs * dense->inputs * FLOAT) &&
+                             has_weights(plan, dense->bias, outputs * FLOAT);
+        if (i > 0 ? !is_float
+                  : !has_convolution(plan, dense->weight, dense->bias, dense->outputs, 1,
+                                     dense->inputs))
+            return "a dense layer's weights or biases lie outside the weights, or not at a "
+                   "multiple of 4";
+    }
+    for (int32_t i = 0; is_int8(plan) && i < plan->tap_count; i++)
+        if (!has_weights(plan, plan->taps[i].values, 2 * FLOAT * (int64_t)plan->taps[i].channels))
+            return "a tap's scales lie outside the weights, or not at a multiple of 4";
+    return NULL;
+}
+
+/* --- layers -------------------------------------------------------------------------------- */
+
+static const char *check_block(const mnv2_plan *plan, int32_t index) {
+    const mnv2_block *block = &plan->blocks[index];
+    if (!is_map(block->in_height, block->in_width, block->in_channels) ||
+        !is_map(block->out_height, block->out_width, block->out_channels) ||
+        !is_map(block->in_height, block->in_width, block->hidden) ||
+        !is_map(block->out_height, block->out_width, block->hidden))
+        return "a block's sizes or channels are out of range";
+    if (!is_supported(block->kernel, block->stride))
+        return "a block's depthwise kernel and stride are not in kernels/supported.def";
+    if (!is_filtered(block->in_height, block->out_height, block->kernel, block->stride,
+                     block->pad_top) ||
+        !is_filtered(block->in_width, block->out_width, block->kernel, block->stride,
+                     block->pad_left))
+        return "a block's output size does not follow from its input, kernel, stride and padding";
+    if (block->expand_weight < 0 && block->hidden != block->in_channels)
+        return "a block without an expand layer has other hidden channels than input channels";
+    if (index == 0 && block->expand_weight >= 0)
+        return "block 0 has an expand layer, but the stem is in its place";
+    if (!is_activation(block->expand_activation) || !is_activation(block->depthwise_activation) ||
+        !is_activation(block->project_activation))
+        return "a block's activation is none of mnv2_activation";
+    if (block->residual && (block->stride != 1 || block->in_channels != block->out_channels ||
+                            block->in_height != block->out_height ||
+                            block->in_width != block->out_width))
+        return "a block with a residual has another output than input size";
+    if (block->residual && block->project_activation != MNV2_LINEAR)
+        return "a block has both a residual and an activation of its project layer";
+    if (!is_within(block->residual, 0, is_int8(plan) ? 32767 : 1))
+        return "a block's residual is out of range";
+    if (is_int8(plan) && (!is_within(block->pad, 0, 255) || !is_fraction(block->expand_fraction) ||
+                          !is_fraction(block->depthwise_fraction) ||
+                          !is_fraction(block->project_fraction)))
+        return "a block's padding or fractions are out of range";
+    return NULL;
+}
+
+static const char *check_layers(const mnv2_plan *plan) {
+    const mnv2_stem *stem = &plan->stem;
+    const mnv2_head *head = &plan->head;
+    const char *why = NULL;
+    if (!is_map(stem->in_height, stem->in_width, IMAGE_CHANNELS) ||
+        !is_map(stem->out_height, stem->out_width, stem->channels))
+        return "the stem's sizes or channels are out of range";
+    if (!is_filtered(stem->in_height, stem->out_height, 3, 2, stem->pad_top) ||
+        !is_filtered(stem->in_width, stem->out_width, 3, 2, stem->pad_left))
+        return "the stem's output size does not follow from the image and its padding";
+    if (!is_activation(stem->activation) || (is_int8(plan) && !is_fraction(stem->fraction)))
+        return "the stem's activation or fraction is out of range";
+    for (int32_t i = 0; i < plan->block_count && !why; i++) why = check_block(plan, i);
+    for (int32_t i = 0; i < plan->conv_count && !why; i++) {
+        const mnv2_conv *conv = &plan->convs[i];
+        if (!is_map(conv->in_height, conv->in_width, conv->in_channels) ||
+            !is_map(conv->out_height, conv->out_width, conv->out_channels) ||
+            !is_within(conv->kernel, 1, MNV2_MAX_KERNEL) ||
+            !is_within(conv->stride, 1, MOST_EXTENT))
+            why = "a convolution's sizes, channels, kernel or stride are out of range";
+        else if (conv->in_height < conv->kernel || conv->in_width < conv->kernel ||
+                 conv->out_height != (conv->in_height - conv->kernel) / conv->stride + 1 ||
+                 conv->out_width != (conv->in_width - conv->kernel) / conv->stride + 1)
+            why = "a convolution's output size does not follow from its input, kernel and stride";
+        else if (!is_activation(conv->activation) ||
+                 (is_int8(plan) && !is_fraction(conv->fraction)))
+            why = "a convolution's activation or fraction is out of range";
+    }
+    for (int32_t i = 0; i < plan->tap_count && !why; i++)
+        if (!is_map(plan->taps[i].height, plan->taps[i].width, plan->taps[i].channels))
+            why = "a tap's sizes or channels are out of range";
+    if (why) return why;
+    if (!is_map(head->height, head->width, head->channels) ||
+        !is_within(head->features, 1, MOST_CHANNELS))
+        return "the head's sizes, channels or features are out of range";
+    if (is_int8(plan) && head->height * head->width > MOST_SUMMED)
+        return "the head has more pixels than 32 bits can add up";
+    if (head->head_weight < 0 && head->features != head->channels)
+        return "a head without a convolution has other features than channels";
+    if (!is_activation(head->activation)) return "the head's activation is none of mnv2_activation";
+    if (is_int8(plan) && (!is_fraction(head->fraction) || !is_fraction(head->pool_fraction) ||
+                          !is_within(head->pool_multiplier, 0, 32767) ||
+                          !is_within(head->pool_shift, 0, 31)))
+        return "the head's fraction, or the pool's numbers, are out of range";
+    for (int32_t i = 0, inputs = head->features; i < plan->dense_count; i++) {
+        const mnv2_dense *dense = &plan->dense[i];
+        if (dense->inputs != inputs) return "a dense layer has other inputs than lie before it";
+        if (!is_within(dense->outputs, 1, MOST_CHANNELS) || !is_activation(dense->activation))
+            return "a dense layer's outputs or activation are out of range";
+        inputs = dense->outputs;
+    }
+    return NULL;
+}
+
+/* --- arrays -------------------------------------------------------------------------------- */
+
+static void add_array(step_arrays *all, int64_t at, int64_t bytes, int is_own) {
+    const int spaced = is_int8(all->plan) && all->plan->threads > 1;
+    all->arrays[all->count++] = (array){at, bytes + (spaced ? MNV2_OVERREAD : 0), is_own};
+}
+
+static int are_apart(int64_t a, int64_t a_bytes, int64_t b, int64_t b_bytes) {
+    return a + a_bytes <= b || b + b_bytes <= a;
+}
+
+static const char *check_arrays(const step_arrays *all) {
+    const mnv2_plan *plan = all->plan;
+    const int64_t threads = plan->threads, between = all->step->thread_bytes;
+    const int64_t behind = is_int8(plan) && threads == 1 ? MNV2_OVERREAD : 0;
+    int64_t first = MOST_BYTES, end = 0; /* of what is one part's own */
+    for (int i = 0; i < all->count; i++) {
+        const array *a = &all->arrays[i];
+        if (a->at < 0 || a->at % ALIGNMENT)
+            return "an array of a step does not lie at a multiple of 64 in the arena";
+        if (a->at > plan->arena_bytes || a->bytes + behind > plan->arena_bytes - a->at)
+            return "an array of a step reaches past the arena's end";
+        if (a->is_own) first = smaller(first, a->at);
+        if (a->is_own) end = larger(end, a->at + a->bytes);
+        for (int n = 0; n < i; n++) {
+            const array *b = &all->arrays[n];
+            if (n == 0 && i == 1 && all->in_place && a->at == b->at) continue;
+            if (!are_apart(a->at, a->bytes, b->at, b->bytes))
+                return "two arrays of a step overlap";
+        }
+    }
+    if (threads == 1 || end == 0) return NULL;
+    if (between % ALIGNMENT || between < end - first || between > MOST_BYTES)
+        return "a step's thread_bytes are too few for the scratch of a part, or no multiple of 64";
+    const int64_t every = end - first + (threads - 1) * between;
+    if (every > plan->arena_bytes - first) return "the scratch of all parts reaches past the arena";
+    for (int i = 0; i < all->count; i++)
+        if (!all->arrays[i].is_own &&
+            !are_apart(all->arrays[i].at, all->arrays[i].bytes, first, every))
+            return "an array of a step overlaps with the scratch of a part";
+    return NULL;
+}
+
+static int64_t map_bytes(const mnv2_plan *plan, const tensor *map) {
+    return thin_bytes(plan) * map->height * map->width * map->channels;
+}
+
+static int64_t vector_bytes(int64_t values) { return panels_of((int)values) * PANEL * FLOAT; }
+
+/* Values of an image row under so many outputs of the stem. */
+static int64_t stem_row(const mnv2_plan *plan, int64_t outputs) {
+    return ((outputs - 1) * 2 + 3) * IMAGE_CHANNELS + (is_int8(plan) ? 3 : 0);
+}
+
+static int64_t padded(int32_t in, int32_t out, int32_t kernel, int32_t stride, int32_t pad) {
+    return larger(pad + in, (int64_t)(out - 1) * stride + kernel);
+}
+
+/* Whether an output row never reaches an input row that is read while it is written, or later. How
+ * far reading is ahead of writing is a concave function of the row, so the ends decide. */
+static int runs_in_place(const mnv2_plan *plan, const mnv2_step *step) {
+    const mnv2_block *from = &plan->blocks[step->first], *to = from + step->count - 1;
+    const int64_t row_in = (int64_t)from->in_width * from->in_channels;
+    const int64_t row_out = (int64_t)to->out_width * to->out_channels;
+    if (plan->threads > 1) return 0;
+    for (int end = 0; end < 2; end++) {
+        const int64_t written = end ? to->out_height : 1;
+        int64_t reading = written - 1;
+        for (const mnv2_block *block = to; block >= from; block--) {
+            /* Integers read as many rows at once as the stride. */
+            const int at_once = is_int8(plan) ? block->stride : 1;
+            reading = reading * block->stride - block->pad_top + block->kernel - at_once;
+            reading = smaller(reading, block->in_height);
+        }
+        if (written * row_out > reading * row_in) return 0;
+    }
+    return 1;
+}
+
+static const char *add_rows(step_arrays *all) {
+    const mnv2_plan *plan = all->plan;
+    const mnv2_step *step = all->step;
+    const int64_t thin = thin_bytes(plan), wide = expanded_bytes(plan);
+    int64_t expanded = 0, halo = 0, filtered = 0;
+    if (!is_within(step->strip, 1, MOST_EXTENT)) return "a step's strip is out of range";
+    for (int32_t i = step->first; i < step->first + step->count; i++) {
+        const mnv2_block *block = &plan->blocks[i];
+        const int64_t panels = panels_of(block->hidden), overlap = block->kernel - block->stride;
+        const int64_t strip = smaller(step->strip, block->out_width);
+        if (panels * step->strip * PANEL > MOST_VALUES) return "a step's strip is out of range";
+        const int64_t columns = (strip - 1) * block->stride + block->kernel;
+        const int64_t lines = is_int8(plan) ? block->stride : 1;
+        const int64_t pixels = i == 0 ? 3 * stem_row(plan, columns) : 0;
+        const int64_t kept = block->residual ? block->kernel - block->pad_top : 1;
+        expanded = larger(expanded, lines * columns);
+        halo = larger(halo, panels * lines * overlap);
+        filtered = larger(filtered, panels * step->strip * PANEL + pixels);
+        if (is_int8(plan))
+            add_array(all, block->ring,
+                      overlap * panels * ((block->out_width - 1) * block->stride + block->kernel) *
+                          PANEL,
+                      1);
+        else
+            add_array(all, block->partial,
+                      (block->kernel - 1) / block->stride * panels * block->out_width * PANEL *
+                          FLOAT,
+                      1);
+        if (i == step->first && (i > 0 || !block->residual)) continue; /* no rows are kept */
+        if (!is_within(block->thin_rows, larger(lines, kept), MOST_EXTENT))
+            return "a block keeps fewer thin rows than it needs";
+        add_array(all, block->thin,
+                  thin * block->thin_rows * block->in_width *
+                      (i == 0 ? panels * PANEL : block->in_channels),
+                  1);
+    }
+    add_array(all, step->expanded, wide * EXPANDED_PANELS * expanded * PANEL, 1);
+    add_array(all, step->halo, wide * halo * PANEL, 1);
+    add_array(all, step->filtered, thin * filtered, 1);
+    all->in_place = step->first > 0 && runs_in_place(plan, step);
+    return NULL;
+}
+
+/* The expanded tile's lines and columns, and the arrays that tiles and layers share: those of so
+ * many panels of `filtered`, and of the sums where `at_once` hidden channels are not all. */
+static const char *add_maps(step_arrays *all, int64_t panels, int64_t at_once) {
+    const mnv2_plan *plan = all->plan;
+    const mnv2_step *step = all->step;
+    const mnv2_block *block = &plan->blocks[step->first];
+    const int64_t pixels = (int64_t)block->out_height * block->out_width;
+    if (!is_within(step->lines,
+                   padded(block->in_height, block->out_height, block->kernel, block->stride,
+                          block->pad_top),
+                   2 * MOST_EXTENT) ||
+        !is_within(step->columns,
+                   padded(block->in_width, block->out_width, block->kernel, block->stride,
+                          block->pad_left),
+                   2 * MOST_EXTENT))
+        return "a step's lines or columns do not hold the block's input and its padding";
+    /* Of 32 in bfloat16, where sums are cut at those (docs/bfloat16.md). */
+    if (at_once < block->hidden && at_once % (plan->precision == MNV2_BFLOAT16 ? 32 : PANEL))
+        return "a step's tile is no multiple of 16 hidden channels, or of 32 in bfloat16";
+    add_array(all, step->filtered, thin_bytes(plan) * panels * pixels * PANEL, 0);
+    if (thin_bytes(plan) < FLOAT && at_once < block->hidden)
+        add_array(all, step->sums,
+                  FLOAT * pixels *
+                      (is_int8(plan) ? panels_of(block->out_channels) * PANEL
+                                     : block->out_channels),
+                  0);
+    return NULL;
+}
+
+static const char *add_tiles(step_arrays *all) {
+    const mnv2_step *step = all->step;
+    const int64_t threads = all->plan->threads, turns = threads > 1 ? 2 : 1;
+    if (step->count != 1 || step->first == 0) return "a step of tiles has one block, not block 0";
+    if (!is_within(step->tile, 1, MOST_CHANNELS)) return "a step's tile is out of range";
+    const int64_t panels = panels_of(step->tile);
+    const char *why = add_maps(all, turns * threads * panels, threads * step->tile);
+    if (!why)
+        add_array(all, step->expanded,
+                  expanded_bytes(all->plan) * smaller(EXPANDED_PANELS, panels) * step->lines *
+                      step->columns * PANEL,
+                  1);
+    return why;
+}
+
+static const char *add_layers(step_arrays *all) {
+    const mnv2_step *step = all->step;
+    if (step->count != 1) return "a step of layers has one block";
+    const mnv2_block *block = &all->plan->blocks[step->first];
+    if (step->first == 0 && block->residual)
+        return "block 0 has a residual, which only steps of rows keep";
+    if (!is_within(step->layers, MNV2_EXPAND, MNV2_EXPAND | MNV2_DEPTHWISE | MNV2_PROJECT))
+        return "a step of layers runs none, or others than a block has";
+    if (!is_within(step->tile, 1, MOST_CHANNELS)) return "a step's tile is out of range";
+    const char *why = add_maps(all, panels_of(step->tile), step->tile);
+    if (why) return why;
+    add_array(all, step->expanded,
+              expanded_bytes(all->plan) * panels_of(step->tile) * step->lines * step->columns *
+                  PANEL,
+              0);
+    if (step->first == 0)
+        add_array(all, step->pixels,
+                  3 * thin_bytes(all->plan) * stem_row(all->plan, block->in_width), 1);
+    return NULL;
+}
+
+/* --- steps --------------------------------------------------------------------------------- */
+
+/* What every layer leaves, and how many of each table have had their step. */
+typedef struct {
+    tensor at;
+    int32_t blocks, convs, dense, taps, heads;
+} progress;
+
+static int is_the_map(const tensor *found, int32_t height, int32_t width, int32_t channels) {
+    return found->kind == MAP && found->height == height && found->width == width &&
+           found->channels == channels;
+}
+
+static const char *check_blocks(step_arrays *all, progress *done) {
+    const mnv2_plan *plan = all->plan;
+    const mnv2_step *step = all->step;
+    if (step->count < 1 || step->first != done->blocks ||
+        step->count > plan->block_count - done->blocks)
+        return "the steps do not cover the blocks once each, in order";
+    const mnv2_block *block = &plan->blocks[step->first];
+    tensor at = done->at;
+    if (step->first == 0) {
+        if (at.kind != IMAGE) return "block 0 does not begin at the image";
+        at = (tensor){MAP, plan->stem.out_height, plan->stem.out_width, plan->stem.channels, 0};
+    }
+    for (int32_t i = 0; i < step->count; i++, block++) {
+        if (!is_the_map(&at, block->in_height, block->in_width, block->in_channels))
+            return "a block's input is not the map that lies before it";
+        at = (tensor){MAP, block->out_height, block->out_width, block->out_channels, step->output};
+    }
+    if (step->first > 0) add_array(all, step->input, map_bytes(plan, &done->at), 0);
+    add_array(all, step->output, map_bytes(plan, &at), 0);
+    done->at = at;
+    done->blocks += step->count;
+    return step->kind == MNV2_ROWS    ? add_rows(all)
+           : step->kind == MNV2_TILES ? add_tiles(all)
+                                      : add_layers(all);
+}
+
+static const char *check_conv(step_arrays *all, progress *done) {
+    const mnv2_step *step = all->step;
+    if (step->first != done->convs || done->convs == all->plan->conv_count)
+        return "the steps do not cover the convolutions once each, in order";
+    const mnv2_conv *conv = &all->plan->convs[done->convs++];
+    if (!is_the_map(&done->at, conv->in_height, conv->in_width, conv->in_channels))
+        return "a convolution's input is not the map that lies before it";
+    add_array(all, step->input, map_bytes(all->plan, &done->at), 0);
+    done->at =
+        (tensor){MAP, conv->out_height, conv->out_width, conv->out_channels, step->output};
+    add_array(all, step->output, map_bytes(all->plan, &done->at), 0);
+    return NULL;
+}
+
+static const char *check_tap(step_arrays *all, progress *done) {
+    const mnv2_step *step = all->step;
+    if (step->first != done->taps || done->taps == all->plan->tap_count)
+        return "the steps do not cover the taps once each, in order";
+    const mnv2_tap *tap = &all->plan->taps[done->taps++];
+    if (!is_the_map(&done->at, tap->height, tap->width, tap->channels))
+        return "a tap is not of the map that lies before it";
+    if (step->output != step->input) return "a tap's output is not its input";
+    add_array(all, step->input, map_bytes(all->plan, &done->at), 0);
+    return NULL;
+}
+
+static const char *check_head(step_arrays *all, progress *done) {
+    const mnv2_step *step = all->step;
+    const mnv2_head *head = &all->plan->head;
+    if (done->heads++) return "a plan has more than one head";
+    if (!is_the_map(&done->at, head->height, head->width, head->channels))
+        return "the head's input is not the map that lies before it";
+    add_array(all, step->input, map_bytes(all->plan, &done->at), 0);
+    add_array(all, step->output, vector_bytes(head->features), 0);
+    done->at = (tensor){.kind = VECTOR, .channels = head->features, .at = step->output};
+    return NULL;
+}
+
+static const char *check_dense(step_arrays *all, progress *done) {
+    const mnv2_plan *plan = all->plan;
+    const mnv2_step *step = all->step;
+    if (step->first != done->dense || done->dense == plan->dense_count)
+        return "the steps do not cover the dense layers once each, in order";
+    const mnv2_dense *dense = &plan->dense[done->dense++];
+    if (done->at.kind != VECTOR) return "a dense layer does not come behind the head";
+    add_array(all, step->input, vector_bytes(dense->inputs), 0);
+    if (done->dense < plan->dense_count)
+        add_array(all, step->output, vector_bytes(dense->outputs), 0);
+    if (is_int8(plan) && step->first == 0)
+        add_array(all, step->filtered, (int64_t)panels_of(dense->inputs) * PANEL, 1);
+    done->at = (tensor){.kind = VECTOR, .channels = dense->outputs, .at = step->output};
+    return NULL;
+}
+
+static const char *check_step(const mnv2_plan *plan, const mnv2_step *step, progress *done) {
+    step_arrays all = {.plan = plan, .step = step};
+    const char *why = "the kind of a step is none of mnv2_kind";
+    if (done->at.kind != IMAGE && step->input != done->at.at)
+        return "a step's input is not where the step before left its output";
+    switch (step->kind) {
+        case MNV2_ROWS:
+        case MNV2_TILES:
+        case MNV2_LAYERS:
+            why = check_blocks(&all, done);
+            break;
+        case MNV2_CONV:
+            why = check_conv(&all, done);
+            break;
+        case MNV2_TAP:
+            why = check_tap(&all, done);
+            break;
+        case MNV2_HEAD:
+            why = check_head(&all, done);
+            break;
+        case MNV2_DENSE:
+            why = check_dense(&all, done);
+            break;
+    }
+    return why ? why : check_arrays(&all);
+}
+
+static const char *check_steps(const mnv2_plan *plan) {
+    progress done = {.at = {.kind = IMAGE}};
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        const char *why = check_step(plan, &plan->steps[i], &done);
+        if (why) return why;
+    }
+    if (done.blocks != plan->block_count || done.convs != plan->conv_count ||
+        done.dense != plan->dense_count || done.taps != plan->tap_count)
+        return "the steps end before every block, convolution, dense layer and tap had its own";
+    return NULL;
+}
+
+static const char *check_counts(const mnv2_isa *isa, const mnv2_plan *plan) {
+    if (!mnv2_isa_computes(isa, plan->precision))
+        return "the instruction set does not compute in this precision";
+    if (!is_within(plan->block_count, 1, MNV2_MAX_BLOCKS) ||
+        !is_within(plan->conv_count, 0, MNV2_MAX_CONVS) ||
+        !is_within(plan->dense_count, 0, MNV2_MAX_DENSE) ||
+        !is_within(plan->tap_count, 0, MNV2_MAX_TAPS) || plan->step_count < 1)
+        return "a count of blocks, convolutions, dense layers, taps or steps is out of range";
+    if (!is_within(plan->threads, 1, MNV2_MAX_THREADS)) return "the threads are out of range";
+    if (!is_within(plan->arena_bytes, 0, MOST_BYTES) ||
+        !is_within(plan->weight_bytes, 0, MOST_BYTES))
+        return "the bytes of the arena or of the weights are out of range";
+    if (!plan->blocks || !plan->steps || (plan->conv_count && !plan->convs) ||
+        (plan->dense_count && !plan->dense) || (plan->tap_count && !plan->taps))
+        return "a table that has entries is missing";
+    return NULL;
+}
+
+int32_t mnv2_check_plan(const mnv2_isa *isa, const mnv2_plan *plan, const char **why) {
+    const char *found = check_counts(isa, plan);
+    if (!found) found = check_layers(plan);
+    if (!found) found = check_weights(plan);
+    if (!found) found = check_steps(plan);
+    if (why) *why = found ? found : "";
+    return found ? MNV2_BAD_PLAN : MNV2_OK;
+}
