@@ -101,23 +101,27 @@ def test_a_step_runs_the_layers_that_it_names(precision):
     """Three steps of one layer each are one step of three layers."""
     network = mobilenet_v2(0.35, 64, 10)
     plan = plan_by_layers(network, 1, 1, precision)
-    steps = [step for step in plan.steps for _ in range(3 if step.kind == "layers" else 1)]
-    split = plan._replace(steps=tuple(steps))
     if precision == "int8":
         model = PackedInt8(network, *random_int8(network))
         x, isa = pixels(network), INT8_ISAS[0]
         expected = run_int8(model, x, isa, None).logits
-        executor = NativeExecutor(model, split, isa)  # type: ignore[arg-type]
+        executor = NativeExecutor(model, plan, isa)  # type: ignore[arg-type]
     else:
-        made = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0], split)
+        made = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0], plan)
         x, executor = image(network), made.executor
         expected = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0])(x)[0]
-    lib = executor._lib
+    lib, built = executor._lib, executor._plan
+    whole = [built.steps[i] for i in range(built.step_count)]
+    steps = [step for step in whole for _ in range(3 if step.kind == lib.MNV2_LAYERS else 1)]
+    split = executor._ffi.new("mnv2_step[]", len(steps))
+    for i, step in enumerate(steps):
+        split[i] = step
+    built.steps, built.step_count = split, len(steps)
     each = [lib.MNV2_EXPAND, lib.MNV2_DEPTHWISE, lib.MNV2_PROJECT]
     logits = np.zeros(network.classes, np.float32)
     for wanted, is_equal in ((each, True), (each[:1] * 3, False), (each[::2] + each[:1], False)):
         for i in range(3 * len(match(network).blocks)):
-            executor._plan.steps[i].layers = wanted[i % 3]
+            split[i].layers = wanted[i % 3]
         for arena in executor._arenas:
             arena[:] = bytes(len(arena))  # nothing is left of the run before
         executor.run(x, x.dtype == np.float32, logits)

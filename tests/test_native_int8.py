@@ -272,7 +272,7 @@ def test_every_schedule_gives_the_same_bits(network, strips, threads, monkeypatc
     expected = {("rows", long, False) for long in (False, True)} | {("tiles", False, False)}
     if threads == 1:
         expected |= {("rows", long, True) for long in (False, True)}
-    assert kinds == expected | {("head", False, False), ("classifier", False, False)}
+    assert kinds == expected | {("head", False, False), ("dense", False, False)}
 
 
 @settings(max_examples=120)

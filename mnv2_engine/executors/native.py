@@ -202,11 +202,14 @@ class NativeExecutor:
             self._build_step(planned, steps[i], blocks)
         if model.quantization is not None:
             _build_quantization(built, parts, model.quantization, model.input_spec)
+        self._check(built)
+        return built
+
+    def _check(self, built: Any) -> None:
         why = self._ffi.new("const char **")
         if self._lib.mnv2_check_plan(self._isa, built, why) != self._lib.MNV2_OK:
             sentence = self._ffi.string(why[0]).decode()
-            raise MnvError(f"the C core refuses the plan of {plan.network.name}: {sentence}")
-        return built
+            raise MnvError(f"the C core refuses the plan of {self._network.name}: {sentence}")
 
     def _activation(self, layer: Layer) -> int:
         return int(getattr(self._lib, f"MNV2_{layer.activation.upper()}"))
