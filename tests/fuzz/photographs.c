@@ -13,7 +13,7 @@
 #include "isa.h"
 
 extern const mnv2_lines mnv2_lines_baseline;
-static const struct mnv2_isa isa = {"baseline", NULL, {NULL}, &mnv2_lines_baseline};
+static const struct mnv2_isa isa = {.name = "baseline", .lines = &mnv2_lines_baseline};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
