@@ -493,7 +493,7 @@ OPTIONS = ("--padding", "same", "--preprocess", "tf", "--labels", "none", "--res
 def test_convert(run, checkpoint, tmp_path, photo):
     out_path = tmp_path / "out.npz"
     code, out, err = run("convert", checkpoint, out_path, *OPTIONS)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "mnv2: read: canonical .npz\n")
     size = out_path.stat().st_size
     assert out == f"{out_path}: mobilenet_v2_0.1_32, 5 classes, {size:,} bytes\n"
     assert run("classify", photo, "--model", out_path)[0] == 0
@@ -530,7 +530,7 @@ def test_convert_takes_every_option(run, checkpoint, tmp_path):
         *("--labels", labels, "--resolution", "64x96", "--resample", "lanczos"),
         *("--crop-fraction", "0.5", "--weights", "bfloat16"),
     )
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "mnv2: read: canonical .npz\n")
     with Engine.load(out) as engine:
         assert engine.info.dtype == "bfloat16"
         info = engine.info
@@ -541,11 +541,26 @@ def test_convert_takes_every_option(run, checkpoint, tmp_path):
         assert info.labels == 5
 
 
+def test_inspect(run, checkpoint):
+    code, out, err = run("inspect", checkpoint)
+    assert (code, err) == (0, "")
+    assert "network: mobilenet_v2_0.1_224, 5 classes" in out
+    assert "needs: --padding (same or symmetric)" in out
+    assert "block0.depthwise   depthwise  112x112x" in out
+    code, out, _ = run("inspect", checkpoint, "--json")
+    assert [each.split()[0] for each in json.loads(out)["missing"]] == [
+        "padding", "preprocess", "labels",
+    ]  # fmt: skip
+    code, _, err = run("inspect", checkpoint.parent / "nowhere.pt")
+    assert code == 2
+    assert "cannot open the checkpoint" in err
+
+
 def test_convert_tells_what_it_took_by_default(run, checkpoint, tmp_path):
     code, out, err = run("convert", checkpoint, tmp_path / "out.npz", *OPTIONS[:6])
     assert code == 0
     assert "mobilenet_v2_0.1_224" in out
-    assert err.startswith("mnv2: note: resolution 224")
+    assert err.startswith("mnv2: read: canonical .npz\nmnv2: note: resolution 224")
 
 
 def test_convert_says_which_option_is_missing(run, checkpoint, tmp_path):

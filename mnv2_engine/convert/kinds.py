@@ -23,6 +23,7 @@ _MARKS = (
     ("HARDSWISH", "a network with hard-swish, such as MobileNetV3"),
     ("HARDSIGMOID", "a network with hard-swish, such as MobileNetV3"),
     ("HARD_SIGMOID", "a network with hard-swish, such as MobileNetV3"),
+    ("HARD_SILU", "a network with hard-swish, such as MobileNetV3"),
     ("SWISH", "a network with swish, such as EfficientNet-B"),
     ("SILU", "a network with swish, such as EfficientNet-B"),
     ("TRANSPOSE_CONV", "a network that enlarges maps, such as a segmenter"),
