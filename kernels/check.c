@@ -184,8 +184,6 @@ static const char *check_block(const mnv2_plan *plan, int32_t index) {
         return "a block's output size does not follow from its input, kernel, stride and padding";
     if (block->expand_weight < 0 && block->hidden != block->in_channels)
         return "a block without an expand layer has other hidden channels than input channels";
-    if (index == 0 && block->expand_weight >= 0)
-        return "block 0 has an expand layer, but the stem is in its place";
     if (!is_activation(block->expand_activation) || !is_activation(block->depthwise_activation) ||
         !is_activation(block->project_activation))
         return "a block's activation is none of mnv2_activation";
@@ -365,12 +363,14 @@ static const char *add_rows(step_arrays *all) {
                       (block->kernel - 1) / block->stride * panels * block->out_width * PANEL *
                           FLOAT,
                       1);
-        if (i == step->first && (i > 0 || !block->residual)) continue; /* no rows are kept */
+        const int of_stem = i == 0 && block->expand_weight < 0; /* whose rows are panels */
+        if (i == step->first && (i > 0 || (of_stem && !block->residual)))
+            continue; /* no rows are kept */
         if (!is_within(block->thin_rows, larger(lines, kept), MOST_EXTENT))
             return "a block keeps fewer thin rows than it needs";
         add_array(all, block->thin,
                   thin * block->thin_rows * block->in_width *
-                      (i == 0 ? panels * PANEL : block->in_channels),
+                      (of_stem ? panels * PANEL : block->in_channels),
                   1);
     }
     add_array(all, step->expanded, wide * EXPANDED_PANELS * expanded * PANEL, 1);
@@ -430,6 +430,8 @@ static const char *add_layers(step_arrays *all) {
     const mnv2_block *block = &all->plan->blocks[step->first];
     if (step->first == 0 && block->residual)
         return "block 0 has a residual, which only steps of rows keep";
+    if (step->first == 0 && block->expand_weight >= 0)
+        return "block 0 has an expand layer, for which only steps of rows keep the stem's output";
     if (!is_within(step->layers, MNV2_EXPAND, MNV2_EXPAND | MNV2_DEPTHWISE | MNV2_PROJECT))
         return "a step of layers runs none, or others than a block has";
     if (!is_within(step->tile, 1, MOST_CHANNELS)) return "a step's tile is out of range";

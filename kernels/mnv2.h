@@ -66,8 +66,8 @@ typedef struct {
     int64_t weight, bias;
 } mnv2_stem;
 
-/* One inverted residual: expand, depthwise, project. Block 0's expand layer is the stem; any other
- * may have none (t = 1): then `hidden` is in_channels. */
+/* One inverted residual: expand, depthwise, project. Any block may have no
+ * expand layer (t = 1): then `hidden` is in_channels; of block 0 the stem makes them. */
 typedef struct {
     int32_t in_height, in_width, in_channels; /* thin input: [in_height][in_width][in_channels] */
     int32_t hidden;                           /* channels of the expanded tensor */

@@ -166,6 +166,32 @@ static void keep_stem(const row_stream *stream, const input_row *row, const stri
             vf_to_values(kept + i, vf_load(x + i));
 }
 
+/* Thin row j of a first block with an expand layer: the stem's output, [in_width][in_channels]. */
+static void stem_row(const row_stream *stream, int j, activation *thin) {
+    const mnv2_block *block = block_of(stream, 0);
+    const int channels = block->in_channels, most = stem_strip(stream);
+    activation *pixels = stem_pixels(stream, sizeof(activation));
+    float *made = own(stream, stream->step->expanded); /* [2][count][16] */
+    for (int from = 0; from < block->in_width; from += most) {
+        const int count = least(most, block->in_width - from);
+        stem_load(stream->context, stream->pattern, j, from, count, pixels);
+        for (int first = 0; first < channels; first += EXPANDED_PANELS * PANEL) {
+            const int some = least(EXPANDED_PANELS * PANEL, channels - first);
+            stem(stream->context, pixels, count, first / PANEL, panels_of(some), made,
+                 (ptrdiff_t)count * PANEL);
+            for (int c = 0; c < some; c += LANES) {
+                const float *x = made + (ptrdiff_t)(c / PANEL) * count * PANEL + c % PANEL;
+                activation *y = thin + (ptrdiff_t)from * channels + first + c;
+                for (int p = 0; p < count; p++, x += PANEL, y += channels)
+                    if (some - c >= LANES)
+                        vf_to_values(y, vf_load(x));
+                    else
+                        vf_to_values_part(y, vf_load(x), some - c);
+            }
+        }
+    }
+}
+
 /* Takes input row j into the sums of a block; y is the output row that it completes, or NULL. */
 static void take_row(row_stream *stream, int index, int j, activation *y) {
     const mnv2_context *context = stream->context;
@@ -175,6 +201,7 @@ static void take_row(row_stream *stream, int index, int j, activation *y) {
     if (real && !stem) {
         activation *thin = thin_row(stream, index, j, sizeof *thin);
         if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
+        if (follows_stem(stream, index)) stem_row(stream, j, thin);
         row.thin = thin;
     }
     find_outputs(stream, &row);

@@ -28,8 +28,14 @@ static void *own(const row_stream *stream, int64_t offset) {
 
 static int final_block(const mnv2_step *step) { return step->first + step->count - 1; }
 
-static int behind_stem(const row_stream *stream, int index) {
+/* Whether the block's input comes from the stem. */
+static int follows_stem(const row_stream *stream, int index) {
     return index == 0 && stream->step->first == 0;
+}
+
+/* Whether the stem makes the block's hidden channels, there being no expand layer. */
+static int behind_stem(const row_stream *stream, int index) {
+    return follows_stem(stream, index) && block_of(stream, index)->expand_weight < 0;
 }
 
 /* Pixels under a strip of the stem, values of `item` bytes: behind what block 0 needs of
@@ -72,6 +78,12 @@ static strip strip_of(const mnv2_block *block, int first, int left) {
     made.from = seen > block->pad_left ? seen - block->pad_left : 0;
     made.to = least(made.end - block->pad_left, block->in_width);
     return made;
+}
+
+/* Pixels of the stem's output that are made at a time: as many as a strip of block 0 needs. */
+static int stem_strip(const row_stream *stream) {
+    const mnv2_block *block = block_of(stream, 0);
+    return (least(stream->step->strip, block->out_width) - 1) * block->stride + block->kernel;
 }
 
 /* The rows of every block that a band of the last one's output needs. */

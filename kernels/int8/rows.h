@@ -158,6 +158,29 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
     pointwise(TO_CHANNELS, at->last - at->first, panels_of(block->out_channels), &in, &out);
 }
 
+/* Thin row j of a first block with an expand layer: the stem's output, [in_width][in_channels]. */
+static void stem_row(const row_stream *stream, int j, uint8_t *thin) {
+    const mnv2_block *block = block_of(stream, 0);
+    const int channels = block->in_channels, most = stem_strip(stream);
+    uint8_t *pixels = stem_pixels(stream, 1);
+    uint8_t *made = own(stream, stream->step->expanded); /* [2][count][16] */
+    for (int from = 0; from < block->in_width; from += most) {
+        const int count = least(most, block->in_width - from);
+        stem_load(stream->context, j, from, count, pixels);
+        for (int first = 0; first < channels; first += EXPANDED_PANELS * PANEL) {
+            const int some = least(EXPANDED_PANELS * PANEL, channels - first);
+            stem(stream->context, pixels, count, first / PANEL, panels_of(some), made,
+                 (ptrdiff_t)count * PANEL);
+            for (int c = 0; c < some; c += PANEL) {
+                const uint8_t *x = made + (ptrdiff_t)(c / PANEL) * count * PANEL;
+                uint8_t *y = thin + (ptrdiff_t)from * channels + first + c;
+                for (int p = 0; p < count; p++, x += PANEL, y += channels)
+                    memcpy(y, x, (size_t)least(PANEL, some - c));
+            }
+        }
+    }
+}
+
 /* Takes the next `count` input rows of a block; y is output row r, which they complete, or NULL. */
 static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *y) {
     const mnv2_context *context = stream->context;
@@ -170,6 +193,7 @@ static void take_rows(row_stream *stream, int index, int count, int r, uint8_t *
         if (j < 0 || j >= block->in_height) continue;
         uint8_t *thin = thin_row(stream, index, j, 1);
         if (index != stream->step->first) rows_block(stream, index - 1, j, thin);
+        if (follows_stem(stream, index)) stem_row(stream, j, thin);
         rows.thin[i] = thin;
     }
     uint8_t *expanded = own(stream, stream->step->expanded);

@@ -109,7 +109,7 @@ def plan_by_layers(
     shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
     choices = every_schedule(shapes)
     for index, block in enumerate(shapes.blocks):
-        if index == 0 and block.residual:
+        if index == 0 and (block.residual or block.expand is not None):
             choices[index] = alone(shapes, index, "rows")
         else:
             choices[index] = [layers_schedule(shapes, index, splits)]

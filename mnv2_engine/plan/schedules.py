@@ -362,9 +362,12 @@ def layers_schedule(shapes: Shapes, index: int, splits: int = 1) -> Schedule:
     """Block `index` layer by layer, in so many splits of its hidden channels, or as many as their
     panels allow; of block 0 with the stem as its expand layer.
 
-    Raises UnsupportedError where block 0 has a shortcut: only rows keep the stem's output for it.
+    Raises UnsupportedError where block 0 has a shortcut or an expand layer: only rows keep the
+    stem's output for it.
     """
     block = shapes.blocks[index]
+    if index == 0 and block.expand is not None:
+        raise UnsupportedError("a first block that expands runs by rows, not layer by layer")
     if index == 0 and block.residual:
         raise UnsupportedError("a first block with a shortcut runs by rows, not layer by layer")
     # In bfloat16 sums are cut at multiples of 32 terms (docs/bfloat16.md).
