@@ -15,7 +15,10 @@ from c_program import SOURCE
 
 from mnv2_engine import _core
 
-SOURCES = ("show_plan", "planner", "schedule", "cost", "meta", "network", "json", "refusal", "npy")
+SOURCES = (
+    *("show_plan", "planner", "schedule", "cost", "meta", "table", "family", "network", "json"),
+    *("refusal", "npy"),
+)
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # What a meta does not say: where the weights lie.
 WEIGHTS = {
@@ -85,10 +88,18 @@ def _value(text: str) -> object:
 
 def records_of_struct(plan: Any) -> list[Record]:
     """The same of a `mnv2_plan *` of the package's C core, every field that the struct has."""
-    blocks = [(f"block{i}", plan.blocks[i]) for i in range(plan.block_count)]
-    steps = [(f"step{i}", plan.steps[i]) for i in range(plan.step_count)]
-    dense = [(f"dense{i}", plan.dense[i]) for i in range(plan.dense_count)]
-    named = [("plan", plan), ("stem", plan.stem), *blocks, *steps, ("head", plan.head), *dense]
+
+    def rows(name: str, table: Any, count: int) -> list[tuple[str, Any]]:
+        return [(f"{name}{i}", table[i]) for i in range(count)]
+
+    named = [
+        *(("plan", plan), ("stem", plan.stem)),
+        *rows("block", plan.blocks, plan.block_count),
+        *rows("conv", plan.convs, plan.conv_count),
+        ("head", plan.head),
+        *rows("dense", plan.dense, plan.dense_count),
+        *rows("step", plan.steps, plan.step_count),
+    ]
     return [(name, _fields(record)) for name, record in named]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from c_plans import CPlans, build_plans
 from c_program import CProgram, build_program, build_sanitized
 from hypothesis import is_hypothesis_test, settings
 from hypothesis import strategies as st
@@ -89,6 +90,12 @@ def shared() -> Path:
 def c_program(tmp_path_factory: pytest.TempPathFactory) -> CProgram:
     """The C program of examples/c."""
     return build_program(tmp_path_factory.mktemp("c_program"))
+
+
+@pytest.fixture(scope="session")
+def c_plans(tmp_path_factory: pytest.TempPathFactory) -> CPlans:
+    """Its reader of `meta` and its planner alone, under sanitizers."""
+    return build_plans(tmp_path_factory.mktemp("c_plans"))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ static void answer(char *text, const uint32_t *record) {
     static network net;
     static network_plan made;
     const char **labels;
+    uint32_t label_count;
     refusal why;
-    if (!meta_read(&net, &labels, text, record[0], &why)) {
+    if (!meta_read(&net, &labels, &label_count, text, record[0], &why)) {
         printf("refused: %s\n\n", why.text);
         return;
     }

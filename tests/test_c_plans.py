@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import random
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import pytest
-from c_plans import (
-    Asked,
-    CPlans,
-    Record,
-    build_plans,
-    records_of,
-    records_of_struct,
-    without_weights,
-)
+from c_plans import Asked, CPlans, Record, records_of, records_of_struct, without_weights
 from conftest import networks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from random_tables import random_table, some_quantization
 
 from mnv2_engine import _core
-from mnv2_engine.executors import native
+from mnv2_engine.executors.core_plan import core_plan
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.meta import encode
-from mnv2_engine.network.blocks import match
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.kin import by_name
 from mnv2_engine.network.layer import Network
-from mnv2_engine.network.quantization import LayerQuantization, PoolQuantization, Quantization
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.steps import Plan
 
-pytestmark = pytest.mark.skip("the C program does not read version 2 of the model file yet")
 THREADS = range(1, 9)
 COMPUTED = (("float32", "float32"), ("bfloat16", "bfloat16"), ("int8", "int8"))
 ODD = (("float32", "float16"), ("float32", "bfloat16"))
 SPEC = PRESETS["imagenet"]
 
-
-@pytest.fixture(scope="module")
-def c_plans(tmp_path_factory: pytest.TempPathFactory) -> CPlans:
-    return build_plans(tmp_path_factory.mktemp("c_plans"))
-
-
-def some_quantization(network: Network) -> Quantization:
-    joined = {block.project.name for block in match(network).blocks if block.residual}
-    said = {
-        layer.name: LayerQuantization(0.02, 0, i % 6, 1 + i if layer.name in joined else 0)
-        for i, layer in enumerate(network.weighted[:-1])
-    }
-    return Quantization(said, PoolQuantization(0.02, 5, 4, 3, 2))
+Way = tuple[int, str, str]  # threads, precision, dtype of the weights
 
 
 def asked(network: Network, threads: int, precision: str, dtype: str) -> Asked:
@@ -64,17 +44,15 @@ def records_of_plan(plan: Plan) -> list[Record]:
     model = SimpleNamespace(
         buffer=bytearray(64), tensors={}, input_spec=SPEC, quantization=quantization
     )
-    with patch.object(native, "_choose_isa"):  # the CPU is no matter
-        executor = native.NativeExecutor(model, plan)  # type: ignore[arg-type]
-    return without_weights(records_of_struct(executor._plan))
+    built = core_plan(_core.ffi, _core.lib, model, plan)  # type: ignore[arg-type]
+    return without_weights(records_of_struct(built.struct))
 
 
-def compare(c_plans: CPlans, network: Network, ways: list[tuple[int, str, str]]) -> None:
-    answers = c_plans(asked(network, *way) for way in ways)
-    for (threads, precision, dtype), answer in zip(ways, answers, strict=True):
-        plan = make_plan(network, threads, precision, dtype)
+def compare(c_plans: CPlans, cases: list[tuple[Network, Way]]) -> None:
+    answers = c_plans(asked(network, *way) for network, way in cases)
+    for (network, way), answer in zip(cases, answers, strict=True):
         found = without_weights(records_of(answer))
-        assert found == records_of_plan(plan), (network.name, threads, precision, dtype)
+        assert found == records_of_plan(make_plan(network, *way)), (network, way)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -90,13 +68,42 @@ def compare(c_plans: CPlans, network: Network, ways: list[tuple[int, str, str]])
 def test_whole_plans_are_equal(
     c_plans: CPlans, network: Network, ways: list[tuple[int, tuple[str, str]]]
 ) -> None:
-    compare(c_plans, network, [(threads, *kinds) for threads, kinds in ways])
+    compare(c_plans, [(network, (threads, *kinds)) for threads, kinds in ways])
 
 
 @pytest.mark.parametrize(
     "network",
-    [mobilenet_v2(), mobilenet_v2(0.35, 96), efficientnet_lite(4)],
+    [mobilenet_v2(), mobilenet_v2(0.35, 96), efficientnet_lite(4), by_name("proxyless_mobile")],
     ids=lambda network: network.name,
 )
 def test_plans_of_published_networks_are_equal(c_plans: CPlans, network: Network) -> None:
-    compare(c_plans, network, [(n, *kinds) for n in THREADS for kinds in COMPUTED])
+    compare(c_plans, [(network, (n, *kinds)) for n in THREADS for kinds in COMPUTED])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_plans_of_random_tables_are_equal(c_plans: CPlans, seed: int) -> None:
+    choose = random.Random(seed)
+    cases: list[tuple[Network, Way]] = []
+    for _ in range(100):
+        network = random_table(choose)
+        cases.append((network, (choose.choice(THREADS), *choose.choice([*COMPUTED, *ODD]))))
+    compare(c_plans, cases)
+
+
+def test_a_family_of_version_1_is_planned_like_its_table(c_plans: CPlans) -> None:
+    for family, network in (
+        ({"family": "mobilenet_v2", "width": 0.75, "divisor": 8}, mobilenet_v2(0.75, (90, 61), 7)),
+        (
+            {"family": "efficientnet_lite2", "width": 1.1, "divisor": 8},
+            efficientnet_lite(2, (90, 61), 7),
+        ),
+    ):
+        newest = asked(network, 3, "int8", "int8")
+        document = json.loads(newest.meta)
+        del document["network"]
+        size = {"resolution": [90, 61], "classes": 7, "padding": "same"}
+        document.update(version=1, architecture={**family, **size})
+        oldest = newest._replace(meta=json.dumps(document).encode())
+        first, second = c_plans([newest, oldest])
+        assert first == second
+        assert first.startswith("plan ")

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answers.h"
 #include "image.h"
 #include "mnv2.h"
 #include "model_file.h"
@@ -23,6 +24,7 @@ static const char usage[] =
     "\n"
     "  --top N        classes to print (5)\n"
     "  --logits       print all logits instead, exactly, as hexadecimal floats\n"
+    "  --features     print the pooled features instead, in the same way\n"
     "  --threads N    threads that share the work, 1 to 64 (1)\n"
     "  --isa NAME     instruction set, instead of the best that this CPU has\n"
     "  --bfloat16     compute in bfloat16, too, what has bfloat16 weights\n"
@@ -30,12 +32,12 @@ static const char usage[] =
     "  --memory       say on standard error how much memory the process has used\n"
     "  --verify       check every weight first, which reads the whole file\n";
 
-enum { FAILED = 1, MISUSED = 2 };
+enum { FAILED = 1, MISUSED = 2, MOST_TOP = 1 << 20 };
 
 typedef struct {
     const char *model, *image, *isa;
     long top, threads;
-    bool logits, memory, verify, bfloat16, plan;
+    bool logits, features, memory, verify, bfloat16, plan;
 } options;
 
 /* What a run needs. */
@@ -45,7 +47,8 @@ typedef struct {
     const mnv2_isa *isa;
     mnv2_pool *pool;
     void *arena;
-    float *logits;
+    float *logits;   /* NULL where the network gives features */
+    float *features;
 } session;
 
 static int misuse(const char *given, const char *expected) {
@@ -59,9 +62,9 @@ static int read_options(int count, char **arguments, options *made) {
     const struct {
         const char *name;
         bool *is_given;
-    } flags[] = {{"--logits", &made->logits},     {"--memory", &made->memory},
-                 {"--verify", &made->verify},     {"--bfloat16", &made->bfloat16},
-                 {"--plan", &made->plan}};
+    } flags[] = {{"--logits", &made->logits},     {"--features", &made->features},
+                 {"--memory", &made->memory},     {"--verify", &made->verify},
+                 {"--bfloat16", &made->bfloat16}, {"--plan", &made->plan}};
     enum { FLAGS = sizeof flags / sizeof *flags };
     for (int i = 1; i < count; i++) {
         const char *given = arguments[i];
@@ -70,7 +73,7 @@ static int read_options(int count, char **arguments, options *made) {
         const bool is_top = strcmp(given, "--top") == 0;
         const bool is_threads = strcmp(given, "--threads") == 0;
         if (is_top || is_threads) {
-            const long most = is_top ? MAX_CLASSES : MNV2_MAX_THREADS;
+            const long most = is_top ? MOST_TOP : MNV2_MAX_THREADS;
             const char *text = i + 1 < count ? arguments[++i] : "";
             char *end;
             const long value = strtol(text, &end, 10);
@@ -144,8 +147,13 @@ static bool start(session *s, const options *said, refusal *why) {
     plan_network(&s->planned, net, s->model.buffer_bytes, (int32_t)said->threads);
     const int64_t arena = s->planned.plan.arena_bytes;
     s->arena = aligned_alloc(ARENA_ALIGNMENT, (size_t)(arena + 63) / 64 * 64);
-    s->logits = malloc((size_t)net->classifier.outputs * sizeof *s->logits);
-    if (!s->arena || !s->logits)
+    const char *fault = NULL;
+    if (mnv2_check_plan(s->isa, &s->planned.plan, &fault) != MNV2_OK)
+        return refuse(why, "%.200s: %s", said->model, fault);
+    const int32_t classes = network_classes(net);
+    if (classes > 0) s->logits = malloc((size_t)classes * sizeof *s->logits);
+    s->features = malloc((size_t)net->head.features * sizeof *s->features);
+    if (!s->arena || !s->features || (classes > 0 && !s->logits))
         return refuse(why, "no memory for an arena of %" PRId64 " bytes", arena);
     return start_pool(s, (int32_t)said->threads, why);
 }
@@ -155,14 +163,18 @@ static void stop(session *s) {
     free(s->pool);
     free(s->arena);
     free(s->logits);
+    free(s->features);
     model_file_close(&s->model);
 }
 
 static void describe(const session *s) {
     static const char *const weights[] = {"float32", "float16", "bfloat16", "bfloat16", "int8"};
+    static const char *const answers[] = {"softmax", "sigmoid", "numbers", "features"};
     const network *net = &s->model.net;
     printf("architecture  %s\n", net->name);
-    printf("classes       %d, %s\n", net->classifier.outputs, s->model.labels ? "labelled" : "no labels");
+    printf("classes       %d, %s\n", network_classes(net),
+           s->model.labels ? "labelled" : "no labels");
+    printf("answer        %s\n", answers[network_classes(net) > 0 ? (int)net->answer : 3]);
     printf("input         %d x %d RGB (height x width)\n", net->stem.in_height, net->stem.in_width);
     printf("weights       %" PRId64 " bytes of %s, %s\n", s->model.weight_bytes,
            weights[net->precision], s->model.is_mapped ? "mapped" : "copied");
@@ -171,37 +183,62 @@ static void describe(const session *s) {
     printf("isa           %s\n", mnv2_isa_name(s->isa));
 }
 
+static void print_label(const model_file *model, int32_t index) {
+    if (!model->labels)
+        printf("class %d\n", index);
+    else if (model->label_count > 1 || network_classes(&model->net) > 1)
+        printf("%s\n", model->labels[index]);
+    else /* one label of one sigmoid is that of class 1 */
+        printf("%s%s\n", index ? "" : "not ", model->labels[0]);
+}
+
 static bool print_top(const session *s, int32_t top, refusal *why) {
-    const int32_t classes = s->model.net.classifier.outputs, count = top < classes ? top : classes;
-    int32_t *indices = malloc((size_t)count * sizeof *indices);
-    double *probabilities = malloc((size_t)count * sizeof *probabilities);
-    const bool fits = indices && probabilities;
-    if (fits) mnv2_top_k(s->logits, classes, count, indices, probabilities);
+    const int32_t classes = answer_classes(&s->model.net), count = top < classes ? top : classes;
+    class_answer *found = malloc((size_t)count * sizeof *found);
+    const bool fits = found && answers_of(&s->model.net, s->logits, count, found);
     for (int32_t i = 0; fits && i < count; i++) {
-        printf("%6.2f %%  ", 100 * probabilities[i]);
-        if (s->model.labels)
-            printf("%s\n", s->model.labels[indices[i]]);
-        else
-            printf("class %d\n", indices[i]);
+        printf("%6.2f %%  ", 100 * found[i].probability);
+        print_label(&s->model, found[i].index);
     }
-    free(indices);
-    free(probabilities);
+    free(found);
     return fits || refuse(why, "no memory for %d classes", count);
+}
+
+static void print_exactly(const float *x, int32_t count) {
+    for (int32_t i = 0; i < count; i++) printf("%a\n", (double)x[i]);
+}
+
+/* Whether the network answers what is asked for. */
+static bool check_answer(const session *s, const options *said, refusal *why) {
+    const network *net = &s->model.net;
+    if (said->features) return true;
+    if (network_classes(net) == 0)
+        return refuse(why, "%.200s has no classifier; --features prints its pooled features",
+                      net->name);
+    return said->logits || net->answer != ANSWER_LINEAR ||
+           refuse(why, "%.200s answers with numbers, not with classes; --logits prints them",
+                  net->name);
 }
 
 static bool answer(session *s, const options *said, refusal *why) {
     const network *net = &s->model.net;
+    if (!check_answer(s, said, why)) return false;
     const photo_room room = {s->arena, s->planned.plan.arena_bytes};
     uint8_t *pixels = photo_is(said->image)
                           ? photo_read(said->image, net, s->isa, room, why)
                           : image_read(said->image, net->stem.in_height, net->stem.in_width, why);
     if (!pixels) return false;
-    const int32_t status = mnv2_run(s->isa, &s->planned.plan, s->pool, s->model.weights, s->arena,
-                                    pixels, 0, NULL, s->logits, NULL);
+    const int32_t status =
+        mnv2_run(s->isa, &s->planned.plan, s->pool, s->model.weights, s->arena, pixels, 0,
+                 s->features, said->features ? NULL : s->logits, NULL);
     free(pixels);
     if (status != MNV2_OK) return refuse(why, "the core refused the plan (code %d)", status);
-    if (!said->logits) return print_top(s, (int32_t)said->top, why);
-    for (int32_t i = 0; i < net->classifier.outputs; i++) printf("%a\n", (double)s->logits[i]);
+    if (said->features)
+        print_exactly(s->features, net->head.features);
+    else if (said->logits)
+        print_exactly(s->logits, network_classes(net));
+    else
+        return print_top(s, (int32_t)said->top, why);
     return true;
 }
 

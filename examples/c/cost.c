@@ -40,7 +40,8 @@ static int64_t tiles_cycles(const planned *plan, const schedule *s) {
     const int64_t panels = over(over(block->hidden, PANEL), plan->threads); /* a thread's */
     const int64_t group = smaller((int64_t)plan->threads * s->tile, block->hidden);
     const int64_t pixels = (int64_t)block->out_height * block->out_width;
-    const int64_t made = pointwise_cycles(plan, block->in_width, block->in_channels, panels);
+    const int64_t depth = block->expand_weight < 0 ? 0 : block->in_channels;
+    const int64_t made = pointwise_cycles(plan, block->in_width, depth, panels);
     const int64_t projected = pointwise_cycles(plan, over(pixels, plan->threads), group,
                                                over(block->out_channels, PANEL));
     return block->in_height * made + depthwise_cycles(pixels, block->kernel, panels, 1) +
@@ -51,9 +52,13 @@ static int64_t block_cycles(const planned *plan, int32_t index, int64_t strip, i
                             int64_t rows_out) {
     const mnv2_block *block = &plan->blocks[index];
     const int64_t panels = over(block->hidden, PANEL), strips = over(block->out_width, strip);
-    const int64_t depth = index == 0 ? STEM_TAPS : block->in_channels;
-    const int64_t made =
-        strips * pointwise_cycles(plan, over(block->in_width, strips), depth, panels);
+    const bool expands = block->expand_weight >= 0;
+    const int64_t columns = over(block->in_width, strips);
+    /* Without an expand layer the stem makes the hidden channels, or they are copied. */
+    const int64_t depth = expands ? block->in_channels : index == 0 ? STEM_TAPS : 0;
+    int64_t made = strips * pointwise_cycles(plan, columns, depth, panels);
+    if (index == 0 && expands)
+        made += strips * pointwise_cycles(plan, columns, STEM_TAPS, over(block->in_channels, PANEL));
     const int64_t projected =
         strips * pointwise_cycles(plan, over(block->out_width, strips), block->hidden,
                                   over(block->out_channels, PANEL));

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "family.h"
 #include "image/mnv2_image.h"
 #include "json.h"
+#include "table.h"
 
-enum { VERSION = 1, MAX_FRACTION = 6, MAX_MULTIPLIER = 32767, MAX_SHIFT = 31, MOST_KEYS = 8 };
+enum { NEWEST = 2, MAX_FRACTION = 6, MAX_MULTIPLIER = 32767, MAX_SHIFT = 31, MOST_KEYS = 8 };
 #define MAX_MEAN 65535.0
 #define MIN_STD 1e-3
 
@@ -73,17 +75,25 @@ static bool check_text(const char *name, const json_value *value, refusal *why) 
     return true;
 }
 
-static bool read_labels(const json_value *value, int32_t classes, const char ***labels,
-                        refusal *why) {
+/* One for each class; of one sigmoid, which is the probability of class 1, one or two. */
+static bool is_label_count(const network *net, uint32_t count) {
+    const int32_t classes = network_classes(net);
+    if (classes == 1 && net->answer == ANSWER_SIGMOID && count == 2) return true;
+    return classes > 0 && count == (uint32_t)classes;
+}
+
+static bool read_labels(const json_value *value, const network *net, const char ***labels,
+                        uint32_t *label_count, refusal *why) {
+    const int32_t classes = network_classes(net);
     if (value->kind == JSON_NULL) return true;
     if (value->kind != JSON_LIST)
         return refuse(why, "labels: %s: expected %d labels, or none at all",
                       json_shown(value).text, classes);
-    if (value->count != (uint32_t)classes)
+    if (!is_label_count(net, value->count))
         return refuse(why, "labels: %u labels: expected %d labels, or none at all",
                       (unsigned)value->count, classes);
     const char **made = malloc(value->count * sizeof *made);
-    if (!made) return refuse(why, "labels: no memory for %d of them", classes);
+    if (!made) return refuse(why, "labels: no memory for %u of them", (unsigned)value->count);
     const json_value *label = json_first(value);
     for (uint32_t i = 0; i < value->count; i++, label = json_next(label)) {
         made[i] = label->text;
@@ -93,6 +103,7 @@ static bool read_labels(const json_value *value, int32_t classes, const char ***
         }
     }
     *labels = made;
+    *label_count = value->count;
     return true;
 }
 
@@ -149,7 +160,7 @@ static bool read_architecture(network *net, const json_value *value, refusal *wh
     snprintf(made.family, sizeof made.family, "%.23s",
              shown(said[0]->text, said[0]->count).text); /* no known one is as long */
     refusal inner;
-    if (network_of(net, &made, &inner)) return true;
+    if (network_of_family(net, &made, &inner)) return true;
     const bool is_family = inner.text[0] == '\'';
     return refuse(why, is_family ? "architecture %.900s; a newer version may"
                                  : "architecture: %.900s", inner.text);
@@ -230,23 +241,31 @@ static bool check_list(const char *name, const json_value *value, uint32_t count
                   json_shown(value).text, (unsigned)count - 1);
 }
 
+/* real = scale * (q - zero_point), and bits of fraction of the sums before */
+typedef struct {
+    double scale;
+    int32_t zero_point, fraction;
+} output_scale;
+
 /* The 8-bit output of a layer: [scale, zero_point, fraction, shortcut]. */
-static bool read_layer(const network_layer *layer, const json_value *value, double *scale,
+static bool read_layer(const network_layer *layer, const json_value *value, output_scale *out,
                        refusal *why) {
     const char *name = layer->name;
     const bool joins = layer->residual && *layer->residual;
+    const bool is_linear = layer->activation == MNV2_LINEAR;
     if (!check_list(name, value, 4, why)) return false;
     const json_value *zero_point = json_next(json_first(value));
     const json_value *fraction = json_next(zero_point), *shortcut = json_next(fraction);
     /* The largest output of a ReLU6, 255, is at most 6. */
-    const double most_scale = layer->has_relu6 ? 6.0 / 255 : FLT_MAX;
+    const double most_scale = layer->activation == MNV2_RELU6 ? 6.0 / 255 : FLT_MAX;
     if (!check_quantity(name, "scale", json_first(value), 0, most_scale, why) ||
-        !check_quantity(name, "zero_point", zero_point, 0, layer->has_relu6 ? 0 : 255, why) ||
+        !check_quantity(name, "zero_point", zero_point, 0, is_linear ? 255 : 0, why) ||
         !check_quantity(name, "fraction", fraction, 0, MAX_FRACTION, why) ||
         !check_quantity(name, "shortcut", shortcut, 0, joins ? MAX_MULTIPLIER : 0, why))
         return false;
-    *scale = json_first(value)->number;
-    *layer->fraction = (int32_t)fraction->number;
+    *out = (output_scale){json_first(value)->number, (int32_t)zero_point->number,
+                          (int32_t)fraction->number};
+    *layer->fraction = out->fraction;
     if (joins) *layer->residual = (int32_t)shortcut->number;
     return true;
 }
@@ -254,19 +273,20 @@ static bool read_layer(const network_layer *layer, const json_value *value, doub
 static bool read_pool(mnv2_head *head, const json_value *value, refusal *why) {
     static const struct {
         const char *what;
-        double most;
-    } parts[] = {{"scale", FLT_MAX},
-                 {"fraction", MAX_FRACTION},
-                 {"bias", 1 << 30},
-                 {"multiplier", MAX_MULTIPLIER},
-                 {"shift", MAX_SHIFT}};
+        double least, most;
+    } parts[] = {{"scale", 0, FLT_MAX},
+                 {"fraction", 0, MAX_FRACTION},
+                 {"bias", -(1 << 30), 1 << 30},
+                 {"multiplier", 0, MAX_MULTIPLIER},
+                 {"shift", 0, MAX_SHIFT}};
     int32_t ignored;
     int32_t *const to[] = {&ignored, &head->pool_fraction, &head->pool_bias,
                            &head->pool_multiplier, &head->pool_shift};
     if (!check_list("pool", value, 5, why)) return false;
     const json_value *number = json_first(value);
     for (int i = 0; i < 5; i++, number = json_next(number)) {
-        if (!check_quantity("pool", parts[i].what, number, 0, parts[i].most, why)) return false;
+        if (!check_quantity("pool", parts[i].what, number, parts[i].least, parts[i].most, why))
+            return false;
         if (i > 0) *to[i] = (int32_t)number->number;
     }
     return true;
@@ -279,32 +299,40 @@ static bool read_quantization(network *net, const json_value *value, refusal *wh
     if (!check_object("quantization: layers", layers, why)) return false;
     const json_value *key = json_first(layers);
     uint32_t count = 0;
-    double scale = 0;
+    output_scale out = {0, 0, 0};
+    int32_t thin_zero = 0; /* of the thin input; behind an activation 0 */
     for (int32_t place = 0; place < network_places(net); place++) {
         network_layer layer;
-        if (!network_layer_at(net, place, &layer) || layer.kind == LAYER_CLASSIFIER) continue;
+        if (!network_layer_at(net, place, &layer) || layer.kind == LAYER_DENSE ||
+            layer.kind == LAYER_LATER_DENSE)
+            continue;
         if (count++ == layers->count || !json_is(key, layer.name))
             return refuse(why,
-                          "quantization: expected the layers of %s in order, stem to head; "
-                          "%s is not in its place",
+                          "quantization: expected the layers of %.200s in order; %s is not in its "
+                          "place",
                           net->name, layer.name);
-        if (!read_layer(&layer, json_next(key), &scale, why)) return false;
+        if (!read_layer(&layer, json_next(key), &out, why)) return false;
+        if (layer.kind == LAYER_DEPTHWISE) {
+            mnv2_block *block = &net->blocks[(place - 1) / BLOCK_PARTS];
+            block->pad = block->expand_weight < 0 ? thin_zero : 0;
+        }
+        if (layer.values) thin_zero = out.zero_point; /* a project layer */
         key = json_next(json_next(key));
     }
     if (count != layers->count)
-        return refuse(why, "quantization: %u layers: expected the %u of %s, stem to head",
+        return refuse(why, "quantization: %u layers: expected the %u of %.200s",
                       (unsigned)layers->count, (unsigned)count, net->name);
     mnv2_head *head = &net->head; /* the last layer, whose scale is the features' */
-    head->feature_scale = (float)(scale / (head->height * head->width));
+    head->fraction = out.fraction;
+    head->feature_scale = (float)(out.scale / (head->height * head->width));
+    head->feature_offset = (float)(-out.zero_point * out.scale);
     return read_pool(head, json_get(value, "pool"), why);
 }
 
-static bool read_format(const json_value *document, mnv2_precision *precision, refusal *why) {
-    static const char *const keys[] = {"format", "version",    "architecture", "preprocessing",
-                                       "labels", "dtype",      "provenance",   NULL};
-    static const char *const int8_keys[] = {"format", "version", "architecture", "preprocessing",
-                                            "labels", "dtype",   "provenance",   "quantization",
-                                            NULL};
+static bool read_format(const json_value *document, mnv2_precision *precision, bool *newest,
+                        refusal *why) {
+    const char *keys[] = {"format", "version",    "architecture", "preprocessing", "labels",
+                          "dtype",  "provenance", NULL,           NULL};
     const json_value absent = {.kind = JSON_NULL};
     if (!check_object("meta", document, why)) return false;
     const json_value *format = json_get(document, "format");
@@ -314,17 +342,20 @@ static bool read_format(const json_value *document, mnv2_precision *precision, r
                       "program",
                       json_shown(format ? format : &absent).text);
     const json_value *version = json_get(document, "version");
-    if (!version || version->kind != JSON_INTEGER || version->number < VERSION)
-        return refuse(why, "meta: version %s: expected %d",
-                      json_shown(version ? version : &absent).text, VERSION);
-    if (version->number > VERSION)
+    if (!version || version->kind != JSON_INTEGER || version->number < 1)
+        return refuse(why, "meta: version %s: expected 1 to %d",
+                      json_shown(version ? version : &absent).text, NEWEST);
+    if (version->number > NEWEST)
         return refuse(why,
                       "meta: format version %s is newer than %d, the newest that this version "
                       "reads; upgrade",
-                      json_shown(version).text, VERSION);
+                      json_shown(version).text, NEWEST);
     const json_value *dtype = json_get(document, "dtype");
     const bool is_int8 = dtype && json_is(dtype, "int8");
-    if (!check_keys("meta", document, is_int8 ? int8_keys : keys, why)) return false;
+    *newest = version->number == NEWEST;
+    if (*newest) keys[2] = "network";
+    if (is_int8) keys[7] = "quantization";
+    if (!check_keys("meta", document, keys, why)) return false;
     for (int i = 0; i < DTYPES; i++)
         if (dtypes[i] && json_is(dtype, dtypes[i])) {
             *precision = (mnv2_precision)i;
@@ -334,29 +365,34 @@ static bool read_format(const json_value *document, mnv2_precision *precision, r
                   json_shown(dtype).text);
 }
 
-static bool read_document(network *net, const char ***labels, const json_value *document,
-                          refusal *why) {
+static bool read_document(network *net, const char ***labels, uint32_t *label_count,
+                          const json_value *document, refusal *why) {
     mnv2_precision precision = MNV2_FLOAT32;
-    if (!read_format(document, &precision, why) ||
-        !read_architecture(net, json_get(document, "architecture"), why) ||
+    bool newest = false;
+    if (!read_format(document, &precision, &newest, why) ||
+        !(newest ? network_of_table(net, json_get(document, "network"), why)
+                 : read_architecture(net, json_get(document, "architecture"), why)) ||
         !read_preprocessing(net, precision == MNV2_INT8,
                             json_get(document, "preprocessing"), why) ||
         !check_provenance(json_get(document, "provenance"), why))
         return false;
     net->precision = precision;
+    net->version = newest ? 2 : 1;
     if (precision == MNV2_INT8 &&
         !read_quantization(net, json_get(document, "quantization"), why))
         return false;
-    return read_labels(json_get(document, "labels"), net->classifier.outputs, labels, why);
+    return read_labels(json_get(document, "labels"), net, labels, label_count, why);
 }
 
-bool meta_read(network *net, const char ***labels, char *text, size_t count, refusal *why) {
+bool meta_read(network *net, const char ***labels, uint32_t *label_count, char *text, size_t count,
+               refusal *why) {
     refusal inner;
     json_value *document = json_parse(text, count, &inner);
     *labels = NULL;
+    *label_count = 0;
     if (!document)
         return refuse(why, "meta: not JSON: %.900s; convert the model again", inner.text);
-    const bool read = read_document(net, labels, document, why);
+    const bool read = read_document(net, labels, label_count, document, why);
     free(document);
     return read;
 }

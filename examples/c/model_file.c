@@ -24,31 +24,29 @@ enum { ALIGNMENT = 64, HEAD_BYTES = 4096 + 12, SHOWN_NAMES = 3 };
  * by a tenth; only zeros, a zip bomb, inflate beyond it. Small copies are always allowed. */
 enum { COPY_RATIO = 16, COPY_ALWAYS = 64 << 20 };
 
-/* Goes through the members that the network has to have: each layer's weight, then its bias. */
+/* Goes through the members that the network has to have, each layer's weight first. */
 typedef struct {
     network *net;
-    int32_t place;
-    bool is_bias;
+    int32_t place; /* of the layer behind this one */
+    int index;     /* of the next member of this layer */
     network_layer layer;
     layer_member member;
     int64_t *offset; /* of the network, to be filled in */
 } member_walk;
 
 static bool next_member(member_walk *walk) {
-    if (walk->is_bias) {
-        walk->is_bias = false;
-        walk->member = bias_member(&walk->layer, walk->net->precision);
-        walk->offset = walk->layer.bias;
-        return true;
+    while (walk->place == 0 || walk->index == network_members(walk->net, &walk->layer)) {
+        do {
+            if (walk->place == network_places(walk->net)) return false;
+        } while (!network_layer_at(walk->net, walk->place++, &walk->layer));
+        walk->index = 0;
     }
-    while (walk->place < network_places(walk->net))
-        if (network_layer_at(walk->net, walk->place++, &walk->layer)) {
-            walk->is_bias = true;
-            walk->member = weight_member(&walk->layer, walk->net->precision);
-            walk->offset = walk->layer.weight;
-            return true;
-        }
-    return false;
+    walk->member = network_member(walk->net, &walk->layer, walk->index);
+    walk->offset = walk->index == 0   ? walk->layer.weight
+                   : walk->index == 1 ? walk->layer.bias
+                                      : walk->layer.values;
+    walk->index++;
+    return true;
 }
 
 static bool map_file(file_view *file, const char *path, refusal *why) {
@@ -95,7 +93,7 @@ static bool read_meta(model_file *model, refusal *why) {
     if (!npy_data_offset(content, member->size, member->size, &due, &start, why))
         return refuse_within(why, "member 'meta' ");
     model->meta[member->size] = '\0';
-    return meta_read(&model->net, &model->labels, model->meta + start,
+    return meta_read(&model->net, &model->labels, &model->label_count, model->meta + start,
                      (size_t)(member->size - start), why);
 }
 
@@ -120,15 +118,16 @@ static bool check_names(model_file *model, refusal *why) {
     }
     const size_t wrong = missing + unknown;
     if (wrong == 0) return true;
+    member_walk last = {.net = &model->net};
+    while (next_member(&last)) continue;
     char more[32] = "";
     if (wrong > SHOWN_NAMES) snprintf(more, sizeof more, " and %zu more", wrong - SHOWN_NAMES);
     return refuse(why,
-                  "%s %.80s%s%.80s%s%.80s%s: %s has exactly %zu arrays, stem.weight to "
-                  "classifier.%s",
+                  "%s %.80s%s%.80s%s%.80s%s: %.80s has exactly %zu arrays, %s.weight to %s",
                   missing ? "lacks" : "holds the unknown", some[0].text, wrong > 1 ? ", " : "",
                   wrong > 1 ? some[1].text : "", wrong > 2 ? ", " : "",
                   wrong > 2 ? some[2].text : "", more, model->net.name, expected,
-                  model->net.precision == MNV2_INT8 ? "dequantise" : "bias");
+                  model->net.names[0], last.member.name);
 }
 
 /* Finds the tensors where they lie. `are_usable` if they can stay there. */

@@ -15,6 +15,7 @@
 typedef struct {
     network net;         /* with the offsets of all weights */
     const char **labels; /* UTF-8, one for each class; NULL: the file has none */
+    uint32_t label_count; /* as many as classes; of one sigmoid perhaps 2, for class 0 and 1 */
     const uint8_t *weights; /* what the offsets count from, 64-byte aligned */
     int64_t buffer_bytes;   /* from there on */
     int64_t weight_bytes;   /* of all tensors */

@@ -1,5 +1,5 @@
-/* What a network is: its layers and their shapes, from the family and the width that a model file
- * names; mnv2_engine/network/architecture.py says where the tables come from. */
+/* What a network is: its layers and their shapes, as the kernels run them. A model file of version 2
+ * lists them (table.h), one of version 1 names a family (family.h). */
 #ifndef NETWORK_H
 #define NETWORK_H
 
@@ -8,62 +8,78 @@
 #include "refusal.h"
 
 enum { PANEL = 16, IMAGE_CHANNELS = 3, ARENA_ALIGNMENT = 64 };
+enum { MAX_RESOLUTION = 4096, MAX_LAYER_NAME = 64, MAX_CONVS = 4 };
+enum { MAX_NETWORK_NAME = 200 }; /* characters */
 
-/* Bounds on what a model file may say, far above any published network. */
-enum { MAX_RESOLUTION = 4096, MAX_CLASSES = 1 << 20, MAX_DIVISOR = 64, MAX_WIDTH = 16 };
+enum {
+    BLOCK_PARTS = 3, /* expand, depthwise, project */
+    MAX_PLACES = 1 + BLOCK_PARTS * MNV2_MAX_BLOCKS + MAX_CONVS + 1 + MNV2_MAX_DENSE
+};
 
-/* What a model file says, within those bounds. */
-typedef struct {
-    char family[24]; /* "mobilenet_v2" or "efficientnet_lite0" to "efficientnet_lite4" */
-    double width;    /* width multiplier */
-    int32_t divisor; /* channels are rounded to multiples of it */
-    int32_t in_height, in_width; /* pixels */
-    int32_t classes;
-    bool is_same; /* padding of TensorFlow; else of PyTorch */
-} architecture;
+/* How logits become answers: one of many classes, each class by itself, or numbers as they are. */
+typedef enum { ANSWER_SOFTMAX, ANSWER_SIGMOID, ANSWER_LINEAR } answer_kind;
 
 /* What a run computes: the part of a mnv2_plan that does not depend on how it is scheduled.
- * Residuals are 1 or 0 here, an expand_weight is -1 where there is no expand layer. The precision
- * is that of the weights; who wants bfloat16 weights computed in bfloat16 sets MNV2_BFLOAT16. */
+ * Residuals are 1 or 0 here; the weights of layers that are not there are -1. The precision is that
+ * of the weights; who wants bfloat16 weights computed in bfloat16 sets MNV2_BFLOAT16. */
 typedef struct {
-    char name[64];
+    char name[4 * MAX_NETWORK_NAME + 1]; /* for people, UTF-8 */
+    int32_t version; /* of the model file's format */
     mnv2_precision precision;
-    int32_t block_count;
+    answer_kind answer;
+    int32_t block_count, conv_count, dense_count; /* without a dense layer it gives features */
     mnv2_stem stem;
     int32_t filter;       /* mnv2_filter: how a photograph is resized, and */
     double crop_fraction; /* which part of it the network sees */
     mnv2_block blocks[MNV2_MAX_BLOCKS];
+    mnv2_conv convs[MAX_CONVS]; /* from map to map behind the blocks */
     mnv2_head head;
-    mnv2_dense classifier;
+    mnv2_dense dense[MNV2_MAX_DENSE];
+    int64_t values[MNV2_MAX_BLOCKS]; /* int8: offsets of what thin outputs stand for, mnv2_tap */
+    char names[MAX_PLACES][MAX_LAYER_NAME + 1]; /* of the layers that have weights */
 } network;
 
-/* Resolves all shapes. Refuses an unknown family, and another width than its own. */
-bool network_of(network *made, const architecture *said, refusal *why);
+/* Values of the answer; 0 where the network gives features. */
+int32_t network_classes(const network *net);
 
-typedef enum { LAYER_STEM, LAYER_POINTWISE, LAYER_DEPTHWISE, LAYER_CLASSIFIER } layer_kind;
+/* Whether the kernels run such a depthwise layer: kernels/supported.def. */
+bool network_runs_depthwise(int32_t kernel, int32_t stride, int32_t dilation);
+
+typedef enum {
+    LAYER_STEM,
+    LAYER_CONV, /* with the rows of its kernel apart, as the stem */
+    LAYER_POINTWISE,
+    LAYER_DEPTHWISE,
+    LAYER_DENSE, /* the first one */
+    LAYER_LATER_DENSE /* float32 weights in every precision */
+} layer_kind;
 
 typedef struct {
-    char name[24]; /* "stem", "block3.expand", "head", "classifier" */
+    const char *name; /* in the network */
     layer_kind kind;
     int32_t in_channels, out_channels, kernel;
-    bool has_relu6;
+    int32_t activation; /* mnv2_activation */
     /* Of the network; NULL where the layer has none. */
-    int64_t *weight, *bias; /* offsets */
+    int64_t *weight, *bias, *values; /* offsets; the last one of project layers */
     int32_t *fraction, *residual;
 } network_layer;
 
-/* Layers have places from 0 up to network_places, in the order of execution; some are empty: then
- * it is false. */
+/* Layers with weights have places from 0 up to network_places, in the order of execution; some are
+ * empty: then it is false. */
 int32_t network_places(const network *net);
 bool network_layer_at(network *net, int32_t place, network_layer *layer);
+/* The first place behind those of the blocks. */
+int32_t network_place_behind(const network *net);
 
-/* The two members of a model file that belong to a layer. */
+/* A member of a model file that belongs to a layer. */
 typedef struct {
-    char name[40]; /* of the member, such as "stem.weight" */
+    char name[MAX_LAYER_NAME + 16]; /* such as "stem.weight" */
     npy_array array;
 } layer_member;
 
-layer_member weight_member(const network_layer *layer, mnv2_precision precision);
-layer_member bias_member(const network_layer *layer, mnv2_precision precision);
+/* How many members a layer has, 2 or 3, and each: its weight; its bias, with what requantises in
+ * int8; of int8 project layers since version 2, what their integers stand for. */
+int network_members(const network *net, const network_layer *layer);
+layer_member network_member(const network *net, const network_layer *layer, int index);
 
 #endif

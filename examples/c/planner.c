@@ -7,7 +7,7 @@
 
 #include "schedule.h"
 
-enum { STATES = MNV2_MAX_BLOCKS + 3, LEAST_ROOM = 7 << 10, FIRST_CACHE_BYTES = 32 << 10 };
+enum { STATES = MNV2_MAX_BLOCKS + MOST_TAIL + 1, LEAST_ROOM = 7 << 10, FIRST_CACHE_BYTES = 32 << 10 };
 
 /* The best way to come to a block with its input at one end of the arena. */
 typedef struct {
@@ -41,7 +41,7 @@ static void follow(state states[STATES][2], int32_t at, bool high, const schedul
 /* Finds the fastest sequence within `arena` bytes; with an arena of -1 the one of the least arena,
  * which is returned. `end` is where the last output lies. */
 static int64_t search(const planned *plan, int64_t arena, state states[STATES][2], bool *end) {
-    const int32_t last = plan->net->block_count + 2;
+    const int32_t last = plan->net->block_count + tail_count(plan->net);
     memset(states, 0, STATES * sizeof *states);
     states[0][0].is_reached = true;
     for (int32_t at = 0; at < last; at++) {
@@ -88,7 +88,6 @@ void plan_network(network_plan *made, const network *net, int64_t weight_bytes, 
     state states[STATES][2];
     bool high;
     memcpy(made->blocks, net->blocks, sizeof made->blocks);
-    made->classifier = net->classifier;
     const planned plan = planned_of(net, made->blocks, threads);
     const int64_t least = search(&plan, -1, states, &high);
     search(&plan, least + room_beyond(&plan, least), states, &high);
@@ -96,7 +95,7 @@ void plan_network(network_plan *made, const network *net, int64_t weight_bytes, 
     memcpy(made->blocks, net->blocks, sizeof made->blocks); /* without the scratch of trials */
 
     /* The sequence, from its end to its beginning. */
-    const int32_t last = net->block_count + 2;
+    const int32_t last = net->block_count + tail_count(net);
     int64_t arena = 0;
     int32_t steps = 0;
     bool at_high = high;
@@ -120,10 +119,12 @@ void plan_network(network_plan *made, const network *net, int64_t weight_bytes, 
         .stem = net->stem,
         .head = net->head,
         .blocks = made->blocks,
-        .dense = &made->classifier,
-        .dense_count = 1,
+        .convs = net->conv_count ? net->convs : NULL,
+        .dense = net->dense_count ? net->dense : NULL,
         .steps = made->steps,
         .block_count = net->block_count,
+        .conv_count = net->conv_count,
+        .dense_count = net->dense_count,
         .step_count = steps,
         .precision = (int32_t)net->precision,
         .threads = threads,

@@ -8,12 +8,13 @@
 
 #include "network.h"
 
-/* What mnv2_run needs. It points into itself, so it must stay where it was made. */
+enum { MOST_TAIL = MAX_CONVS + 1 + MNV2_MAX_DENSE }; /* steps behind the blocks */
+
+/* What mnv2_run needs. It points into itself and into the network, so both must stay. */
 typedef struct {
     mnv2_plan plan;
     mnv2_block blocks[MNV2_MAX_BLOCKS];
-    mnv2_dense classifier;
-    mnv2_step steps[MNV2_MAX_BLOCKS + 2];
+    mnv2_step steps[MNV2_MAX_BLOCKS + MOST_TAIL];
 } network_plan;
 
 /* Plans a network whose weights begin at the first of `weight_bytes` bytes, for `threads` threads,

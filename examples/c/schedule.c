@@ -79,8 +79,9 @@ static void place_block(const planned *plan, const schedule *s, int32_t index, i
     /* A shortcut waits for as many input rows as the kernel reaches below its middle. */
     if (block->residual) rows = larger(rows, (block->kernel - 1) / 2 + 1);
     int64_t row = (int64_t)block->in_width * block->in_channels;
-    if (index == 0 && !block->residual) return; /* the stem's rows are not kept */
-    if (index == 0) row = block->in_width * panels * PANEL;
+    const bool is_behind_stem = index == 0 && block->expand_weight < 0;
+    if (is_behind_stem && !block->residual) return; /* the stem's rows are not kept */
+    if (is_behind_stem) row = block->in_width * panels * PANEL;
     if (index > 0 && index == s->first) return; /* they lie in a tensor */
     block->thin_rows = rows;
     block->thin = take(plan, at, rows * row * plan->sizes.thin);
@@ -166,10 +167,11 @@ static bool is_cut(const planned *plan, const schedule *tiles) {
 
 /* --- all of them --------------------------------------------------------------------------- */
 
-static int64_t place_classifier(const planned *plan, int64_t at, mnv2_step *step) {
+/* The features as 8 bits; floats are used as they are, and so by later dense layers. */
+static int64_t place_dense(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
     const int64_t start = at;
-    if (!is_int8(plan)) return at;
-    step->filtered = take(plan, &at, over(plan->net->head.features, PANEL) * PANEL);
+    if (!is_int8(plan) || s->first > 0) return at;
+    step->filtered = take(plan, &at, over(plan->net->dense[0].inputs, PANEL) * PANEL);
     step->thread_bytes = at - start;
     return start + plan->threads * step->thread_bytes;
 }
@@ -189,10 +191,10 @@ int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, m
         case MNV2_TILES:
             return place_tiles(plan, chosen, at, step);
         case MNV2_DENSE:
-            return place_classifier(plan, at, step);
+            return place_dense(plan, chosen, at, step);
         case MNV2_HEAD:
+        case MNV2_CONV:
         case MNV2_LAYERS: /* never chosen */
-        case MNV2_CONV:   /* not in these networks */
         case MNV2_TAP:
             break;
     }
@@ -213,27 +215,39 @@ static void add(const planned *plan, schedule s, schedule *found, int *count) {
     found[(*count)++] = s;
 }
 
-static int64_t feature_bytes(const planned *plan) {
-    return array_bytes(plan, (int64_t)over(plan->net->head.features, PANEL) * PANEL *
-                                 plan->sizes.sums);
+/* Of features: whole panels of sums, or of float32, which are as large. */
+static int64_t vector_bytes(const planned *plan, int32_t channels) {
+    return array_bytes(plan, (int64_t)over(channels, PANEL) * PANEL * plan->sizes.sums);
 }
 
-static int head_schedule(const planned *plan, schedule *found) {
-    const mnv2_head *head = &plan->net->head;
-    *found = (schedule){.kind = MNV2_HEAD};
-    found->input_bytes = tensor_bytes(plan, head->height, head->width, head->channels);
-    found->output_bytes = feature_bytes(plan);
-    found->bytes = found->input_bytes + found->output_bytes;
-    return 1;
-}
-
-static int classifier_schedule(const planned *plan, schedule *found) {
+/* The one way to run step `number` behind the blocks: convolutions, the head, dense layers. */
+static int tail_schedule(const planned *plan, int32_t number, schedule *found) {
+    const network *net = plan->net;
+    const int32_t dense = number - net->conv_count - 1;
     mnv2_step step;
-    *found = (schedule){.kind = MNV2_DENSE};
-    found->input_bytes = feature_bytes(plan);
-    found->bytes = place_scratch(plan, found, found->input_bytes, &step);
+    if (number < net->conv_count) {
+        const mnv2_conv *conv = &net->convs[number];
+        *found = (schedule){.kind = MNV2_CONV, .first = number};
+        found->input_bytes =
+            tensor_bytes(plan, conv->in_height, conv->in_width, conv->in_channels);
+        found->output_bytes =
+            tensor_bytes(plan, conv->out_height, conv->out_width, conv->out_channels);
+    } else if (dense < 0) {
+        *found = (schedule){.kind = MNV2_HEAD};
+        found->input_bytes =
+            tensor_bytes(plan, net->head.height, net->head.width, net->head.channels);
+        found->output_bytes = vector_bytes(plan, net->head.features);
+    } else { /* the last one writes the caller's logits */
+        *found = (schedule){.kind = MNV2_DENSE, .first = dense};
+        found->input_bytes = vector_bytes(plan, net->dense[dense].inputs);
+        if (dense + 1 < net->dense_count)
+            found->output_bytes = vector_bytes(plan, net->dense[dense].outputs);
+    }
+    found->bytes = place_scratch(plan, found, found->input_bytes + found->output_bytes, &step);
     return 1;
 }
+
+int32_t tail_count(const network *net) { return net->conv_count + 1 + net->dense_count; }
 
 int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]) {
     static const int32_t single[] = {14, 28, 0}, half[] = {56, 0}, byte[] = {28, 56, 0};
@@ -242,8 +256,7 @@ int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHED
                                                                          : single;
     static const int32_t tiles[] = {32, 64, 128, 192};
     const int32_t blocks = plan->net->block_count, threads = plan->threads;
-    if (first >= blocks)
-        return first == blocks ? head_schedule(plan, found) : classifier_schedule(plan, found);
+    if (first >= blocks) return tail_schedule(plan, first - blocks, found);
 
     int count = 0;
     int32_t widest = 0;

@@ -17,7 +17,7 @@ enum {
 
 typedef struct {
     mnv2_kind kind;
-    int32_t first, count; /* blocks */
+    int32_t first, count; /* blocks; of convolutions and dense layers the number, and 0 */
     bool is_in_place;
     int32_t strip; /* rows: output pixels of a strip, at most */
     int32_t tile;  /* tiles: hidden channels of a thread's part of one, at most */
@@ -46,8 +46,11 @@ typedef struct {
 
 planned planned_of(const network *net, mnv2_block *blocks, int32_t threads);
 
-/* Every way to run the blocks from `first` on, one or several; past the last block the head, and
- * past that the classifier. Returns how many there are. */
+/* Steps behind the blocks: convolutions, head, dense layers. */
+int32_t tail_count(const network *net);
+
+/* Every way to run the blocks from `first` on, one or several; past the last block the one way of
+ * each step behind them. Returns how many there are. */
 int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]);
 
 /* Places the scratch of a schedule from byte `at` of the arena on: offsets, strip, tile and sizes

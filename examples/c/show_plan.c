@@ -44,14 +44,13 @@ static void show_step(FILE *file, int32_t index, const mnv2_step *step) {
     fputc('\n', file);
 }
 
-static void show_head(FILE *file, const mnv2_head *head) {
-    fputs("head", file);
-    SHOW(head, height), SHOW(head, width), SHOW(head, channels), SHOW(head, features);
-    SHOW(head, activation), SHOW(head, head_weight), SHOW(head, head_bias);
-    SHOW(head, fraction), SHOW(head, pool_fraction), SHOW(head, pool_bias);
-    SHOW(head, pool_multiplier), SHOW(head, pool_shift);
-    fprintf(file, " feature_scale=%a", (double)head->feature_scale);
-    fprintf(file, " feature_offset=%a\n", (double)head->feature_offset);
+static void show_conv(FILE *file, int32_t index, const mnv2_conv *conv) {
+    fprintf(file, "conv%d", index);
+    SHOW(conv, in_height), SHOW(conv, in_width), SHOW(conv, in_channels);
+    SHOW(conv, out_height), SHOW(conv, out_width), SHOW(conv, out_channels);
+    SHOW(conv, kernel), SHOW(conv, stride), SHOW(conv, activation), SHOW(conv, fraction);
+    SHOW(conv, weight), SHOW(conv, bias);
+    fputc('\n', file);
 }
 
 static void show_dense(FILE *file, int32_t index, const mnv2_dense *dense) {
@@ -59,6 +58,16 @@ static void show_dense(FILE *file, int32_t index, const mnv2_dense *dense) {
     SHOW(dense, inputs), SHOW(dense, outputs), SHOW(dense, activation);
     SHOW(dense, weight), SHOW(dense, bias);
     fputc('\n', file);
+}
+
+static void show_head(FILE *file, const mnv2_head *head) {
+    fputs("head", file);
+    SHOW(head, height), SHOW(head, width), SHOW(head, channels), SHOW(head, features);
+    SHOW(head, activation), SHOW(head, head_weight), SHOW(head, head_bias);
+    SHOW(head, fraction), SHOW(head, pool_fraction), SHOW(head, pool_bias);
+    SHOW(head, pool_multiplier), SHOW(head, pool_shift);
+    fprintf(file, " feature_scale=%a feature_offset=%a\n", (double)head->feature_scale,
+            (double)head->feature_offset);
 }
 
 void show_plan(FILE *file, const mnv2_plan *plan) {
@@ -69,7 +78,8 @@ void show_plan(FILE *file, const mnv2_plan *plan) {
     fputc('\n', file);
     show_stem(file, &plan->stem);
     for (int32_t i = 0; i < plan->block_count; i++) show_block(file, i, &plan->blocks[i]);
-    for (int32_t i = 0; i < plan->step_count; i++) show_step(file, i, &plan->steps[i]);
+    for (int32_t i = 0; i < plan->conv_count; i++) show_conv(file, i, &plan->convs[i]);
     show_head(file, &plan->head);
     for (int32_t i = 0; i < plan->dense_count; i++) show_dense(file, i, &plan->dense[i]);
+    for (int32_t i = 0; i < plan->step_count; i++) show_step(file, i, &plan->steps[i]);
 }

@@ -6,7 +6,7 @@
 #include "bytes.h"
 #include "model_file.h"
 
-enum { GROUP = 4, STEM_ROW_GROUPS = 3, STEM_ROW_TERMS = 9 }; /* of int8 weights */
+enum { GROUP = 4 }; /* of int8 weights */
 enum { MAX_MULTIPLIER = 32767, MAX_SHIFT = 31 };
 
 /* Whether no number has all bits of its exponent set. */
@@ -34,7 +34,9 @@ static bool check_floats(const model_file *model, const layer_member *member, in
 static int64_t sum_of_sizes(const network_layer *layer, const int8_t *w, int64_t groups,
                             int32_t lane, bool *is_padded) {
     const int64_t area = layer->kernel * layer->kernel;
-    const bool is_stem = layer->kind == LAYER_STEM;
+    const bool has_rows = layer->kind == LAYER_STEM || layer->kind == LAYER_CONV;
+    const int64_t segment = (int64_t)(has_rows ? layer->kernel : 1) * layer->in_channels;
+    const int64_t segment_groups = (segment + GROUP - 1) / GROUP;
     int64_t sum = 0;
     if (layer->kind == LAYER_DEPTHWISE) { /* [k * k][16] */
         for (int64_t i = 0; i < area; i++) sum += abs(w[i * PANEL + lane]);
@@ -43,8 +45,7 @@ static int64_t sum_of_sizes(const network_layer *layer, const int8_t *w, int64_t
     for (int64_t g = 0; g < groups; g++) /* [groups][16][4] */
         for (int32_t i = 0; i < GROUP; i++) {
             const int32_t value = w[(g * PANEL + lane) * GROUP + i];
-            const int64_t term = (is_stem ? g % STEM_ROW_GROUPS : g) * GROUP + i;
-            if (value && term >= (is_stem ? STEM_ROW_TERMS : layer->in_channels)) *is_padded = true;
+            if (value && g % segment_groups * GROUP + i >= segment) *is_padded = true;
             sum += abs(value);
         }
     return sum;
@@ -53,7 +54,7 @@ static int64_t sum_of_sizes(const network_layer *layer, const int8_t *w, int64_t
 /* One output channel, or one behind the last, which has to be nothing but zeros. */
 static bool check_channel(const network_layer *layer, int32_t channel, int64_t sum,
                           const uint8_t *table, refusal *why) {
-    const bool is_last = layer->kind == LAYER_CLASSIFIER;
+    const bool is_last = layer->kind == LAYER_DENSE;
     const int32_t lane = channel % PANEL;
     const uint32_t first = u32_at(table + 4 * lane), second = u32_at(table + 4 * (PANEL + lane));
     if (channel >= layer->out_channels) {
@@ -80,7 +81,7 @@ static bool check_channel(const network_layer *layer, int32_t channel, int64_t s
 }
 
 static bool check_int8(const model_file *model, const network_layer *layer, refusal *why) {
-    const npy_array array = weight_member(layer, MNV2_INT8).array;
+    const npy_array array = network_member(&model->net, layer, 0).array;
     const int64_t panel_bytes = (int64_t)npy_bytes(&array) / array.shape[0];
     bool is_padded = false;
     for (int32_t channel = 0; channel < array.shape[0] * PANEL; channel++) {
@@ -108,11 +109,13 @@ bool model_file_verify(model_file *model, refusal *why) {
     for (int32_t place = 0; place < network_places(&model->net); place++) {
         network_layer layer;
         if (!network_layer_at(&model->net, place, &layer)) continue;
-        const layer_member weight = weight_member(&layer, precision);
-        const layer_member bias = bias_member(&layer, precision);
-        if (!check_floats(model, &weight, *layer.weight, why) ||
-            !check_floats(model, &bias, *layer.bias, why) ||
-            (precision == MNV2_INT8 && !check_int8(model, &layer, why)))
+        const int64_t offsets[] = {*layer.weight, *layer.bias, layer.values ? *layer.values : 0};
+        for (int i = 0; i < network_members(&model->net, &layer); i++) {
+            const layer_member member = network_member(&model->net, &layer, i);
+            if (!check_floats(model, &member, offsets[i], why)) return false;
+        }
+        if (precision == MNV2_INT8 && layer.kind != LAYER_LATER_DENSE &&
+            !check_int8(model, &layer, why))
             return false;
     }
     return true;

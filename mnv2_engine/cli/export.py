@@ -1,4 +1,4 @@
-"""`mnv2 export`: a model file as ONNX or TensorFlow Lite, and how that is fed."""
+"""`mnv2 export`: a model file as ONNX, TensorFlow Lite or C, and how that is fed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ def run(args: Namespace) -> int:
     from ..export import export
 
     may_write(args.out, args.force, args.model, "the model file itself", "OUT")
-    made = export(args.model, args.out, dynamic_batch=args.dynamic_batch)
+    made = export(
+        args.model,
+        args.out,
+        dynamic_batch=args.dynamic_batch,
+        threads=args.threads,
+        precision=args.precision,
+        include_weights=args.include_weights,
+    )
     say(as_json(made) if args.json else str(made))
     return 0

@@ -190,26 +190,41 @@ def _add_export(commands: Any) -> None:
     export = add_command(
         commands,
         "export",
-        "write a model file as ONNX or TensorFlow Lite",
+        "write a model file as ONNX, TensorFlow Lite or C",
         "OUT's ending says which; the weights are the same. int8 model files stay int8 and take\n"
         "uint8 pixels; all others become float32 and take normalised pixels. Prints the shapes of\n"
         "the input and the logits, and how pixels are normalised, which the file says too, beside\n"
         "labels and provenance. Needs the extra `onnx` or `tflite`. OUT appears whole or not at\n"
-        "all.",
+        "all.\n"
+        "\n"
+        "A .c file has the network and its plan as constants, for programs with the C kernels;\n"
+        "the weights stay in the model file, or are an array.",
         "examples:\n"
         "  mnv2 export mnv2.npz mnv2.onnx\n"
         "  mnv2 export mnv2_int8.npz mnv2_int8.tflite\n"
-        "  mnv2 export mnv2.npz mnv2.onnx --dynamic-batch\n",
+        "  mnv2 export mnv2.npz mnv2.onnx --dynamic-batch\n"
+        "  mnv2 export mnv2_int8.npz mnv2_int8.c --include-weights\n",
     )
     export.add_argument("model", metavar="MODEL.npz", help="the model file to export")
     export.add_argument(
-        "out", metavar="OUT", help="the file to write, its name ending in .onnx or .tflite"
+        "out", metavar="OUT", help="the file to write, its name ending in .onnx, .tflite or .c"
     )
     export.add_argument(
         "--dynamic-batch",
         action="store_true",
-        help="let the first axis, the number of images, be anything (default: 1)",
+        help="let the first axis, the number of images, be anything (default: 1); not of .c",
     )
+    export.add_argument(
+        "--include-weights", action="store_true", help=".c: the weights as an array, too"
+    )
+    export.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        default=1,
+        help=".c: threads that the plan is for (default: 1)",
+    )
+    add_precision(export)
     add_json(export, "one JSON object")
     export.add_argument("--force", action="store_true", help="replace OUT if it exists")
 

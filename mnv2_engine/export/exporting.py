@@ -10,7 +10,8 @@ from ..errors import InputError
 from ..model.modelfile import open_model
 from .description import feeding
 
-SUFFIXES = (".onnx", ".tflite")  # each has a module that writes it, onnx_network, tflite_network
+# Each but .c has a module that writes it, onnx_network, tflite_network; .c has c_file.
+SUFFIXES = (".onnx", ".tflite", ".c")
 DYNAMIC = "N"  # the name of a batch of any size
 
 
@@ -23,7 +24,7 @@ class Exported(NamedTuple):
     weights: str  # "float32" or "int8"
     input: tuple[int | str, ...]  # shape of the tensor `input`; the batch may be "N"
     input_dtype: str  # "float32", or of int8 networks "uint8"
-    output: tuple[int | str, ...]  # shape of the tensor `logits`, which is float32
+    output: tuple[int | str, ...]  # shape of the tensor `logits`, which is float32; (0,) of none
     feed: str  # how a pixel becomes an element of `input`
     file_bytes: int
 
@@ -36,13 +37,23 @@ class Exported(NamedTuple):
 
 
 def export(
-    model: str | os.PathLike[str], out: str | os.PathLike[str], *, dynamic_batch: bool = False
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    dynamic_batch: bool = False,
+    threads: int = 1,
+    precision: str | None = None,
+    include_weights: bool = False,
 ) -> Exported:
-    """Write the model file `model` as `out`, whose name ends in .onnx or .tflite.
+    """Write the model file `model` as `out`, whose name ends in .onnx, .tflite or .c.
 
     The batch is 1, or of any size if `dynamic_batch`. float16 and bfloat16 weights become float32;
     int8 networks stay int8 (docs/export.md). Equal arguments make equal bytes, given equal versions
     of what writes them. An older file of that name is replaced, whole or not at all.
+
+    A .c file has the plan for so many `threads` and a `precision`, by default the model file's own,
+    and the weights too if `include_weights`: these three are for .c alone, `dynamic_batch` for the
+    others.
 
     Raises InputError for another ending, MissingExtraError without the package `onnx` or `tflite`,
     ModelFileError for a damaged model file, UnsupportedError for integers that the format cannot
@@ -57,10 +68,20 @@ def export(
             f"{path}: ends in {suffix!r}: expected a name that ends in {' or '.join(SUFFIXES)}, "
             "which says what is written"
         )
+    if suffix == ".c" and dynamic_batch:
+        raise InputError(f"{path}: a plan runs one image after another; leave dynamic_batch out")
+    if suffix != ".c" and ((threads, precision) != (1, None) or include_weights):
+        raise InputError(
+            f"{path}: threads, precision and include_weights are for .c files; leave them out"
+        )
     with open_model(model) as opened:
         if os.path.exists(path) and os.path.samefile(opened.path, path):
             raise InputError(f"{path}: is the model file itself; choose another name")
         opened.verify()
+        if suffix == ".c":
+            from .c_file import export_c
+
+            return export_c(opened, path, threads, precision, include_weights)
         batch: int | str = DYNAMIC if dynamic_batch else 1
         writer = import_module(f"{__package__}.{suffix[1:]}_network")
         content: bytes = writer.encode(opened, batch)

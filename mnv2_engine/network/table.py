@@ -66,7 +66,7 @@ def from_json(obj: object) -> Network:
     if not isinstance(obj, dict) or set(obj) != set(_KEYS):
         raise ModelFileError(f"network: expected exactly the keys {', '.join(_KEYS)}")
     name, size, rows = obj["name"], obj["resolution"], obj["layers"]
-    if not isinstance(name, str) or len(name) > _MAX_LABEL or not name.isprintable():
+    if not isinstance(name, str) or len(name) > _MAX_LABEL or not _is_plain(name):
         raise ModelFileError(f"network: name {name!r:.80}: expected printable text")
     if not isinstance(size, list):
         raise ModelFileError(f"network: resolution {size!r:.80}: expected [height, width]")
@@ -86,6 +86,12 @@ def from_json(obj: object) -> Network:
                 f"layer {layer.name}: pads {row['pads']!r:.80}: its outputs reach {layer.pads}"
             )
     return network
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it can be encoded and leaves a terminal as it was. As for labels, and in any version
+    of Unicode, which str.isprintable follows and a reader in C does not."""
+    return not any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c < "\ue000" for c in text)
 
 
 def _add(build: Builder, i: int, row: Any) -> None:

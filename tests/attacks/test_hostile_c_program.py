@@ -24,7 +24,6 @@ from mnv2_engine.errors import MnvError
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
 
-pytestmark = pytest.mark.skip("the C program does not read version 2 of the model file yet")
 NETWORK = small_network()
 LABELS = ["a", "ä", '"\\', "𝄞", "e e"]
 # Where C has other words than Python.
@@ -32,6 +31,13 @@ OTHER_WORDS = {
     "another_kind_of_file": r"not a \.npz model file: it begins with '\\x89PNG",
     "a_version_that_is_true": "version true",
     "a_dtype_that_is_a_list": "dtype list",
+    "layers_that_are_numbers": "operation missing",
+    "no_outputs": "outputs list: expected one",
+    "an_answer_that_is_a_number": "answer 3: expected one of softmax",
+    "an_operation_that_is_a_list": "operation list",
+    "an_even_kernel": "4x4",
+    "a_stride_that_leaves_no_map": "its outputs reach",
+    "an_activation_that_is_a_number": "activation 6",
     "no_provenance": "provenance: null found",
 }
 
