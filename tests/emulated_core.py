@@ -27,7 +27,7 @@ def build(folder: Path) -> Path:
     steps = "".join(f"const mnv2_steps mnv2_steps_{name} = {{NULL}};\n" for name in NONE)
     steps += "const mnv2_lines mnv2_lines_none = {NULL};\n"
     (folder / "none.c").write_text(f"#include <stddef.h>\n#include <isa.h>\n{steps}")
-    own = [KERNELS / name for name in ("run.c", "pool.c", "dispatch.c", "answers.c")]
+    own = sorted(path for path in KERNELS.glob("*.c") if path.name != "isa.c")
     pieces = [(path, "") for path in (*own, folder / "none.c")]
     pieces += [(KERNELS / "int8/isa.c", "int8"), (KERNELS / "isa.c", "bfloat16")]
     running, objects = [], []
