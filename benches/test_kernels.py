@@ -20,7 +20,7 @@ from mnv2_engine.bench.kernel_shapes import (
     multiply_adds,
     networks,
 )
-from mnv2_engine.plan.schedules import Schedule, classifier_schedule, head_schedule, layers_schedule
+from mnv2_engine.plan.schedules import Schedule, dense_schedule, head_schedule, layers_schedule
 from mnv2_engine.plan.shapes import Shapes
 
 LAYERS = {
@@ -48,7 +48,7 @@ def cases(every: bool) -> list[Case]:
 def schedule_of(shapes: Shapes, place: Place, kind: str) -> Schedule:
     if place.block is not None:
         return layers_schedule(shapes, place.block)
-    return head_schedule(shapes) if kind == "head" else classifier_schedule(shapes)
+    return head_schedule(shapes) if kind == "head" else dense_schedule(shapes, 0)
 
 
 def test_kernel(benchmark: Any, tell: Any, case: Case) -> None:

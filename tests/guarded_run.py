@@ -90,7 +90,10 @@ def use_arrays(executor: native.NativeExecutor, addresses: dict[int, int]) -> No
     plan, ffi = executor._plan, executor._ffi
     base = int(ffi.cast("intptr_t", ffi.cast("void *", executor._weights)))
     used = set()
-    for part in [plan.stem, plan.head, *(plan.blocks[i] for i in range(plan.block_count))]:
+    parts = [plan.stem, plan.head, *(plan.blocks[i] for i in range(plan.block_count))]
+    parts += [plan.convs[i] for i in range(plan.conv_count)]
+    parts += [plan.dense[i] for i in range(plan.dense_count)]
+    for part in parts:
         for name, _ in ffi.typeof(part).fields:
             if name.endswith(("weight", "bias")) and name != "pool_bias":
                 offset = getattr(part, name)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 
 class Service:
@@ -32,7 +33,9 @@ class Service:
     ) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+            # A service may answer, and hang up, before it has read all of a body that it refuses.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, {"Content-Type": kind} if kind else {})
             response = connection.getresponse()
             return response.status, response.read()
         finally:

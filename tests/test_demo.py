@@ -173,7 +173,7 @@ def damages() -> dict[str, Callable[[bytes], bytes]]:
         "empty": lambda data: b"",
         "not a model": lambda data: b"PK\x03\x04 no",
         "a flipped bit": flip,
-        "a newer format": lambda data: data.replace(b'"version": 1', b'"version": 9'),
+        "a newer format": lambda data: data.replace(b'"version": 2', b'"version": 9'),
     }
 
 

@@ -169,7 +169,8 @@ def test_every_layer_equals_loops_of_integers(name, spec, extreme):
         assert list(seen) == list(found)
         for layer, expected in found.items():
             np.testing.assert_array_equal(seen[layer][i], expected, err_msg=layer)
-            assert extreme or 0 < np.mean(expected) < 255, layer
+            small = np.size(expected) < 100  # whose values may all be at one end
+            assert extreme or small or 0 < np.mean(expected) < 255, layer
         logits = floats_of(network, arrays, acc)
         if len(network.small_dense):  # their sums round as NumPy likes
             np.testing.assert_allclose(outputs.logits[i], logits, rtol=1e-5, atol=1e-5)

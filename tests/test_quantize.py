@@ -371,7 +371,9 @@ def test_a_real_network_keeps_its_answers(shared, tmp_path):
     references = np.load(shared / "images" / "references.npz")
     pixels, truth = references["pixels"], references["tfslim_fp32"]
     report = quantize(source, out, pixels[0::2][:6])
-    assert report.file_bytes <= 3_700_000
+    assert (
+        report.file_bytes <= 3_712_000
+    )  # 16 KB of them for `values`, 8 KB for the table of layers
     with Engine.load(out) as engine:
         made = engine.logits(pixels[1::2])
     assert (made.argmax(1) == truth[1::2].argmax(1)).mean() >= 0.97

@@ -120,7 +120,7 @@ def test_a_module_is_refused_and_its_state_dict_taken(as_zip, tmp_path):
     with pytest.raises(CheckpointError, match=r"not executed|other things than tensors") as error:
         converted(saved(module, tmp_path / "a.pt", as_zip), tmp_path / "out.npz")
     assert "torch.save(model.state_dict(), FILE)" in str(error.value)
-    with pytest.raises(CheckpointError, match=r"its names \(0.bias, 0.weight, "):
+    with pytest.raises(CheckpointError, match=r"its names \(0.bias, 0.weight"):
         converted(saved(module.state_dict(), tmp_path / "a.pt", as_zip), tmp_path / "out.npz")
 
 

@@ -303,7 +303,7 @@ def _weight(graph: Graph, found: Found, shape: tuple[int, ...]) -> _Weight:
                 f"{graph.what}: {found.where}: its weight has {term.size} scales or zero points: "
                 f"expected one, or one for each of {channels} output channels"
             )
-    scale: Float64 = np.broadcast_to(stated.scales, channels)
+    scale: Float64 = np.broadcast_to(np.asarray(stated.scales, np.float64), channels)
     zero_point = np.broadcast_to(stated.zero_points, channels)
     if not ((zero_point >= stated.low) & (zero_point <= stated.high)).all():
         raise CheckpointError(
@@ -343,13 +343,14 @@ def _bias(graph: Graph, found: Found, unit: Float64) -> Float64:
             f"{graph.what}: {found.where}: its bias states another scale than its input's times "
             "its weight's; the file is damaged"
         )
-    bias: Float64 = np.asarray(found.bias.load(), np.float64)
+    # Its own scale is rounded to float32, which large integers would show: the unit counts.
+    bias: Float64 = np.asarray(found.bias.load() if stated is None else stated.stored(), np.float64)
     if bias.size != found.channels:
         raise CheckpointError(
             f"{graph.what}: {found.where}: its bias has shape {bias.shape}: expected "
             f"({found.channels},)"
         )
-    return bias.reshape(-1)
+    return bias.reshape(-1) if stated is None else bias.reshape(-1) * unit
 
 
 def _notes(taken: list[_Weight], silenced: dict[str, int]) -> tuple[str, ...]:

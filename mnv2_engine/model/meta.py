@@ -202,7 +202,8 @@ def _parse(content: bytes) -> object:
 
     try:
         return parse(content.decode(), unique, refuse)
-    except (ValueError, RecursionError) as error:
+    # SystemError: what the scanner of CPython 3.11 makes of a lack of memory.
+    except (ValueError, RecursionError, MemoryError, SystemError) as error:
         raise ModelFileError(f"meta: not JSON: {error!s:.200}; convert the model again") from None
 
 
