@@ -76,8 +76,8 @@ static void place_block(const planned *plan, const schedule *s, int32_t index, i
     else /* the sums of output rows in progress */
         block->partial = take(plan, at, (k - 1) / stride * panels * block->out_width * PANEL *
                                             plan->sizes.sums);
-    /* A shortcut waits for as many input rows as the kernel reaches below its middle. */
-    if (block->residual) rows = larger(rows, (block->kernel - 1) / 2 + 1);
+    /* A shortcut waits for as many input rows as the kernel reaches below its padding. */
+    if (block->residual) rows = larger(rows, block->kernel - block->pad_top);
     int64_t row = (int64_t)block->in_width * block->in_channels;
     const bool is_behind_stem = index == 0 && block->expand_weight < 0;
     if (is_behind_stem && !block->residual) return; /* the stem's rows are not kept */

@@ -211,8 +211,9 @@ def _rows_block(shapes: Shapes, index: int, strip: int, is_first: bool) -> _Rows
     else:
         pending = (block.kernel - 1) // block.stride  # output rows in progress
         own = [_array(shapes, f"{index} partial", (pending, panels, out_width, PANEL), sums)]
-    # A shortcut waits for as many input rows as the kernel reaches below its middle.
-    thin_rows = max(lines, (block.kernel - 1) // 2 + 1 if block.residual else 1)
+    # A shortcut waits for as many input rows as the kernel reaches below its padding.
+    waiting = block.kernel - depthwise.pad_rows[0] if block.residual else 1
+    thin_rows = max(lines, waiting)
     filtered = panels
     behind_stem = index == 0 and block.expand is None  # whose outputs are the expanded ones
     if not is_first or (index == 0 and not behind_stem):
