@@ -35,7 +35,18 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "attacks"), str(TESTS / "attacks_checkpoints")]
 
 SECONDS_EACH = 10.0  # for one input, on any machine
-READER = ("model_file", "verify", "meta", "network", "npz", "npy", "inflate", "json")
+READER = (
+    "model_file",
+    "verify",
+    "meta",
+    "table",
+    "family",
+    "network",
+    "npz",
+    "npy",
+    "inflate",
+    "json",
+)
 READER += ("bytes", "refusal")  # examples/c
 CONVERT = {"padding": "symmetric", "preprocess": "unit", "labels": "none", "resolution": 32}
 MINUTE = {"model": 0.4, "torch": 0.2, "tflite": 0.2, "npz": 0.1, "form": 0.1}
