@@ -13,6 +13,7 @@ Equal seeds make equal inputs. The C reader is built with cc where there is one.
 from __future__ import annotations
 
 import argparse
+import copy
 import ctypes
 import io
 import json
@@ -156,7 +157,7 @@ def _change(value: Any, pick: random.Random) -> None:
         elif isinstance(inner, int) and kind < 0.6:
             value[key] = inner + pick.choice((-8, -2, -1, 1, 2, 8, 16))
         else:
-            value[key] = pick.choice(ODD)
+            value[key] = copy.deepcopy(pick.choice(ODD))
         return
 
 
