@@ -50,7 +50,7 @@ def model(tmp_path_factory) -> Path:
 
 
 def run_python(text: str, *arguments: object) -> str:
-    command = [sys.executable, "-c", text, *map(str, arguments)]
+    command = [sys.executable, "-I", "-c", text, *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k != "MNV2_ISA"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return done.stdout

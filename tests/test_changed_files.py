@@ -181,7 +181,7 @@ def test_a_pickle_arrives_in_another_process(small_model, pixels):
         "sys.stdout.buffer.write(engine.logits(pixels).tobytes())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-I", "-c", script],
         input=pickle.dumps((engine, pixels)),
         capture_output=True,
         check=True,
