@@ -382,7 +382,8 @@ def test_the_listing_of_the_readme_is_a_program(
     options = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"]
     folders = ["-I", SOURCE, "-I", SOURCE.parents[1] / "kernels"]
     core = c_program.build / "mnv2_core" / "libmnv2_core.a"
-    made = [core, "-lm", "-lpthread", "-o", tmp_path / "program"]
+    photos = ["-ljpeg", "-lpng"] if b"jpeg_read_header" in core.read_bytes() else []
+    made = [core, *photos, "-lm", "-lpthread", "-o", tmp_path / "program"]
     subprocess.run(
         [_compiler(), *options, *folders, tmp_path / "program.c", *sources, *made],
         check=True,
