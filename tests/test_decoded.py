@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mnv2_engine.model.input_spec import PRESETS, InputSpec
 
 np = pytest.importorskip("numpy")
 Image = pytest.importorskip("PIL.Image")
-pytest.importorskip("PIL.ImageFile").MAXBLOCK = 1 << 26  # noise does not compress
+ImageFile = pytest.importorskip("PIL.ImageFile")
 core = pytest.importorskip("mnv2_engine._core")
 
 TF, FRAME = PRESETS["tf"], (224, 224)
@@ -32,6 +33,15 @@ needs_jpeg = pytest.mark.skipif(
 needs_png = pytest.mark.skipif(
     "PNG" not in decoded.decoders(), reason="the C core was built without libpng"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_noise() -> Iterator[None]:
+    """Noise does not compress. Pillow allocates this much for every `tobytes` too, so it must not
+    stay behind for other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFile, "MAXBLOCK", 1 << 26)
+        yield
 
 
 def noise(width: int, height: int, seed: int, bands: int = 3, coarse: int = 1) -> Any:
