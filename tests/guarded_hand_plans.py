@@ -36,25 +36,23 @@ MOST_BYTES = 1 << 24  # that a changed plan may ask for and still run
 
 
 def pool_of(threads: int) -> Any:
-    """A pool that stays until the process ends."""
     memory = guarded(-(-lib.mnv2_pool_bytes(threads) // 64) * 64, fill=0)
     assert lib.mnv2_pool_start(ffi.from_buffer(memory), threads) == lib.MNV2_OK
-    pools.append(memory)
     return ffi.cast("mnv2_pool *", ffi.from_buffer(memory))
-
-
-pools: list[Any] = []
 
 
 def check_answers(precision: str, first: int, count: int) -> None:
     pool = {threads: pool_of(threads) for threads in (2, 3, 4)}
     stay = len(kept)
+    shared = []  # plans of runs in a pool, whose late threads may read them until it is stopped
     for seed in range(first, first + count):
         network = random_network(seed, precision)
         expected = answer_of(network)
         bits: dict[str, Answer] = {}
         for turn, threads in enumerate((1, 2 + seed % 3, 1 + seed % 4)):
             plan = HandPlan(network, threads, seed + turn)
+            if threads > 1 and turn == 1:
+                shared.append(plan)
             memory = [lambda size: guarded(size, True), lambda size: guarded(size, False)][turn % 2]
             for name, isa in isas_for(precision).items():
                 place = f"{precision} {name}, network {seed}, {threads} parts, turn {turn}"
@@ -67,6 +65,9 @@ def check_answers(precision: str, first: int, count: int) -> None:
                 wrong = differ(found, bits.setdefault(name, found), -1.0)
                 assert not wrong, f"{place}, beside another plan: {wrong}"
             del kept[stay:]
+    for each in pool.values():
+        lib.mnv2_pool_stop(each)
+    shared.clear()
 
 
 def numbers_of(plan: Any) -> list[tuple[Any, str]]:

@@ -28,6 +28,11 @@ PRECISIONS = {
     "bfloat16": lib.MNV2_BFLOAT16,
     "int8": lib.MNV2_INT8,
 }
+# One for every entry of every table, the head's, and one that a count too many leads to: check.c
+# refuses it there, as it is all zeros.
+MOST_STEPS = (
+    lib.MNV2_MAX_BLOCKS + lib.MNV2_MAX_CONVS + lib.MNV2_MAX_DENSE + lib.MNV2_MAX_TAPS + 1 + 1
+)
 THIN_BYTES = {"bfloat16": 2, "int8": 1}
 Array = np.ndarray[Any, Any]
 
@@ -409,7 +414,7 @@ class HandPlan:
         self._schedule()
         if self.is_int8:
             self.arena += lib.MNV2_OVERREAD
-        steps = self._new("mnv2_step[]", len(self.steps))
+        steps = self._table("mnv2_step", MOST_STEPS)
         for i, step in enumerate(self.steps):
             steps[i] = step[0]
         self.plan.steps, self.plan.step_count = steps, len(self.steps)
@@ -420,6 +425,10 @@ class HandPlan:
         made = ffi.new(kind) if count is None else ffi.new(kind, count)
         self.kept.append(made)
         return made
+
+    def _table(self, kind: str, most: int) -> Any:
+        """Of as many entries as a plan may state: a changed count leads to nobody else's memory."""
+        return self._new(f"{kind}[]", most)
 
     # Layers.
 
@@ -436,9 +445,10 @@ class HandPlan:
         stem.fraction, stem.activation = network.stem.fraction, network.stem.activation
         stem.weight, stem.bias = packed.convolution(network.stem)
         thin = stem.channels
-        self.blocks = plan.blocks = self._new("mnv2_block[]", len(network.blocks))
+        self.blocks = plan.blocks = self._table("mnv2_block", lib.MNV2_MAX_BLOCKS)
         plan.block_count = len(network.blocks)
-        for block, made in zip(self.blocks, network.blocks, strict=True):
+        for i, made in enumerate(network.blocks):
+            block = self.blocks[i]
             kernel = made.depthwise.weight.shape[1]
             block.in_height, block.in_width, block.in_channels = *size, thin
             size = self._size(size, kernel, made.stride, made.pads)
@@ -459,7 +469,7 @@ class HandPlan:
             block.project_activation = made.project.activation
             block.project_fraction = made.project.fraction
         plan.conv_count = len(network.convs)
-        plan.convs = convs = self._new("mnv2_conv[]", max(1, len(network.convs)))
+        plan.convs = convs = self._table("mnv2_conv", lib.MNV2_MAX_CONVS)
         for i, (conv, stride) in enumerate(network.convs):
             to = convs[i]
             to.in_height, to.in_width, to.in_channels = *size, thin
@@ -479,7 +489,7 @@ class HandPlan:
         head.pool_fraction, head.pool_bias, head.pool_multiplier, head.pool_shift = network.pool
         head.feature_scale, head.feature_offset = 0.01, 0.5
         plan.dense_count = len(network.dense)
-        plan.dense = dense = self._new("mnv2_dense[]", max(1, len(network.dense)))
+        plan.dense = dense = self._table("mnv2_dense", lib.MNV2_MAX_DENSE)
         for i, (made, scales) in enumerate(network.dense):
             dense[i].outputs, dense[i].inputs = made.weight.shape[:2]
             dense[i].activation = made.activation
@@ -488,7 +498,7 @@ class HandPlan:
             else:
                 dense[i].weight, dense[i].bias = packed.convolution(made, is_float=i > 0)
         plan.tap_count = len(network.taps)
-        plan.taps = taps = self._new("mnv2_tap[]", max(1, len(network.taps)))
+        plan.taps = taps = self._table("mnv2_tap", lib.MNV2_MAX_TAPS)
         for i, (place, values) in enumerate(network.taps):
             shape = self._thin(place)
             taps[i].height, taps[i].width, taps[i].channels = shape
