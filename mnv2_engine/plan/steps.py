@@ -53,3 +53,9 @@ class Plan(NamedTuple):
         from .shown.table import describe
 
         return describe(self)
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows: the drawing of `mnv2 plan --svg`."""
+        from .shown.picture import draw
+
+        return draw(self)
