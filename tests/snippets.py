@@ -1,0 +1,101 @@
+"""The snippets of the README and of docs/, and how a test runs them.
+
+A fenced block is Python, or commands: `console` (lines that begin with "$ "), `sh`, or no language.
+Comments in the page, right before a block, say what is special about it:
+
+    <!-- needs: onnxruntime, tflite -->     modules, without which it is skipped
+    <!-- slow -->                           runs with --every only
+    <!-- run by: tests/test_c_program.py    another test runs it
+    <!-- not run: it installs packages -->  and why
+
+Commands run in a folder with the files that the pages speak of. `mnv2 ...` runs in this process;
+`pip install` is not run, but its extras must be there.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from mnv2_engine.export import export
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPES = ROOT / "weights" / "shapes"
+PHOTOGRAPH = ROOT / "mnv2_engine" / "data" / "chelsea.jpg"
+PAGES = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / "examples" / name / "README.md" for name in ("c", "service")),
+)
+
+COMMANDS = ("console", "sh", "")  # languages that are commands
+DATA = ("text", "json", "ini", "yaml", "toml", "dockerfile", "bibtex", "csv", "mermaid")
+LASTING = ("serve", "demo", "warmup", "bench")  # commands of mnv2 that take long, or never end
+
+_FENCE = re.compile(
+    r"((?:^<!--[^>]*-->\s*\n\s*)*)^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
+_NOTE = re.compile(r"<!--\s*(needs|slow|run by|not run)\s*(?::\s*(.*?))?\s*-->")
+
+
+class Snippet(NamedTuple):
+    """A fenced block of a page."""
+
+    page: Path
+    line: int  # of the fence
+    language: str
+    text: str
+    notes: dict[str, str]
+
+    @property
+    def place(self) -> str:
+        """File and line, as an editor takes them."""
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def snippets(page: Path) -> list[Snippet]:
+    """All fenced blocks of a page."""
+    text = page.read_text("utf-8")
+    found = []
+    for match in _FENCE.finditer(text):
+        line = text.count("\n", 0, match.start(2)) + 1
+        notes = {note[0]: note[1] for note in _NOTE.findall(match[1])}
+        found.append(Snippet(page, line, match[2], match[3], notes))
+    return found
+
+
+def commands(snippet: Snippet) -> list[list[str]]:
+    """The commands of a block, as words, without comments; those between && by themselves."""
+    lines = snippet.text.replace("\\\n", " ").splitlines()
+    if snippet.language == "console":
+        lines = [line[2:] for line in lines if line.startswith("$ ")]
+    found: list[list[str]] = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            found.append(words[:end])
+            words = words[end + 1 :]
+    return found
+
+
+def make_files(folder: Path) -> None:
+    """The files that the pages' snippets name: small networks, pictures, labels."""
+    for name in ("mnv2", "mnv2_1.0", "my_model", "new", "model"):
+        shutil.copy(SHAPES / "shapes.npz", folder / f"{name}.npz")
+    for name in ("mnv2_int8", "breeds"):
+        shutil.copy(SHAPES / "shapes_int8.npz", folder / f"{name}.npz")
+    for module, ending in (("onnx", "onnx"), ("tflite", "tflite")):
+        if find_spec(module) is not None:
+            for name in ("mnv2", "my_model"):
+                export(folder / f"{name}.npz", folder / f"{name}.{ending}")
+    shutil.copy(PHOTOGRAPH, folder / "photo.jpg")
+    shutil.copytree(SHAPES / "pictures", folder / "photos")
+    for picture in (SHAPES / "pictures").glob("*.png"):
+        place = folder / "imagenet" / "val" / picture.stem
+        place.mkdir(parents=True)
+        shutil.copy(picture, place)
