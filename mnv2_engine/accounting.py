@@ -48,6 +48,7 @@ class Account:
             self._network_seconds += network_seconds
 
     def stats(self) -> Stats:
+        """What was counted so far."""
         process = here()
         with process.lock:
             if self._process is not process:

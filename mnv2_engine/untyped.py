@@ -22,9 +22,11 @@ else:
     Any = BinaryIO = NoReturn = Protocol = object
 
     def TypeVar(name, *constraints, **options):
+        """A stand-in for typing's."""
         return object
 
     def overload(function):
+        """A stand-in for typing's."""
         return function
 
     class _Record(type):
@@ -42,4 +44,4 @@ else:
             return made
 
     class NamedTuple(metaclass=_Record):
-        pass
+        """A stand-in for typing's: see `_Record`."""

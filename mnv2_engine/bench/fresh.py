@@ -54,6 +54,7 @@ class Case(NamedTuple):
 
     @property
     def with_numpy(self) -> bool:
+        """Whether NumPy was imported before the engine was."""
         return self.before == NUMPY
 
 

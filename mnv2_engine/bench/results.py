@@ -92,6 +92,7 @@ SIZE_HEAD = ("on the disk, MB", "package", "model")
 
 
 def time_cells(row: Row) -> tuple[str, ...]:
+    """An engine's row of the table of times."""
     ms = row.ms
     difference = str(row.difference) if row.difference else ""
     if row.difference is None and row.ratio is not None and not row.same_weights:
@@ -115,6 +116,7 @@ def memory_cells(result: Result) -> list[tuple[str, ...]]:
 
 
 def start_cells(result: Result) -> list[tuple[str, ...]]:
+    """The rows of the table of starts."""
     return [
         (
             f"{row.name}, {NUMPY_NOTES[each.with_numpy]}",
@@ -127,6 +129,7 @@ def start_cells(result: Result) -> list[tuple[str, ...]]:
 
 
 def size_cells(row: Row) -> tuple[str, ...]:
+    """An engine's row of the table of sizes."""
     return (row.name, f"{row.package_bytes / 1e6:.1f}", f"{row.file_bytes / 1e6:.1f}")
 
 

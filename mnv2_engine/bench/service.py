@@ -121,6 +121,7 @@ class PeerEngine:
         self.info = _PeerInfo(self._network, path)
 
     def predict(self, source: Any, top_k: int = 5, **_: object) -> list[Any]:
+        """As `Engine.predict`, of one encoded image."""
         import numpy as np
 
         from ..engine import Prediction
@@ -137,15 +138,18 @@ class PeerEngine:
         return [Prediction(self._labels[i], int(i), float(shares[i])) for i in best]
 
     def stats(self) -> Any:
+        """As `Engine.stats`."""
         return self._account.stats()
 
     def stale(self) -> bool:
+        """Never: a peer's file is not replaced here."""
         return False
 
     def verify(self) -> None:
-        pass
+        """Nothing: a peer's file has no checksums of ours."""
 
     def reloaded(self) -> PeerEngine:
+        """Itself."""
         return self
 
 

@@ -20,6 +20,7 @@ exit codes:
 
 
 def add_command(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
+    """A command of `commands`, with its help."""
     return commands.add_parser(
         name,
         help=summary,
@@ -30,10 +31,12 @@ def add_command(commands: Any, name: str, summary: str, details: str, epilog: st
 
 
 def add_json(command: Any, what: str) -> None:
+    """--json, which answers with `what`."""
     command.add_argument("--json", action="store_true", help=f"answer with {what}")
 
 
 def add_threads(command: Any, what: str) -> None:
+    """--threads, of `what`."""
     command.add_argument(
         "--threads",
         metavar="N|auto",
@@ -44,6 +47,7 @@ def add_threads(command: Any, what: str) -> None:
 
 
 def add_backend(command: Any) -> None:
+    """--backend."""
     command.add_argument(
         "--backend",
         choices=BACKENDS,
@@ -53,6 +57,7 @@ def add_backend(command: Any) -> None:
 
 
 def add_precision(command: Any, may_be_fastest: bool = True) -> None:
+    """--precision."""
     command.add_argument(
         "--precision",
         choices=(*PRECISIONS, FASTEST) if may_be_fastest else tuple(PRECISIONS),
@@ -89,12 +94,14 @@ def _threads(text: str) -> int | str:
 
 
 def positive(text: str) -> int:
+    """A whole number of at least 1."""
     if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return int(text)
 
 
 def resolution(text: str) -> tuple[int, int]:
+    """(height, width) of N or HxW."""
     extents = text.lower().split("x")
     if len(extents) > 2 or not all(each.isascii() and each.isdecimal() for each in extents):
         raise argparse.ArgumentTypeError(f"{text!r}: expected N or HxW, in pixels, as in 96x128")

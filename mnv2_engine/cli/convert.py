@@ -29,6 +29,7 @@ def add_meaning(command: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """`mnv2 convert`: write the model file, and say what was read from where."""
     from ..convert import convert
 
     may_write(args.out, args.force, args.checkpoint, "the checkpoint itself", "OUT.npz")
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def inspect(args: argparse.Namespace) -> int:
+    """`mnv2 inspect`: say what a checkpoint is."""
     from ..convert.inspect import inspect as look
 
     found = look(args.checkpoint)

@@ -57,6 +57,7 @@ class Report(NamedTuple):
     runs: int
 
     def to_json(self) -> dict[str, object]:
+        """Plain values for JSON."""
         return {**self._asdict(), "predictions": [each._asdict() for each in self.predictions]}
 
     def __str__(self) -> str:

@@ -31,6 +31,7 @@ class Machine(NamedTuple):
     cache: str | None  # folder of the demo's model; None without a home folder
 
     def to_json(self) -> dict[str, object]:
+        """Plain values for JSON."""
         return self._asdict()
 
     def __str__(self) -> str:

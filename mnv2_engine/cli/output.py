@@ -71,6 +71,7 @@ def shown_log(backend: str | None) -> Iterator[None]:
 
 
 def as_json(value: object) -> str:
+    """`value` as one line of JSON."""
     import json
 
     return json.dumps(_plain(value), allow_nan=False)

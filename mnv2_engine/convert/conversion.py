@@ -34,6 +34,7 @@ class Conversion(NamedTuple):
 
     @property
     def classes(self) -> int:
+        """Values of the answer."""
         return self.network.classes
 
 

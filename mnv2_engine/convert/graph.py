@@ -90,6 +90,8 @@ class Quantised(NamedTuple):
 
 
 class Node(NamedTuple):
+    """One operation of a graph, in the words of its format."""
+
     op: str
     where: str  # "operator 12, CONV_2D into 34 'x'", "layer 'block_1_expand' (Conv2D)"
     inputs: tuple[str, ...]  # tensors; "" where one is left out
@@ -97,6 +99,7 @@ class Node(NamedTuple):
     attributes: Mapping[str, Any] = {}
 
     def get(self, name: str, default: Any = None) -> Any:
+        """An attribute, or `default` where the file does not say it."""
         return self.attributes.get(name, default)
 
 
@@ -112,6 +115,8 @@ class Image(NamedTuple):
 
 
 class Graph(NamedTuple):
+    """A checkpoint as a graph of operations, whatever its format."""
+
     what: str  # the file, in messages
     format: str  # "TFLite", "ONNX", for people
     image: Image
@@ -123,6 +128,7 @@ class Graph(NamedTuple):
     shown: Mapping[str, str] = {}
 
     def name_of(self, tensor: str) -> str:
+        """A tensor's name for messages."""
         return self.shown.get(tensor, repr(tensor[:80]))
 
 

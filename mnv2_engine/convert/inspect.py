@@ -23,6 +23,7 @@ class Inspection(NamedTuple):
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
         return {
             "file": self.what,
             "sha256": self.sha256,

@@ -64,6 +64,7 @@ class Identity(NamedTuple):
 
     @property
     def classes(self) -> int:
+        """Values of the last dense layer; 0 without one."""
         return self.dense[-1] if self.dense else 0
 
     def network(

@@ -16,6 +16,8 @@ PICTURES = 4
 
 
 class Verification(NamedTuple):
+    """How far the answers are from the source's own framework."""
+
     framework: str
     pictures: int
     largest: float  # difference of a probability, or of a number of a linear answer

@@ -103,6 +103,7 @@ def normal(name: str) -> str:
 
 
 def is_index(name: str) -> bool:
+    """Whether a class is named by its number."""
     return name.isascii() and name.isdecimal() and len(name) < 10
 
 

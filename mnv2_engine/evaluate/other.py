@@ -49,6 +49,7 @@ class OtherModel:
             self.notes += (f"{path}: resizes, crops or normalises images otherwise: as it says",)
 
     def logits(self, image: Image, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The other model's logits of one image."""
         if self._framed:
             own = pixels_for(image, self._spec, self._size)
             pixels = np.frombuffer(own, np.uint8).reshape(*self._size, IMAGE_CHANNELS)
@@ -72,6 +73,7 @@ class OtherPeer:
         self.notes: tuple[str, ...] = (f"{peer.name}: {'; '.join(self._session.notes)}",)
 
     def logits(self, image: Image, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The other model's logits of one image."""
         given = self._session.input.suited(pixels, self._spec.mean, self._spec.std)
         return self._session.run(given)
 

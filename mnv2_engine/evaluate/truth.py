@@ -39,13 +39,17 @@ class Truth(Protocol):
     source: str  # for people
     digest: str  # of what the answers depend on beside the names; "" for nothing
 
-    def of(self, name: str) -> Said: ...
+    def of(self, name: str) -> Said:
+        """What is said of the image `name`."""
 
 
 class NoTruth:
+    """Where no classes are said."""
+
     source, digest = "none", ""
 
     def of(self, name: str) -> Said:
+        """What is said of the image `name`."""
         return NOTHING
 
 
@@ -60,6 +64,7 @@ class FolderTruth:
         self._known: dict[str, int | None] = {}
 
     def of(self, name: str) -> Said:
+        """What is said of the image `name`."""
         folder, inside, _ = name.partition("/")
         if not inside:
             return NOTHING
@@ -77,6 +82,7 @@ class PrefixTruth:
         self._classes = classes
 
     def of(self, name: str) -> Said:
+        """What is said of the image `name`."""
         said = self.named(name)
         if said is not None:
             return said
@@ -117,6 +123,7 @@ class CsvTruth:
         return len(self._rows)
 
     def of(self, name: str) -> Said:
+        """What is said of the image `name`."""
         given = self._rows.get(name)
         if given is None:
             return NOTHING

@@ -54,6 +54,7 @@ class IntegerLayers(FloatLayers):
         self.activations: dict[int, Activation] = {}  # by the tensor's number
 
     def image(self) -> tuple[int, int]:
+        """The input's tensor, and its values."""
         said = self.integers.image
         shape = self.shape(self.network.resolution)
         entry = self.graph.tensor("input", shape, "uint8", _scales(said, 0))
@@ -62,11 +63,13 @@ class IntegerLayers(FloatLayers):
         return entry, image
 
     def convolution(self, layer: Layer, at: int) -> int:
+        """A convolution, with padding by zero points where TFLite has none."""
         if layer.inputs == (IMAGE,) and self.integers.frame is not None:
             at, layer = self._framed(layer, at, self.integers.frame), unpadded(layer)
         return super().convolution(layer, at)
 
     def answer(self, features: int) -> int:
+        """The tensor of the answer, behind the pooled features."""
         if self.integers.dense is not None:
             return super().answer(features)
         real = self.graph.tensor("features.real", (self.batch, self.network.features), "float32")
@@ -74,6 +77,7 @@ class IntegerLayers(FloatLayers):
         return real
 
     def first_dense(self, layer: Layer, features: int) -> tuple[int, int]:
+        """The first dense layer, in 8 bits."""
         made = self.integers.dense
         assert made is not None
         real = self.graph.tensor("features.real", (self.batch, layer.in_channels), "float32")
@@ -83,19 +87,23 @@ class IntegerLayers(FloatLayers):
         return real, self.graph.tensor(name, made.weight.shape, "int8", scales, made.weight)
 
     def dense_bias(self, layer: Layer) -> NDArray[Any]:
+        """A dense layer's bias."""
         made = self.integers.dense
         if made is None or f"{layer.name}.scale" not in self.weights:
             return super().dense_bias(layer)
         return made.bias
 
     def computed(self, name: str, extents: tuple[int, ...]) -> int:
+        """A tensor that an operator computes."""
         return self._activation(name, (self.batch, *extents), self._said(name))
 
     def padded(self, layer: Layer, source: int) -> int:
+        """The tensor of a layer's padded input."""
         shape = (self.batch, *padded_extents(layer))
         return self._activation(f"{layer.name}.padded", shape, self.activations[source])
 
     def parameters(self, layer: Layer, source: int) -> list[int]:
+        """The tensors of a layer's weights and bias."""
         made = self.integers.layers[layer.name]
         weight = ordered(layer, made.weight)
         axis = _CHANNELS if layer.operation == "depthwise" else 0

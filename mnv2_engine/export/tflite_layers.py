@@ -137,6 +137,7 @@ class FloatLayers:
     # Parts
 
     def shape(self, size: tuple[int, int], channels: int = IMAGE_CHANNELS) -> tuple[int | str, ...]:
+        """The shape of a tensor of maps."""
         return (self.batch, *size, channels)
 
     def constant(self, name: str, values: NDArray[Any]) -> int:
@@ -146,6 +147,7 @@ class FloatLayers:
     def operator(
         self, kind: str, inputs: list[int], outputs: list[int], options: str = "", **fields: Any
     ) -> None:
+        """Adds an operator, in the version that its kind needs."""
         version = self.versions.get(kind, 1)
         self.graph.operator(kind, version, inputs, outputs, options, **fields)
 

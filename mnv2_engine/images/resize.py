@@ -67,10 +67,12 @@ class NativeResizer:
         self._resize = self._lib.mnv2_resize_begin(plan, image_isa(isa), self._memory, self._out)
 
     def lines(self, pixels: Any, count: int) -> None:
+        """Takes the next `count` lines."""
         with self._ffi.from_buffer(pixels) as start:
             self._lib.mnv2_resize_lines(self._resize, start, len(self.columns) * 3, count)
 
     def picture(self, pixels: Any) -> None:
+        """Takes a whole picture."""
         first = (self.rows.start * self._width + self.columns.start) * 3
         with self._ffi.from_buffer(pixels) as start:
             self._lib.mnv2_resize_lines(
@@ -78,6 +80,7 @@ class NativeResizer:
             )
 
     def finish(self) -> bytes:
+        """The resized pixels, when all lines were taken."""
         return bytes(self._ffi.buffer(self._out))
 
 
@@ -200,15 +203,18 @@ class NumpyResizer:
         self._picture = bytearray()
 
     def lines(self, pixels: Any, count: int) -> None:
+        """Takes the next `count` lines."""
         self._picture += memoryview(pixels).cast("B")[: count * len(self.columns) * 3]
 
     def picture(self, pixels: Any) -> None:
+        """Takes a whole picture."""
         flat = memoryview(pixels).cast("B")
         for row in self.rows:
             start = row * self._width + self.columns.start
             self.lines(flat[start * 3 : (start + len(self.columns)) * 3], 1)
 
     def finish(self) -> bytes:
+        """The resized pixels, when all lines were taken."""
         import numpy as np
 
         shape = (len(self.rows), len(self.columns), 3)

@@ -40,6 +40,7 @@ class Block(NamedTuple):
 
     @property
     def in_channels(self) -> int:
+        """Channels of the block's thin input."""
         return (self.expand or self.depthwise).in_channels
 
     @property
@@ -49,14 +50,17 @@ class Block(NamedTuple):
 
     @property
     def out_channels(self) -> int:
+        """Channels of its thin output."""
         return self.project.out_channels
 
     @property
     def kernel(self) -> int:
+        """Extent of the depthwise kernel."""
         return self.depthwise.kernel
 
     @property
     def stride(self) -> int:
+        """Stride of the depthwise layer."""
         return self.depthwise.stride
 
 

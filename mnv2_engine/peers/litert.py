@@ -45,13 +45,16 @@ class LiteRT(Session):
         self.notes += (f"{resolver} kernels, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
+        """Puts an image where the engine reads it."""
         self._interpreter.set_tensor(self._source, self.input.prepared(image))
 
     def invoke(self) -> Any:
+        """Runs, and gives the engine's own output."""
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
 
     def real(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        """An output as real numbers."""
         if self._quantization is None:
             return super().real(output)
         scale, zero_point = self._quantization

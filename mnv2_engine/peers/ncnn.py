@@ -48,10 +48,12 @@ class Ncnn(Session):
         self.notes = (f"float32, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
+        """Puts an image where the engine reads it."""
         planes = np.ascontiguousarray(self.input.prepared(image)[0])
         self._bound = self._module.Mat(planes).clone()
 
     def invoke(self) -> Any:
+        """Runs, and gives the engine's own output."""
         extractor = self._net.create_extractor()
         extractor.input(_INPUT, self._bound)
         failed, output = extractor.extract(_OUTPUT)

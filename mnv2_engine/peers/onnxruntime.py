@@ -64,9 +64,11 @@ class OnnxRuntime(Session):
         self.notes += (f"{level}, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
+        """Puts an image where the engine reads it."""
         self._bound[:] = self.input.prepared(image)
 
     def invoke(self) -> Any:
+        """Runs, and gives the engine's own output."""
         self._session.run_with_iobinding(self._binding)
         return self._binding.get_outputs()[0].numpy()
 

@@ -59,9 +59,11 @@ class OpenVino(Session):
         self.notes += (f"latency, one stream, {precision}, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
+        """Puts an image where the engine reads it."""
         self._source.data[:] = self.input.prepared(image)
 
     def invoke(self) -> Any:
+        """Runs, and gives the engine's own output."""
         self._request.infer()
         return self._output.data.copy()
 

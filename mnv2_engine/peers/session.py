@@ -157,6 +157,7 @@ def chosen_output(names: Sequence[str]) -> int:
 
 
 def threaded(threads: int) -> str:
+    """A number of threads for people."""
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 

@@ -38,6 +38,7 @@ def natural_precision(dtype: str) -> str:
 
 
 def elements(shape: tuple[int, ...]) -> int:
+    """How many values a shape has."""
     count = 1
     for extent in shape:
         count *= extent
@@ -45,6 +46,7 @@ def elements(shape: tuple[int, ...]) -> int:
 
 
 def panels_of(channels: int) -> int:
+    """Panels that hold so many channels."""
     return -(-channels // PANEL)
 
 
@@ -89,15 +91,18 @@ class Shapes:
         return -(-elements(shape) * item_bytes // ALIGNMENT) * ALIGNMENT + behind
 
     def weight_bytes(self, index: int) -> int:
+        """Bytes of a block's weights."""
         block = self.blocks[index]
         inputs = block.in_channels if block.expand else 0
         per_hidden = inputs + block.kernel * block.kernel + block.out_channels
         return block.hidden * per_hidden * DTYPES[self.dtype]
 
     def thin_input(self, index: int) -> tuple[int, ...]:
+        """Shape of a block's thin input: (height, width, channels)."""
         return (*self.blocks[index].depthwise.in_size, self.blocks[index].in_channels)
 
     def thin_output(self, index: int) -> tuple[int, ...]:
+        """Shape of its thin output."""
         return (*self.blocks[index].depthwise.out_size, self.blocks[index].out_channels)
 
     def thin_bytes(self, shape: tuple[int, ...]) -> int:

@@ -102,6 +102,7 @@ class Comparison:
         self._most = np.maximum(self._most, x.max(0))
 
     def report(self) -> LayerReport:
+        """What was found of the layer."""
         values, squares, errors = self._sums
         weight = np.broadcast_to(np.square(self._factor), values.shape)
         noise = float((errors * weight).sum())

@@ -48,12 +48,15 @@ class Metrics:
         self.add("starts")
 
     def add(self, name: str, count: float = 1.0) -> None:
+        """Adds to a counter of this worker."""
         self._rows[self._base + _AT[name]] += count
 
     def set(self, name: str, value: float) -> None:
+        """Sets a gauge of this worker."""
         self._rows[self._base + _AT[name]] = value
 
     def raise_to(self, name: str, value: float) -> None:
+        """Sets a gauge of this worker that may only grow."""
         at = self._base + _AT[name]
         self._rows[at] = max(self._rows[at], value)
 
@@ -68,6 +71,7 @@ class Metrics:
             self.add("seconds", seconds)
 
     def total(self, name: str) -> float:
+        """The sum of all workers."""
         rows = range(_AT[name], len(self._rows), len(_FIELDS))
         return float(sum(self._rows[at] for at in rows))
 

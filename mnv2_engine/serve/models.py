@@ -41,15 +41,19 @@ class Models:
 
     @property
     def default(self) -> str:
+        """The name of the model that answers where none is named."""
         return next(iter(self._engines))
 
     def names(self) -> list[str]:
+        """The models' names, the default first."""
         return list(self._engines)
 
     def get(self, name: str) -> Engine | None:
+        """The engine of a name, None for an unknown one."""
         return self._engines.get(name)
 
     def identities(self) -> dict[str, str]:
+        """What each model is, by its name."""
         return {name: engine.identity for name, engine in self._engines.items()}
 
     async def reload(self, every: bool, run: Callable[..., Any]) -> list[tuple[str, str | None]]:

@@ -20,6 +20,8 @@ _FIELD = re.compile(rb'\b(name|filename)="((?:[^"\\\r\n]|\\.){0,1024})"', re.IGN
 
 
 class Part(NamedTuple):
+    """One part of a form."""
+
     name: str
     filename: str | None  # of a file
     start: int  # in the body

@@ -33,15 +33,18 @@ class Held:
         self.bytes = 0
 
     def take(self, count: int) -> None:
+        """Counts bytes in; raises Refused where too many would be held."""
         if self.bytes + count > self.limit:
             raise busy(f"{self.limit} bytes of other requests are waiting")
         self.bytes += count
 
     def give_back(self, count: int) -> None:
+        """Counts bytes out."""
         self.bytes -= count
 
 
 def busy(why: str) -> Refused:
+    """The refusal of a request that may be tried again."""
     return Refused(503, "busy", f"busy: {why}; try again", **{"retry-after": "1"})
 
 
@@ -98,6 +101,7 @@ def _too_large(limits: Limits) -> Refused:
 
 
 def top_k_of(text: str, most: int) -> int:
+    """The number of answers that a request asks for."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
         raise Refused(400, "malformed", f"top_k {text!r:.40}: expected a number from 1 to {most}")
     return int(text)

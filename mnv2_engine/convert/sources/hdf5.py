@@ -91,6 +91,7 @@ class File:
         return Constant(shape, load)
 
     def attribute(self, group: Any, name: str) -> Any | None:
+        """A group's attribute, None where it has none of that name."""
         with damaged(self.what):
             if name not in group.attrs:
                 return None
@@ -154,6 +155,7 @@ class Named:
             self.tops[top] = found
 
     def find(self, place: Place, names: Sequence[Sequence[str]]) -> list[Constant]:
+        """The arrays of a layer at `place`, by alternatives of their names."""
         top = self.tops.get(place.names[0])
         made = []
         for alternatives in names:
@@ -179,6 +181,7 @@ class Numbered:
         self.file, self.what = file, file.what
 
     def find(self, place: Place, names: Sequence[Sequence[str]]) -> list[Constant]:
+        """The arrays of a layer at `place`, by alternatives of their names."""
         at = self.file.root
         for step in place.numbered:
             inside = None

@@ -38,6 +38,7 @@ def read_hdf5(handle: BinaryIO, what: str, given: Options) -> Checkpoint:
 
 
 def read_archive(archive: Archive, given: Options) -> Checkpoint:
+    """The checkpoint of a `.keras` archive."""
     graph = hdf5.read_archive(archive)
     return from_graph(graph, graph.format, given.weights)
 

@@ -72,6 +72,7 @@ class Place:
 
     @property
     def shown(self) -> str:
+        """The place for messages."""
         return "/".join(name[:80] for name in self.names)
 
 

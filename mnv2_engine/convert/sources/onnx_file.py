@@ -28,6 +28,8 @@ _MAX_RANK = 8
 
 
 class Operation(NamedTuple):
+    """One node of an ONNX graph."""
+
     number: int
     kind: str  # "Conv"; with its domain where that is not ONNX's own
     name: str
@@ -37,11 +39,14 @@ class Operation(NamedTuple):
 
     @property
     def where(self) -> str:
+        """The node for messages."""
         name = f" {self.name[:80]!r}" if self.name else f" into {self.outputs[0][:80]!r}"
         return f"node {self.number}, {self.kind}{name}"
 
 
 class File(NamedTuple):
+    """What an ONNX file holds, with every size checked."""
+
     what: str
     operations: tuple[Operation, ...]
     constants: dict[str, Constant]

@@ -25,6 +25,7 @@ _DTYPES = {
 
 
 def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file that begins with `head` may be one."""
     return head[8:9] == b"{" and head[5:8] == bytes(3) and head[:8] != bytes(8)
 
 

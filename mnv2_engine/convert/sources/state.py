@@ -13,6 +13,8 @@ FLOATS = ("f4", "f8", "f2", "bfloat16")
 
 
 class Tensors(NamedTuple):
+    """Named tensors of a file that has no graph, not read yet."""
+
     what: str  # the file, in messages
     container: str  # "safetensors", "PyTorch zip"
     shapes: dict[str, tuple[int, ...]]

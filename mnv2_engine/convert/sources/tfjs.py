@@ -98,6 +98,7 @@ class Weights:
         self.groups.append(files)
 
     def constant(self, name: str) -> Constant | None:
+        """The weights of that name, None where there are none."""
         piece = self.pieces.get(name)
         if piece is None:
             return None
@@ -147,6 +148,7 @@ class Weights:
 
 
 def looks_like_model(document: object) -> bool:
+    """Whether a JSON document is a layers model."""
     return isinstance(document, dict) and "modelTopology" in document
 
 

@@ -108,6 +108,8 @@ class Tensor(NamedTuple):
 
 
 class Operator(NamedTuple):
+    """One operator of a TFLite file."""
+
     number: int  # in the order of execution
     kind: str  # "CONV_2D"
     inputs: tuple[int, ...]  # tensors; -1 where one is left out

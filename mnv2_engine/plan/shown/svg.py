@@ -45,10 +45,12 @@ def document(
 def rect(
     class_: str, x: float, y: float, width: float, height: float, content: str = "", **more: object
 ) -> str:
+    """A rectangle, with `content` inside its element."""
     return element("rect", content, class_=class_, x=x, y=y, width=width, height=height, **more)
 
 
 def line(class_: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    """A straight line."""
     return element("line", class_=class_, x1=x1, y1=y1, x2=x2, y2=y2)
 
 
