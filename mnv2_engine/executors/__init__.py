@@ -31,11 +31,14 @@ class Executor(Protocol):
         logits: Any = None,
         features: Any = None,
         maps: Any = None,
+        boxes: Any = None,
+        scores: Any = None,
     ) -> None:
         """Runs one image of the network's own size, a contiguous buffer of (H, W, 3): uint8
         pixels, or float32 that is normalised. Fills `logits` (classes float32), `features`
         (pooled channels float32) and `maps` (an array of float32 for each tap of the plan) where
-        they are given."""
+        they are given; of a detector `boxes` (anchors, 4), coded, and `scores` (anchors, classes
+        and background), before sigmoid or softmax."""
 
     def first_not_finite(self, values: Any) -> int:
         """Index of the first value of a float32 buffer that is NaN or infinite, or -1."""

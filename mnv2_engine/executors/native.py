@@ -36,6 +36,8 @@ class NativeExecutor:
     def __init__(self, model: ModelFile, plan: Plan, isa: str | None = None) -> None:
         from .. import _core
 
+        if plan.network.detection is not None:
+            raise UnsupportedError("a detector: the C core does not run it yet; use backend numpy")
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
         self._precision = core_precision(self._lib, plan.precision, plan.dtype)
@@ -76,6 +78,8 @@ class NativeExecutor:
         logits: Any = None,
         features: Any = None,
         maps: Any = None,
+        boxes: Any = None,
+        scores: Any = None,
     ) -> None:
         """Runs one image.
 

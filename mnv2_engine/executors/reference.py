@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
+from ..network.detection import Detection, anchors_of
 from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer, Network
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 from .arrays import ArrayExecutor
@@ -35,6 +36,10 @@ class Outputs(NamedTuple):
     logits: Float  # (N, classes); (N, 0) without a classifier
     features: Float  # (N, channels): the pool
     maps: tuple[Float, ...] = ()  # of the taps that were asked for, (N, height, width, channels)
+    # Of a detector, as its layers give them, anchor by anchor: (N, anchors, 4), coded, and
+    # (N, anchors, classes and background). Others have None.
+    boxes: Float | None = None
+    scores: Float | None = None
 
 
 def normalise(spec: InputSpec, pixels: NDArray[np.uint8], dtype: DTypeLike = np.float32) -> Float:
@@ -77,12 +82,26 @@ def run(
         values[layer.name] = y
         if layer.operation == "pool":
             features = y
-        if layer.name in taps:
+        if layer.name in taps or layer.name in network.outputs:
             maps[layer.name] = y
         if seen is not None:
             seen[layer.name] = y
+    tapped = tuple(maps[name] for name in taps)
+    if network.detection is not None:
+        none: Float = np.empty((len(x), 0), dtype)
+        return Outputs(none, features, tapped, *by_anchor(network.detection, maps))
     logits = y if network.classes else np.empty((len(x), 0), dtype)
-    return Outputs(logits, features, tuple(maps[name] for name in taps))
+    return Outputs(logits, features, tapped)
+
+
+def by_anchor(detection: Detection, maps: Mapping[str, Numbers]) -> tuple[Numbers, Numbers]:
+    """A detector's outputs by name as rows, one an anchor: codes of boxes, and scores."""
+    boxes = [maps[each.boxes] for each in detection.maps]
+    scores = [maps[each.scores] for each in detection.maps]
+    return (
+        np.concatenate([y.reshape(len(y), -1, 4) for y in boxes], axis=1),
+        np.concatenate([y.reshape(len(y), -1, detection.columns) for y in scores], axis=1),
+    )
 
 
 def _output(layer: Layer, weights: Mapping[str, NDArray[Any]], inputs: list[Float]) -> Float:
@@ -188,6 +207,8 @@ class ReferenceExecutor(ArrayExecutor):
         logits: Any = None,
         features: Any = None,
         maps: Any = None,
+        boxes: Any = None,
+        scores: Any = None,
     ) -> None:
         """Runs one image, a buffer of (height, width, 3) uint8 pixels or normalised float32."""
         shape = (1, *self._model.network.resolution, IMAGE_CHANNELS)
@@ -199,6 +220,9 @@ class ReferenceExecutor(ArrayExecutor):
             features[:] = made.features[0]
         for wanted, found in zip(maps or (), made.maps, strict=bool(maps)):
             wanted[:] = found[0]
+        for raw, rows in ((boxes, made.boxes), (scores, made.scores)):
+            if raw is not None and rows is not None:
+                np.asarray(raw).reshape(-1)[:] = rows.reshape(-1)
 
     def outputs(self, x: NDArray[Any]) -> Outputs:
         """Float32 outputs for (N, height, width, 3): uint8 pixels, or normalised floats.
@@ -209,14 +233,25 @@ class ReferenceExecutor(ArrayExecutor):
             self._weights = self._model.weights()
         network = self._model.network
         made = [self._outputs(self._weights, x[i : i + 1]) for i in range(len(x))]
+        detection = network.detection
         if not made:
-            none = np.empty((0, network.classes), np.float32)
-            return Outputs(none, np.empty((0, network.features), np.float32))
+            none = np.empty((0, 0 if detection else network.classes), np.float32)
+            features = np.empty((0, network.features), np.float32)
+            if detection is None:
+                return Outputs(none, features)
+            count = anchors_of(detection, network.layers)
+            boxes = np.empty((0, count, 4), np.float32)
+            scores = np.empty((0, count, detection.columns), np.float32)
+            return Outputs(none, features, (), boxes, scores)
         maps = zip(*(each.maps for each in made), strict=True)
         return Outputs(
             np.concatenate([each.logits for each in made]),
             np.concatenate([each.features for each in made]),
             tuple(np.concatenate(each) for each in maps),
+            *(
+                np.concatenate([rows for each in made if (rows := each[part]) is not None])
+                for part in ((3, 4) if detection else ())
+            ),
         )
 
     def _outputs(self, weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> Outputs:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..errors import CheckpointError, InputError
+from ..network.detection import ANCHORS, anchors_of, check_anchors
 from ..network.layer import Network
 from ..untyped import TYPE_CHECKING, Any
 from .packed import Packed
@@ -22,7 +24,7 @@ def packed_members(
     if dtype == "int8":
         from . import packing_int8
 
-        return packing_int8.packed_members(network, version)
+        return {**packing_int8.packed_members(network, version), **_anchors(network)}
     from . import packing
 
     members: dict[str, Packed] = {}
@@ -34,7 +36,14 @@ def packed_members(
         for layer in network.weighted:
             if packing_half.is_narrowed(network, layer):
                 members.update(packing_half.packed_layer(layer, dtype))
-    return members
+    return {**members, **_anchors(network)}
+
+
+def _anchors(network: Network) -> dict[str, Packed]:
+    """The anchors of a detector, behind the weights: [N][4] float32, whatever those are."""
+    if network.detection is None:
+        return {}
+    return {ANCHORS: Packed("<f4", (anchors_of(network.detection, network.layers), 4))}
 
 
 def pack(
@@ -44,8 +53,13 @@ def pack(
     float32 ones are rounded to float16 or bfloat16.
 
     Raises CheckpointError for weights that do not fit (see packing.pack, packing_int8.pack), and
-    values that `dtype` does not hold as finite numbers.
+    values that `dtype` does not hold as finite numbers. A detector's `anchors` are one of them.
     """
+    if network.detection is not None:
+        weights = dict(weights)
+        anchors = _checked_anchors(network, weights.pop(ANCHORS, None))
+        without = network._replace(detection=None)
+        return {**pack(without, weights, dtype), ANCHORS: anchors}
     if dtype == "int8":
         from . import packing_int8
 
@@ -64,7 +78,13 @@ def unpack(
     network: Network, packed: Mapping[str, NDArray[Any]], dtype: str = "float32"
 ) -> dict[str, NDArray[Any]]:
     """Canonical weights, as fresh arrays, from the packed members of `network`: integers of int8
-    files, float32 of all others."""
+    files, float32 of all others; of a detector `anchors`, too."""
+    if network.detection is not None:
+        import numpy as np
+
+        anchors = np.array(packed[ANCHORS], np.float32)
+        without = network._replace(detection=None)
+        return {**unpack(without, packed, dtype), ANCHORS: anchors}
     if dtype == "int8":
         from . import packing_int8
 
@@ -76,3 +96,20 @@ def unpack(
 
         packed = packing_half.widen(network, packed, dtype)
     return dict(packing.unpack(network, packed))
+
+
+def _checked_anchors(network: Network, anchors: NDArray[Any] | None) -> NDArray[Any]:
+    import numpy as np
+
+    due = _anchors(network)[ANCHORS].shape
+    if anchors is None or np.shape(anchors) != due or np.asarray(anchors).dtype.kind != "f":
+        found = "none" if anchors is None else f"shape {np.shape(anchors)}"
+        raise CheckpointError(
+            f"{ANCHORS}: {found}: expected floats of shape {due}, (y, x, height, width) of each"
+        )
+    single = np.ascontiguousarray(anchors, np.float32)
+    try:
+        check_anchors(single.ravel().tolist())
+    except InputError as error:
+        raise CheckpointError(f"{ANCHORS}: {error}") from None
+    return single

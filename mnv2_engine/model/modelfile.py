@@ -20,6 +20,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
+from ..network.detection import ANCHORS, check_anchors
 from ..network.layer import Network
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 from .input_spec import InputSpec
@@ -348,10 +349,25 @@ def _made(path: str, file: OpenFile, buffer: mmap.mmap, private: bool) -> ModelF
             for name, due in expected.items()
         }
         if all(tensor.offset % ALIGNMENT == 0 for tensor in tensors.values()):
+            _check_anchors(buffer, tensors)
             return ModelFile(path, meta, tensors, buffer, members, file, directory, private)
     copy, tensors = _copy(buffer, members, expected)
     buffer.close()
+    _check_anchors(copy, tensors)
     return ModelFile(path, meta, tensors, copy, None, file, directory, private)
+
+
+def _check_anchors(buffer: mmap.mmap, tensors: dict[str, Tensor]) -> None:
+    """A detector's anchors are few, and every box depends on one: they are read at once."""
+    if ANCHORS not in tensors:
+        return
+    offset, size = tensors[ANCHORS].offset, tensors[ANCHORS].size
+    with memoryview(buffer) as whole, whole[offset : offset + size] as part:
+        values = part.cast("f").tolist()
+    try:
+        check_anchors(values)
+    except InputError as error:
+        raise ModelFileError(f"{ANCHORS}: {error}; convert the model again") from None
 
 
 def _check_member_names(

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import CheckpointError
+from ..network.detection import ANCHORS, anchors_of
 from ..network.layer import Layer, Network
 from ..untyped import TYPE_CHECKING, Any
 from .packed import PANEL, Packed
@@ -48,6 +49,8 @@ def canonical_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     for layer in network.weighted:
         shapes[f"{layer.name}.weight"] = layer.weight_shape
         shapes[f"{layer.name}.bias"] = (layer.out_channels,)
+    if network.detection is not None:
+        shapes[ANCHORS] = (anchors_of(network.detection, network.layers), 4)
     return shapes
 
 

@@ -9,8 +9,8 @@ The one place that knows how layers make blocks:
     pool
     dense     up to four, the last of which gives the logits
 
-`match` gives the parts of a network, or raises UnsupportedError with the sentence of supported.py
-that says what it is that no kernel runs.
+The heads of a detector are detector.py's. `match` gives the parts of a network, or raises
+UnsupportedError with the sentence of supported.py that says what it is that no kernel runs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import InputError
-from ..untyped import NamedTuple
+from ..untyped import TYPE_CHECKING, NamedTuple
 from .layer import IMAGE, Layer, Network
 from .supported import check_block, check_blocks, check_convs, check_dense, check_stem, refuse
+
+if TYPE_CHECKING:
+    from .detector import Head
 
 
 class Block(NamedTuple):
@@ -71,8 +74,14 @@ class Parts(NamedTuple):
     blocks: tuple[Block, ...]
     convs: tuple[Layer, ...]  # map to map
     head: Layer | None  # fused with the pool; None: the pool reads a map
-    pool: Layer
+    pooling: Layer | None  # None of a detector, which ends in its heads
     dense: tuple[Layer, ...]  # none: the features are the answer
+    heads: tuple[Head, ...] = ()  # of a detector, in the order of its outputs
+
+    @property
+    def pool(self) -> Layer:
+        assert self.pooling is not None, "a detector has no pool"
+        return self.pooling
 
     @property
     def pooled(self) -> Layer:
@@ -82,6 +91,10 @@ class Parts(NamedTuple):
 
 def match(network: Network) -> Parts:
     """The parts of `network`. Raises UnsupportedError for what no kernel runs."""
+    if network.detection is not None:
+        from .detector import match_detector
+
+        return match_detector(network)
     layers = network.layers
     readers: dict[str, list[Layer]] = {IMAGE: []}
     for layer in layers:
@@ -96,7 +109,7 @@ def match(network: Network) -> Parts:
     blocks: list[Block] = []
     at, thin = 1, stem.name
     while at < len(layers):
-        block = _block(layers, at, thin, readers)
+        block = match_block(layers, at, thin, readers)
         if block is None:
             break
         check_block(block.expand, block.depthwise, block.project, block.residual)
@@ -151,7 +164,7 @@ def tap_indices(parts: Parts, at: Sequence[str] | None) -> tuple[int, ...]:
     return tuple(i for i, block in enumerate(parts.blocks) if block.name in wanted)
 
 
-def _block(
+def match_block(
     layers: tuple[Layer, ...], at: int, thin: str, readers: dict[str, list[Layer]]
 ) -> Block | None:
     """The block whose first layer is `layers[at]` and whose input is `thin`; None where none is."""

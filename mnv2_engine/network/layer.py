@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ..errors import InputError
 from ..untyped import NamedTuple
+from .detection import Detection, check_detection
 
 IMAGE = "image"  # the name of the network's input
 IMAGE_CHANNELS = 3
@@ -20,8 +21,9 @@ OPERATIONS = ("conv", "pointwise", "depthwise", "add", "pool", "dense")
 WINDOWED = ("conv", "depthwise")  # those that have a kernel, a stride, a dilation and pads
 WEIGHTED = ("conv", "pointwise", "depthwise", "dense")
 ACTIVATIONS = ("linear", "relu", "relu6")
-# How logits become answers: one of many classes, each class by itself, or numbers as they are.
-ANSWERS = ("softmax", "sigmoid", "linear")
+# How outputs become answers: one of many classes, each class by itself, numbers as they are, or
+# objects with their boxes (detection.py).
+ANSWERS = ("softmax", "sigmoid", "linear", "boxes")
 PADDINGS = ("same", "symmetric")
 
 # Bounds on what a model file or a caller may ask for, so that hostile sizes end in an error
@@ -98,10 +100,11 @@ class Network(NamedTuple):
     name: str  # a label for people, such as "mobilenet_v2_1.0_224"
     resolution: tuple[int, int]  # (height, width) of the input, pixels
     layers: tuple[Layer, ...]
-    outputs: tuple[
-        str, ...
-    ]  # of layers; one: the last dense layer, or the pool where there is none
+    # Names of layers: one, the last dense layer, or the pool where there is none; of a detector
+    # those that its `detection` names.
+    outputs: tuple[str, ...]
     answer: str  # one of ANSWERS
+    detection: Detection | None = None  # where the answer is boxes
 
     @property
     def weighted(self) -> tuple[Layer, ...]:
@@ -116,14 +119,17 @@ class Network(NamedTuple):
 
     @property
     def classes(self) -> int:
-        """Values of the answer; 0 of a network without a classifier, which gives features."""
+        """Values of the answer, of a detector the classes of objects; 0 of a network without a
+        classifier, which gives features."""
+        if self.detection is not None:
+            return self.detection.classes
         last = self.layers[-1]
         return last.out_channels if last.operation == "dense" else 0
 
     @property
     def features(self) -> int:
-        """Channels of the pooled features."""
-        return next(layer.out_channels for layer in self.layers if layer.operation == "pool")
+        """Channels of the pooled features; 0 of a detector, which has none."""
+        return next((layer.out_channels for layer in self.layers if layer.operation == "pool"), 0)
 
     @property
     def padding(self) -> str:
@@ -275,10 +281,23 @@ class Builder:
         self._pooled.add(name)
         return made
 
-    def network(self, name: str, outputs: tuple[str, ...], answer: str = "softmax") -> Network:
-        """The network, whose answer is the value of the one layer of `outputs`, the last one."""
+    def network(
+        self,
+        name: str,
+        outputs: tuple[str, ...],
+        answer: str = "softmax",
+        detection: Detection | None = None,
+    ) -> Network:
+        """The network, whose answer is the value of the one layer of `outputs`, the last one; or,
+        of a detector, those of all `outputs`, as its `detection` says."""
         if answer not in ANSWERS:
             raise InputError(f"answer {answer!r:.80}: expected one of {', '.join(ANSWERS)}")
+        if (answer == "boxes") != (detection is not None):
+            raise InputError(
+                f"answer {answer!r:.80}: expected a detection of boxes, and of no other"
+            )
+        if detection is not None:
+            return self._detector(name, outputs, detection)
         made = tuple(self._layers.values())
         output = made[-1].name if made else ""
         if outputs != (output,):
@@ -295,6 +314,21 @@ class Builder:
                 f"{output}: {made[-1].activation} behind the last dense layer: expected linear"
             )
         return Network(name, self.resolution, made, outputs, answer)
+
+    def _detector(self, name: str, outputs: tuple[str, ...], detection: Detection) -> Network:
+        check_detection(detection, self._layers)
+        if outputs != detection.outputs:
+            raise InputError(
+                f"outputs {outputs!r:.80}: expected those of the detection's maps, "
+                f"{', '.join(detection.outputs[:2])} and so on"
+            )
+        read = {source for layer in self._layers.values() for source in layer.inputs}
+        for layer in self._layers:
+            if (layer in read) == (layer in outputs):
+                problem = "is read by a layer, too" if layer in read else "is read by no layer"
+                raise InputError(f"{layer}: {problem}: expected outputs at the ends of the network")
+        made = tuple(self._layers.values())
+        return Network(name, self.resolution, made, outputs, "boxes", detection)
 
     def _shape(self, name: str, source: str) -> tuple[tuple[int, int], int]:
         if source not in self._shapes:

@@ -9,13 +9,16 @@
    {"name", "operation": "add" or "pool", "inputs"}, ...],
  "outputs": ["classifier"], "answer": "softmax"}
 
-Every shape follows from the table. Reading it goes through `Builder`, which checks each.
+and, where the answer is "boxes", "detection": {"maps": [{"boxes", "scores", "anchors"}, ...],
+"classes", "background", "score_conversion", "box_coding", ...}, as detection.py has it. Every
+shape follows from the table. Reading it goes through `Builder`, which checks each.
 """
 
 from __future__ import annotations
 
 from ..errors import InputError, ModelFileError
 from ..untyped import Any
+from . import detection as detected
 from .layer import MAX_LAYERS, Builder, Layer, Network
 
 _MAX_LABEL = 200  # characters of a network's name
@@ -35,13 +38,16 @@ _TEXTS = ("name", "activation")
 
 def to_json(network: Network) -> dict[str, object]:
     """Plain JSON values, the inverse of `from_json`."""
-    return {
+    made: dict[str, object] = {
         "name": network.name,
         "resolution": list(network.resolution),
         "layers": [_layer_json(layer) for layer in network.layers],
         "outputs": list(network.outputs),
         "answer": network.answer,
     }
+    if network.detection is not None:
+        made["detection"] = detected.to_json(network.detection)
+    return made
 
 
 def _layer_json(layer: Layer) -> dict[str, object]:
@@ -63,8 +69,10 @@ def _layer_json(layer: Layer) -> dict[str, object]:
 def from_json(obj: object) -> Network:
     """The network that parsed JSON describes. Raises ModelFileError or InputError unless every
     layer is complete, holds nothing else, and fits those before it."""
-    if not isinstance(obj, dict) or set(obj) != set(_KEYS):
-        raise ModelFileError(f"network: expected exactly the keys {', '.join(_KEYS)}")
+    is_detector = isinstance(obj, dict) and obj.get("answer") == "boxes"
+    keys = (*_KEYS, "detection") if is_detector else _KEYS
+    if not isinstance(obj, dict) or set(obj) != set(keys):
+        raise ModelFileError(f"network: expected exactly the keys {', '.join(keys)}")
     name, size, rows = obj["name"], obj["resolution"], obj["layers"]
     if not isinstance(name, str) or len(name) > _MAX_LABEL or not _is_plain(name):
         raise ModelFileError(f"network: name {name!r:.80}: expected printable text")
@@ -77,9 +85,14 @@ def from_json(obj: object) -> Network:
     for i, row in enumerate(rows):
         _add(build, i, row)
     outputs, answer = obj["outputs"], obj["answer"]
-    if not isinstance(outputs, list) or not isinstance(answer, str):
+    if (
+        not isinstance(outputs, list)
+        or not isinstance(answer, str)
+        or not all(isinstance(each, str) for each in outputs)
+    ):
         raise ModelFileError("network: expected a list of outputs and a text for answer")
-    network = build.network(name, tuple(outputs), answer)
+    detection = detected.from_json(obj["detection"]) if is_detector else None
+    network = build.network(name, tuple(outputs), answer, detection)
     for row, layer in zip(rows, network.layers, strict=True):
         if row.get("pads", list(layer.pads)) != list(layer.pads):
             raise ModelFileError(

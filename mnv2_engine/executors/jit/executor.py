@@ -54,6 +54,8 @@ class NumbaExecutor(ArrayExecutor):
             raise UnsupportedError(f"{plan.threads} threads: the numba backend runs plans of one")
         if any(step.kind == "layers" for step in plan.steps):
             raise UnsupportedError("a plan layer by layer: the numba backend runs fused ones only")
+        if plan.network.detection is not None:
+            raise UnsupportedError("a detector: the numba backend runs classifiers; use c or numpy")
         self._plan = plan
         self._arenas: list[Memory] = []
 
@@ -64,6 +66,8 @@ class NumbaExecutor(ArrayExecutor):
         logits: Any = None,
         features: Any = None,
         maps: Any = None,
+        boxes: Any = None,
+        scores: Any = None,
     ) -> None:
         """Runs one image.
 
