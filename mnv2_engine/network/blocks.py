@@ -80,6 +80,7 @@ class Parts(NamedTuple):
 
     @property
     def pool(self) -> Layer:
+        """The mean over all pixels, which every classifier has."""
         assert self.pooling is not None, "a detector has no pool"
         return self.pooling
 
