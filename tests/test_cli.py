@@ -210,7 +210,7 @@ def test_standard_input_that_is_no_image(run, model, monkeypatch, data, reason):
 
 
 def test_endless_standard_input(run, model, monkeypatch):
-    monkeypatch.setattr("mnv2_engine.cli.classify.STDIN_LIMIT", 1000)
+    monkeypatch.setattr("mnv2_engine.cli.photographs.STDIN_LIMIT", 1000)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(2000))))
     code, _, err = run("classify", "-", "--model", model)
     assert code == 1

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import InputError, MnvError, shown
-from . import bench, classify, convert, evaluate, export, networks, quantize, serve, warmup
+from . import bench, classify, convert, embed, evaluate, export, networks, quantize, serve, warmup
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown_log
 
@@ -147,6 +147,7 @@ COMMANDS = {
     "export": export.run,
     "evaluate": evaluate.run,
     "classify": classify.run,
+    "embed": embed.run,
     "info": _info,
     "verify": _verify,
     "plan": _plan,

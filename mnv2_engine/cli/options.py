@@ -53,6 +53,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_export,
         _add_evaluate,
         _add_classify,
+        _add_embed,
         _add_info,
         _add_verify,
         _add_plan,
@@ -301,20 +302,53 @@ def _add_classify(commands: Any) -> None:
         '  {"file": …, "error": …}\n'
         "where ms is the time from opening the file to the answer.\n",
     )
-    classify.add_argument("photos", metavar="PHOTO", nargs="+", help="a file, a folder, or -")
+    _add_photographs(classify)
     classify.add_argument(
+        "--top-k", metavar="K", type=positive, default=5, help="answers an image (default: 5)"
+    )
+    add_json(classify, "one line of JSON for each image")
+
+
+def _add_embed(commands: Any) -> None:
+    embed = add_command(
+        commands,
+        "embed",
+        "write the pooled features of photographs",
+        "PHOTO is an image file, a folder (searched for images, subfolders too), or - for one\n"
+        "image on standard input. Images that cannot be read are reported.",
+        "examples:\n"
+        "  mnv2 embed photo.jpg --model mnv2.npz\n"
+        "  mnv2 embed holidays/ --out features.npy\n\n"
+        "Without --out it writes a line of JSON for each image,\n"
+        '  {"file": …, "features": […], "ms": …}\n'
+        '  {"file": …, "error": …}\n'
+        "With it features.npy is a float32 array, and line i of features.jsonl names the image of\n"
+        "row i. A row whose line has an error is NaN.\n",
+    )
+    _add_photographs(embed)
+    embed.add_argument("--out", metavar="FILE.npy", help="write an array, and FILE.jsonl beside it")
+    embed.add_argument("--force", action="store_true", help="replace both if they exist")
+
+
+def _add_photographs(command: Any) -> None:
+    """What `mnv2 classify` and `mnv2 embed` have in common."""
+    command.add_argument("photos", metavar="PHOTO", nargs="+", help="a file, a folder, or -")
+    command.add_argument(
         "--model",
         metavar="M.npz",
         help=f"default: ${MODEL_VARIABLE}, else the demo's model once `mnv2 demo` has made it",
     )
-    classify.add_argument(
-        "--top-k", metavar="K", type=positive, default=5, help="answers an image (default: 5)"
+    command.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        help="processes that share the images (default: one a CPU that this process has, divided "
+        "by --threads; 1 for few images)",
     )
-    add_backend(classify)
-    add_threads(classify, "that share the work of each image")
-    add_precision(classify)
-    add_decoding(classify)
-    add_json(classify, "one line of JSON for each image")
+    add_backend(command)
+    add_threads(command, "that share the work of each image")
+    add_precision(command)
+    add_decoding(command)
 
 
 def _add_info(commands: Any) -> None:

@@ -14,12 +14,14 @@ from ..errors import InputError, shown
 BAR_FROM = 5  # units of work; fewer are done before a bar would help
 
 
-def progress(total: int, unit: str = "image") -> Any:
-    """tqdm's bar as a context manager, or None in one where a bar would only be noise."""
-    if total >= BAR_FROM and sys.stderr is not None and sys.stderr.isatty():
+def progress(total: int | None, unit: str = "image") -> Any:
+    """tqdm's bar as a context manager, or None in one where a bar would only be noise. A `total`
+    of None is one that is large and not known."""
+    if (total is None or total >= BAR_FROM) and sys.stderr is not None and sys.stderr.isatty():
         with suppress(ImportError):  # an ornament: without tqdm there is none
             from tqdm import tqdm
 
+            tqdm.monitor_interval = 0  # no thread of its own, which a fork would not like
             return tqdm(total=total, unit=unit, file=sys.stderr)
     return nullcontext()
 

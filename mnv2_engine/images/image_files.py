@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from heapq import nsmallest
 
 from ..untyped import NamedTuple
 
@@ -16,6 +18,8 @@ IMAGE_SUFFIXES = (
 )
 # Photographs too, which are not passed over in silence.
 UNREAD_SUFFIXES = (".heic", ".heif", ".hif")
+
+MOST_NAMES = 100_000  # of one folder, in memory at once: 15 MB
 
 
 class ImageFile(NamedTuple):
@@ -40,26 +44,57 @@ def find_images(names: Iterable[str]) -> Iterator[ImageFile]:
 
 
 def _images_in(folder: str) -> Iterator[ImageFile]:
-    problems: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=problems.append):
-        while problems:
-            yield _unreadable_folder(problems.pop())
-        folders.sort()
-        for file in sorted(files):
-            # A leading dot marks what belongs to the system, such as macOS's ._photo.jpg.
-            path = os.path.join(place, file)
-            if file.startswith("."):
-                continue
-            if file.lower().endswith(UNREAD_SUFFIXES):
-                yield ImageFile(path, "HEIC is not decoded here; convert it to JPEG")
-            elif file.lower().endswith(IMAGE_SUFFIXES) and not _waits(path):
-                yield ImageFile(path)
-    for problem in problems:
-        yield _unreadable_folder(problem)
+    """Those of a folder, then those of each of its folders; no list of them is kept."""
+    waiting = [iter((folder,))]
+    while waiting:
+        place = next(waiting[-1], None)
+        if place is None:
+            waiting.pop()
+            continue
+        try:
+            for file in _sorted_names(place, folders=False):
+                # A leading dot marks what belongs to the system, such as macOS's ._photo.jpg.
+                if file.startswith("."):
+                    continue
+                path = os.path.join(place, file)
+                if file.lower().endswith(UNREAD_SUFFIXES):
+                    yield ImageFile(path, "HEIC is not decoded here; convert it to JPEG")
+                elif file.lower().endswith(IMAGE_SUFFIXES) and not _waits(path):
+                    yield ImageFile(path)
+        except OSError as error:
+            yield ImageFile(str(error.filename), f"cannot be read: {error.strerror}")
+            continue
+        waiting.append(_folders_in(place))
 
 
-def _unreadable_folder(error: OSError) -> ImageFile:
-    return ImageFile(str(error.filename), f"cannot be read: {error.strerror}")
+def _folders_in(folder: str) -> Iterator[str]:
+    """Its folders, but for links to folders, which might lead in circles."""
+    with suppress(OSError):  # its files were read: it has gone meanwhile
+        for name in _sorted_names(folder, folders=True):
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                yield path
+
+
+def _sorted_names(folder: str, folders: bool) -> Iterator[str]:
+    """The names of its folders, or of all else, sorted. At most `MOST_NAMES` are held at a time:
+    a larger folder is read several times."""
+    last = ""
+    while True:
+        with os.scandir(folder) as entries:
+            later = (e.name for e in entries if e.name > last and _is_folder(e) == folders)
+            names = nsmallest(MOST_NAMES, later)
+        yield from names
+        if len(names) < MOST_NAMES:
+            return
+        last = names[-1]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _waits(path: str) -> bool:

@@ -14,8 +14,11 @@ from ..untyped import BinaryIO
 SECONDS_TO_LOCK = 60  # that a writer has, between making its file and locking it
 
 
-def write_whole(name: str, what: str, size: int, write: Callable[[BinaryIO], object]) -> None:
-    """Make the file `name`, `what` for people, of about `size` bytes that `write` writes.
+def write_whole(
+    name: str, what: str, size: int | None, write: Callable[[BinaryIO], object]
+) -> None:
+    """Make the file `name`, `what` for people, of about `size` bytes (None: it is not known before)
+    that `write` writes.
 
     It appears under its name by one rename, after it was flushed to disk; upon any error an older
     file of that name stays as it was and nothing is left beside it. What writers of that name left
@@ -38,9 +41,10 @@ def write_whole(name: str, what: str, size: int, write: Callable[[BinaryIO], obj
         if os.path.exists(temporary):
             os.unlink(temporary)
         if isinstance(error, (OSError, ValueError)) and not isinstance(error, MnvError):
+            room = "room" if size is None else f"{size} bytes to spare"
             raise MnvError(
                 f"{name}: cannot be written: {error}; choose a folder that is writable and has "
-                f"{size} bytes to spare"
+                f"{room}"
             ) from error
         raise
 
