@@ -46,6 +46,7 @@ class Task:
         self.work = work
 
     def __call__(self, photo: ImageFile) -> Answer:
+        """The answer to one photograph, or why there is none."""
         try:
             if photo.problem:
                 raise InputError(photo.problem)
@@ -76,6 +77,7 @@ def loaded(args: Namespace) -> Iterator[Engine]:
 
 
 def model_of(given: str | None) -> str:
+    """The model file to use: the one given, the environment's, or the demo's."""
     from . import demo
 
     chosen = given or os.environ.get(MODEL_VARIABLE) or demo.converted_model()
