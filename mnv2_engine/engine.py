@@ -74,7 +74,7 @@ class Info(NamedTuple):
             ("architecture", f"{network.name}, {network.padding} padding"),
             ("classes", self._classes()),
             ("input", f"{height} × {width} RGB, (pixel - {spec.mean}) / {spec.std}"),
-            ("resize", f"{spec.resample}, centre crop of {spec.crop_fraction:g}"),
+            ("resize", f"{spec.resample}, {self._framed()}"),
             ("weights", f"{kib(self.weight_bytes)} {self.dtype}, {self._storage()}"),
             ("arena", kib(self.arena_bytes)),
             ("precision", self.precision),
@@ -83,6 +83,12 @@ class Info(NamedTuple):
             *((key, value) for key, value in self.provenance.items()),
         ]
         return "\n".join(f"{key:<14}{value}" for key, value in rows)
+
+    def _framed(self) -> str:
+        crop = f"centre crop of {self.input_spec.crop_fraction:g}"
+        if self.input_spec.fit == "crop":
+            return crop
+        return "squashed" if self.input_spec.crop_fraction == 1.0 else f"squashed, {crop}"
 
     def _classes(self) -> str:
         if not self.network.classes:

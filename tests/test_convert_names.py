@@ -234,6 +234,20 @@ def _transformers(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     return made
 
 
+# What transformers' image processors do of it: resize both sides, and then cut out the centre.
+PREPROCESSORS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+    (
+        {"size": {"height": SIZE, "width": SIZE}, "do_center_crop": False, "resample": 3},
+        ("bicubic", 1.0, "squash"),
+    ),
+    (
+        {"size": {"height": 2 * SIZE, "width": 2 * SIZE}, "resample": 0},
+        ("nearest", 0.5, "squash"),
+    ),
+    ({"size": {"shortest_edge": SIZE}}, ("bilinear", 1.0, "crop")),
+]
+
+
 def test_transformers(small, tmp_path):
     source, out = tmp_path / "model.safetensors", tmp_path / "out.npz"
     source.write_bytes(safetensors(_transformers(small)))
@@ -255,6 +269,9 @@ def test_transformers(small, tmp_path):
     with open_model(out) as model:
         assert list(model.labels or ()) == ["a", "b", "c", "d"]
     _agree(out, small)
+    for said, expected in PREPROCESSORS:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps({**preprocessor, **said}))
+        assert convert(source, out).input_spec[2:] == pytest.approx(expected), said
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json beside it is damaged"):
         convert(source, out)

@@ -92,10 +92,20 @@ def test_geometry_replaces_the_presets(converted):
     assert converted(preprocess=own).input_spec == own
 
 
+def test_squashing_takes_the_whole_picture_unless_told(converted):
+    assert converted(preprocess="tf", fit="squash").input_spec == PRESETS["tf"]._replace(
+        fit="squash", crop_fraction=1.0
+    )
+    made = converted(preprocess="tf", fit="squash", crop_fraction=0.9, resample="nearest")
+    assert made.input_spec[2:] == ("nearest", 0.9, "squash")
+    assert converted(preprocess="tf", fit="crop").input_spec == PRESETS["tf"]
+
+
 WRONG = {
     "padding": ("valid", "padding 'valid': expected same or symmetric"),
     "preprocess": ("caffe", "preprocess 'caffe': expected tf, imagenet, lite or unit"),
     "resample": ("mitchell", "resample 'mitchell': expected bilinear, bicubic"),
+    "fit": ("letterbox", "fit 'letterbox': expected crop or squash"),
     "crop_fraction": (1.5, "crop_fraction 1.5: expected a number from 0.05 to 1"),
     "resolution": (0, "resolution .*0.*: expected a size"),
     "labels": (5, "labels: got int, expected the path of a file"),

@@ -17,6 +17,13 @@ def test_presets_survive_json(preset: str) -> None:
     assert from_json(json.loads(text)) == PRESETS[preset]
 
 
+def test_what_is_usual_is_left_out_for_older_readers() -> None:
+    assert "fit" not in to_json(PRESETS["tf"])
+    squashed = PRESETS["tf"]._replace(fit="squash", resample="bilinear-no-antialias")
+    assert to_json(squashed)["fit"] == "squash"
+    assert from_json(json.loads(json.dumps(to_json(squashed)))) == squashed
+
+
 def test_imagenet_is_the_published_mean_and_deviation() -> None:
     spec = PRESETS["imagenet"]
     assert spec.mean == pytest.approx([255 * x for x in (0.485, 0.456, 0.406)], rel=1e-12)
@@ -48,6 +55,9 @@ def test_tf_maps_bytes_to_minus_one_to_one() -> None:
         ("crop_fraction", 1.01),
         ("crop_fraction", "0.875"),
         ("crop_fraction", 10**400),
+        ("fit", "letterbox"),
+        ("fit", None),
+        ("fit", ["crop"]),
     ],
     ids=lambda value: str(value)[:30],
 )

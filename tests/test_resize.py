@@ -15,7 +15,7 @@ from mnv2_engine.images.resize import NativeResizer, NumpyResizer
 np = pytest.importorskip("numpy")
 Image = pytest.importorskip("PIL.Image")
 
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "bilinear-no-antialias")
 # Pillow's transposition that sets a picture of EXIF's orientation upright.
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
@@ -29,6 +29,7 @@ def random_framing(choose: random.Random) -> Framing:
         (choose.randint(1, 50), choose.randint(1, 50)),
         choose.choice(FILTERS),
         choose.choice([1.0, 0.875, 0.7]),
+        choose.choice(["crop", "crop", "squash"]),
     )
 
 
@@ -50,7 +51,10 @@ def vertical_passes_first(image: Any, size: tuple[int, int]) -> bool:
 
 
 def by_pillow(framed: Framing, pixels: Any) -> bytes | None:
-    """Decode, transpose, resize, crop; None where Pillow's order depends on its version."""
+    """Decode, transpose, resize, crop; None where Pillow's order depends on its version, and for a
+    filter that is not Pillow's."""
+    if framed.resample == "bilinear-no-antialias":
+        return None
     image = Image.fromarray(pixels)
     if framed.orientation > 1:
         image = image.transpose(Image.Transpose(UPRIGHT[framed.orientation]))
@@ -97,6 +101,41 @@ def test_every_instruction_set_resizes_as_numpy_does():
                 count = min(7, len(native.rows) - top)
                 native.lines(np.ascontiguousarray(part[top : top + count]), count)
             assert native.finish() == expected, (isa, framed)
+
+
+def by_four_pixels(pixels: Any, height: int, width: int) -> Any:
+    """Bilinear without antialiasing, as TensorFlow's kernel has it: half-pixel centres, the nearest
+    four pixels, in floating point, nothing rounded."""
+    axes = []
+    for stored, wanted in ((pixels.shape[0], height), (pixels.shape[1], width)):
+        at = (np.arange(wanted, dtype=np.float64) + 0.5) * stored / wanted - 0.5
+        low = np.floor(at)
+        first, second = (np.clip(x, 0, stored - 1).astype(int) for x in (low, np.ceil(at)))
+        axes.append((first, second, at - low))
+    (top, bottom, down), (left, right, across) = axes
+    down, across = down[:, None, None], across[None, :, None]
+    rows = pixels[top] * (1 - down) + pixels[bottom] * down
+    return rows[:, left] * (1 - across) + rows[:, right] * across
+
+
+@pytest.mark.parametrize("size", [(900, 40), (37, 211), (64, 64), (5, 3), (224, 223)])
+def test_bilinear_without_antialiasing_is_tensorflows(size):
+    pixels = np.random.default_rng(7).integers(0, 256, (*size, 3), np.uint8)
+    framed = Framing(size[1], size[0], 1, (48, 56), "bilinear-no-antialias", 1.0, "squash")
+    found = np.frombuffer(resized(NumpyResizer(framed), pixels), np.uint8).reshape(48, 56, 3)
+    expected = by_four_pixels(pixels.astype(np.float64), 48, 56)
+    assert np.abs(found - expected).max() < 1.0 + 1e-6  # two roundings of a half each
+
+
+def test_a_squashed_picture_keeps_its_edges():
+    """A frame of colour around a picture is still there, on all four sides."""
+    pixels = np.zeros((300, 90, 3), np.uint8)
+    pixels[:30] = pixels[-30:] = 255
+    pixels[:, :10] = pixels[:, -10:] = 255
+    framed = Framing(90, 300, 1, (45, 60), "box", 1.0, "squash")
+    found = np.frombuffer(resized(NumpyResizer(framed), pixels), np.uint8).reshape(45, 60, 3)
+    assert found[0].min() == found[-1].min() == found[:, 0].min() == found[:, -1].min() == 255
+    assert found[10:35, 15:45].max() == 0
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -152,7 +191,8 @@ def test_the_core_refuses_framings_that_cannot_be():
     sound = Framing(9, 9, 1, (4, 4), "box", 1.0)
     for field, value in (
         *(("width", 0), ("height", -1), ("orientation", 0), ("orientation", 9)),
-        *(("out_width", 0), ("out_height", 1 << 21), ("filter", 6), ("filter", -1)),
+        *(("out_width", 0), ("out_height", 1 << 21), ("filter", 7), ("filter", -1)),
+        *(("fit", 2), ("fit", -1)),
         *(("pixel_bytes", 2), ("crop_fraction", 0.0), ("crop_fraction", float("nan"))),
     ):
         wanted = native_framing(core, sound, 3)

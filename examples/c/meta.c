@@ -186,13 +186,17 @@ static bool read_three(const char *name, const json_value *value, double least, 
 static bool read_preprocessing(network *net, bool is_int8, const json_value *value,
                                refusal *why) {
     static const char *const keys[] = {"mean", "std", "resample", "crop_fraction", NULL};
+    static const char *const more[] = {"mean", "std", "resample", "crop_fraction", "fit", NULL};
     static const char *const filters[] = {"bilinear", "bicubic", "nearest", "lanczos",
-                                          "box",      "hamming", NULL};
+                                          "box",      "hamming", "bilinear-no-antialias", NULL};
     static const mnv2_filter numbers[] = {MNV2_BILINEAR, MNV2_BICUBIC, MNV2_NEAREST,
-                                          MNV2_LANCZOS,  MNV2_BOX,     MNV2_HAMMING};
+                                          MNV2_LANCZOS,  MNV2_BOX,     MNV2_HAMMING,
+                                          MNV2_BILINEAR_NO_ANTIALIAS};
     mnv2_stem *stem = &net->stem;
     double mean[3], std[3];
-    if (!check_keys("preprocessing", value, keys, why)) return false;
+    if (!check_object("preprocessing", value, why)) return false;
+    const json_value *fit = json_get(value, "fit"); /* what is usual is left out */
+    if (!check_keys("preprocessing", value, fit ? more : keys, why)) return false;
     const json_value *resample = json_get(value, "resample");
     bool is_known = false;
     for (int i = 0; filters[i]; i++) {
@@ -200,7 +204,7 @@ static bool read_preprocessing(network *net, bool is_int8, const json_value *val
         is_known = true;
         net->filter = numbers[i];
     }
-    char all[80];
+    char all[100];
     if (!is_known)
         return refuse(why, "preprocessing: resample %s: expected one of %s",
                       json_shown(resample).text, join(all, sizeof all, filters));
@@ -212,6 +216,10 @@ static bool read_preprocessing(network *net, bool is_int8, const json_value *val
         return refuse(why, "preprocessing: crop_fraction %s: expected a number from 0.05 to 1",
                       json_shown(crop).text);
     net->crop_fraction = crop->number;
+    net->fit = fit && json_is(fit, "squash") ? MNV2_SQUASH : MNV2_CROP;
+    if (fit && !net->fit && !json_is(fit, "crop"))
+        return refuse(why, "preprocessing: fit %s: expected one of crop, squash",
+                      json_shown(fit).text);
     for (int i = 0; i < 3; i++) {
         stem->scale[i] = (float)(1.0 / std[i]); /* x = (pixel - mean) / std */
         stem->shift[i] = (float)(-mean[i] / std[i]);

@@ -30,7 +30,8 @@ typedef struct {
     int32_t block_count, conv_count, dense_count; /* without a dense layer it gives features */
     mnv2_stem stem;
     int32_t filter;       /* mnv2_filter: how a photograph is resized, and */
-    double crop_fraction; /* which part of it the network sees */
+    double crop_fraction; /* which part of it the network sees, and */
+    int32_t fit;          /* mnv2_fit: whether its proportions are kept */
     mnv2_block blocks[MNV2_MAX_BLOCKS];
     mnv2_conv convs[MAX_CONVS]; /* from map to map behind the blocks */
     mnv2_head head;

@@ -48,7 +48,8 @@ static bool decode(const uint8_t *file, int64_t size, const network *net, const 
                                  .out_height = net->stem.in_height,
                                  .filter = net->filter,
                                  .pixel_bytes = 3,
-                                 .crop_fraction = net->crop_fraction};
+                                 .crop_fraction = net->crop_fraction,
+                                 .fit = net->fit};
     if (mnv2_photo_plan_for(&photo, &wanted, 0, &plan) != MNV2_IMAGE_OK)
         return refuse(why, "%dx%d pixels: too long and narrow; crop it first", photo.width,
                       photo.height);

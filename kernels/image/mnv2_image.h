@@ -8,8 +8,8 @@
  *   3. mnv2_resize_line takes the lines of that part, from the first to the last.
  *
  * The picture covers the network's frame and its middle is cut out: its shorter side becomes
- * round(frame / crop_fraction), halves to even, the longer one in proportion, rounded down. A
- * picture of exactly the frame's size is used as it is. Lines are resampled horizontally, rounded
+ * round(frame / crop_fraction), halves to even, the longer one in proportion, rounded down. Or it is
+ * squashed: both sides become so. A picture of exactly the frame's size is used as it is. Lines are resampled horizontally, rounded
  * to 8 bits, then vertically: the arithmetic of Pillow up to version 12, to the bit. */
 #ifndef MNV2_IMAGE_H
 #define MNV2_IMAGE_H
@@ -27,8 +27,16 @@ typedef enum {
     MNV2_HAMMING,
     MNV2_BICUBIC,
     MNV2_LANCZOS,
+    MNV2_BILINEAR_NO_ANTIALIAS, /* two pixels, whatever the scale: TensorFlow's, OpenCV's */
     MNV2_FILTERS /* how many there are */
 } mnv2_filter;
+
+/* How a picture of other proportions fills the frame: cropped, or each side scaled by itself. */
+typedef enum {
+    MNV2_CROP,
+    MNV2_SQUASH,
+    MNV2_FITS /* how many there are */
+} mnv2_fit;
 
 typedef struct {
     int32_t width, height;     /* of the picture as it is stored */
@@ -38,6 +46,7 @@ typedef struct {
     int32_t pixel_bytes;       /* of the lines: 4, RGB and a byte that is ignored; or 3, RGB */
     double crop_fraction;      /* of the resized picture, what the frame keeps; above 0, at most 1,
                                   and 0.01 at least */
+    int32_t fit;               /* mnv2_fit */
 } mnv2_framing;
 
 typedef struct {

@@ -53,10 +53,12 @@ static int covering_of(const mnv2_framing *f, int32_t width, int32_t height, int
     }
     int64_t down = (int64_t)nearbyint(f->out_height / f->crop_fraction);
     int64_t right = (int64_t)nearbyint(f->out_width / f->crop_fraction);
-    if (down * width >= right * height) /* wider than the frame: the height decides */
-        right = down * width / height;
-    else
-        down = right * height / width;
+    if (f->fit == MNV2_CROP) {
+        if (down * width >= right * height) /* wider than the frame: the height decides */
+            right = down * width / height;
+        else
+            down = right * height / width;
+    }
     *columns = (int32_t)right, *rows = (int32_t)down;
     return right < MOST_COVERING && down < MOST_COVERING;
 }
@@ -134,6 +136,7 @@ int32_t mnv2_resize_plan_for(const mnv2_framing *f, mnv2_resize_plan *plan) {
     if (f->width < 1 || f->height < 1 || f->orientation < 1 || f->orientation > 8 ||
         f->out_width < 1 || f->out_height < 1 || f->out_width > MOST_SIDE ||
         f->out_height > MOST_SIDE || f->filter < 0 || f->filter >= MNV2_FILTERS ||
+        f->fit < 0 || f->fit >= MNV2_FITS ||
         !(f->crop_fraction >= 0.01 && f->crop_fraction <= 1.0) ||
         (f->pixel_bytes != 3 && f->pixel_bytes != 4))
         return MNV2_BAD_FRAMING;

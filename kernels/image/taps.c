@@ -12,6 +12,7 @@ static double support_of(int32_t filter) {
     case MNV2_HAMMING: return 1.0;
     case MNV2_BICUBIC: return 2.0;
     case MNV2_LANCZOS: return 3.0;
+    case MNV2_BILINEAR_NO_ANTIALIAS: return 1.0;
     default: return 0.0;
     }
 }
@@ -26,7 +27,8 @@ static double filter_at(int32_t filter, double x) {
     const double far = fabs(x);
     switch (filter) {
     case MNV2_BOX: return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
-    case MNV2_BILINEAR: return far < 1.0 ? 1.0 - far : 0.0;
+    case MNV2_BILINEAR:
+    case MNV2_BILINEAR_NO_ANTIALIAS: return far < 1.0 ? 1.0 - far : 0.0;
     case MNV2_HAMMING:
         if (far == 0.0) return 1.0;
         return far < 1.0 ? sin(far * pi) / (far * pi) * (0.54 + 0.46 * cos(far * pi)) : 0.0;
@@ -45,7 +47,8 @@ axis axis_of(int32_t extent, int32_t covering, int32_t count, int32_t filter, in
     const int32_t spare = covering - count;
     a.first = spare / 2 + (spare % 2 && spare / 2 % 2);
     a.scale = (double)extent / covering;
-    a.support = support_of(filter) * (a.scale < 1.0 ? 1.0 : a.scale);
+    a.stretch = a.scale < 1.0 || filter == MNV2_BILINEAR_NO_ANTIALIAS ? 1.0 : a.scale;
+    a.support = support_of(filter) * a.stretch;
     /* The nearest pixel is found by adding up steps, whose rounding is part of the definition. */
     a.nearest = a.scale * 0.5;
     for (int32_t i = 0; i < a.first && filter == MNV2_NEAREST; i++) a.nearest += a.scale;
@@ -83,7 +86,7 @@ void axis_weights(const axis *a, int32_t i, window w, int32_t *weights) {
         return;
     }
     const double centre = (a->first + axis_upright(a, i) + 0.5) * a->scale;
-    const double shrink = 1.0 / (a->scale < 1.0 ? 1.0 : a->scale);
+    const double shrink = 1.0 / a->stretch;
     const int32_t start = a->is_mirrored ? a->extent - w.start - w.count : w.start;
     double sum = 0.0;
     for (int32_t x = 0; x < w.count; x++)

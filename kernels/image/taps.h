@@ -13,7 +13,7 @@
 typedef struct {
     int32_t extent, covering, first, count, filter;
     int32_t is_mirrored; /* the stored order is not the upright one */
-    double scale, support;
+    double scale, stretch, support; /* a filter widens by `stretch` where a picture shrinks */
     double nearest; /* of MNV2_NEAREST: where pixel `first` is taken */
 } axis;
 

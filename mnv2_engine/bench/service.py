@@ -154,7 +154,7 @@ class PeerEngine:
 
 
 def _framed(data: Any, spec: Any, resolution: tuple[int, int]) -> Any:
-    """Pillow's image of the network's size: resized to cover it, the centre cut out."""
+    """Pillow's image of the network's size: squashed, or covering it with the centre cut out."""
     import io
 
     from PIL import Image, ImageOps
@@ -162,8 +162,9 @@ def _framed(data: Any, spec: Any, resolution: tuple[int, int]) -> Any:
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     height, width = resolution
     size = round(width / spec.crop_fraction), round(height / spec.crop_fraction)
-    resample = Image.Resampling.__members__[spec.resample.upper()]
-    covered = ImageOps.fit(image, size, resample)
+    resample = Image.Resampling.__members__[spec.resample.partition("-")[0].upper()]
+    squashes = spec.fit == "squash"
+    covered = image.resize(size, resample) if squashes else ImageOps.fit(image, size, resample)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return covered.crop((left, top, left + width, top + height))
 

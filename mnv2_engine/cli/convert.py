@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         weights=args.weights,
         answer=args.answer,
         hidden=args.hidden,
+        fit=args.fit,
     )
     size = os.path.getsize(args.out)
     for line in made.read:

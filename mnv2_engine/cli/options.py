@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..model.input_spec import PRESETS, RESAMPLES
+from ..model.input_spec import FITS, PRESETS, RESAMPLES
 from ..model.packed import DTYPES
 from ..network.layer import PADDINGS
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
@@ -116,6 +116,13 @@ def _add_convert(commands: Any) -> None:
         metavar="F",
         type=float,
         help="the part of the resized shorter side that the network sees, such as 0.875",
+    )
+    convert.add_argument(
+        "--fit",
+        choices=FITS,
+        help="crop cuts the middle out of a picture of other proportions (the default); squash "
+        "scales both sides to the network's and cuts nothing, as Keras' load_img and "
+        "image_dataset_from_directory do",
     )
     convert.add_argument(
         "--weights",

@@ -28,6 +28,7 @@ class Geometry(NamedTuple):
     resample: str | None  # None where it does not say
     crop_fraction: float | None
     stated_by: str
+    fit: str | None = None
 
 
 class Checkpoint(NamedTuple):

@@ -51,15 +51,16 @@ def convert(
     weights: str = "float32",
     answer: str | None = None,
     hidden: str | None = None,
+    fit: str | None = None,
 ) -> Conversion:
     """Make the model file `out` of the checkpoint `source`. `out` appears whole or not at all.
 
     `padding` is "same" or "symmetric"; `preprocess` the name of one of input_spec.PRESETS or an
-    InputSpec, whose geometry `resample` and `crop_fraction` replace; `labels` a file of one label
-    a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels; `weights`
-    "float32", "float16" or "bfloat16" for a file of half the size, to which they are rounded to
-    nearest, or "int8" for the integers of a quantised source as they are. What the source says
-    need not be given, and may not be contradicted.
+    InputSpec, whose geometry `resample`, `crop_fraction` and `fit` replace; `labels` a file of one
+    label a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels;
+    `weights` "float32", "float16" or "bfloat16" for a file of half the size, to which they are
+    rounded to nearest, or "int8" for the integers of a quantised source as they are. What the
+    source says need not be given, and may not be contradicted.
 
     Raises InputError if something is neither in the source nor given, naming the option, or does
     not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError
@@ -76,6 +77,7 @@ def convert(
         weights=weights,
         answer=answer,
         hidden=hidden,
+        fit=fit,
     )
     check_options(given)
     path = _path_text(source)

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import CheckpointError, InputError, ModelFileError
-from ..model.input_spec import PRESETS, RESAMPLES, InputSpec, from_json, to_json
+from ..model.input_spec import FITS, PRESETS, RESAMPLES, InputSpec, from_json, to_json
 from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
 from ..model.packed import DTYPES
 from ..network.layer import ACTIVATIONS, ANSWERS, PADDINGS, Network
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, Geometry
 from .entrance import GRAPH, Normalisation, composed
 
 IMAGENET = "imagenet"
@@ -39,6 +39,7 @@ class Options(NamedTuple):
     weights: str = "float32"  # dtype of the model file's
     answer: str | None = None
     hidden: str | None = None  # the activation between dense layers
+    fit: str | None = None
 
 
 class Settled(NamedTuple):
@@ -65,6 +66,8 @@ def check_options(given: Options) -> None:
         )
     if given.resample is not None and given.resample not in RESAMPLES:
         raise InputError(f"resample {given.resample!r}: expected {_alternatives(RESAMPLES)}")
+    if given.fit is not None and given.fit not in FITS:
+        raise InputError(f"fit {given.fit!r}: expected {_alternatives(FITS)}")
     _checked(
         _with_geometry(
             PRESETS[preset] if isinstance(preset, str) else preset or PRESETS["tf"], given
@@ -140,12 +143,21 @@ def said_by(checkpoint: Checkpoint) -> tuple[str, ...]:
             f"{stated.stated_by}"
         )
     if checkpoint.geometry is not None:
-        said.append(f"resample and crop, from {checkpoint.geometry.stated_by}")
+        said.append(f"{_geometry(checkpoint.geometry)}, from {checkpoint.geometry.stated_by}")
     if checkpoint.answer is not None:
         said.append(f"answer {checkpoint.answer}")
     if checkpoint.labels is not None:
         said.append(f"{len(checkpoint.labels)} labels, from {checkpoint.labels_by}")
     return tuple(said)
+
+
+def _geometry(stated: Geometry) -> str:
+    found = [] if stated.resample is None else [f"resample {stated.resample}"]
+    if stated.crop_fraction is not None:
+        found.append(f"crop fraction {stated.crop_fraction:g}")
+    if stated.fit is not None:
+        found.append(f"fit {stated.fit}")
+    return ", ".join(found) or "no resize"
 
 
 def _padding(checkpoint: Checkpoint, given: Options, what: str) -> str:
@@ -215,16 +227,15 @@ def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[s
             f"{_numbers(stated.std)}; leave the option out"
         )
     if asked is None:
-        said = checkpoint.geometry
-        resample = None if said is None else said.resample
-        crop_fraction = None if said is None else said.crop_fraction
+        said = checkpoint.geometry or Geometry(None, None, "")
+        fraction = said.crop_fraction or _CROP_FRACTION
         asked = InputSpec(
-            stated.mean, stated.std, resample or _RESAMPLE, crop_fraction or _CROP_FRACTION
+            stated.mean, stated.std, said.resample or _RESAMPLE, fraction, said.fit or "crop"
         )
         defaults = []
-        if given.resample is None and resample is None:
+        if given.resample is None and said.resample is None:
             defaults.append(f"resample {_RESAMPLE}")
-        if given.crop_fraction is None and crop_fraction is None:
+        if given.crop_fraction is None and said.crop_fraction is None and given.fit != "squash":
             defaults.append(f"crop fraction {_CROP_FRACTION:g}")
         if defaults:
             notes.append(f"{' and '.join(defaults)} by default: the checkpoint states none")
@@ -239,6 +250,11 @@ def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[s
 def _with_geometry(spec: InputSpec, given: Options) -> InputSpec:
     if given.resample is not None:
         spec = spec._replace(resample=given.resample)
+    if given.fit is not None and given.fit != spec.fit:
+        # Who squashes wants all of the picture.
+        spec = spec._replace(
+            fit=given.fit, crop_fraction=1.0 if given.fit == "squash" else spec.crop_fraction
+        )
     if given.crop_fraction is not None:
         spec = spec._replace(crop_fraction=given.crop_fraction)
     return spec

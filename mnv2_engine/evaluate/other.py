@@ -107,7 +107,7 @@ def _check_classes(path: str, classes: int, model: ModelFile) -> None:
 
 
 def _frame(model: ModelFile) -> tuple[object, ...]:
-    return model.network.resolution, model.input_spec.resample, model.input_spec.crop_fraction
+    return model.network.resolution, model.input_spec._replace(mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def _label_notes(other: ModelFile, model: ModelFile) -> list[str]:

@@ -1,13 +1,14 @@
 """Which part of a picture the network sees, and how large the whole becomes for it.
 
 The picture covers the frame divided by the crop fraction, sides in proportion, and its middle is
-cut out. `kernels/image/resize.c` computes the same.
+cut out; or it is squashed: each side becomes the frame's divided by the crop fraction.
+`kernels/image/resize.c` computes the same.
 """
 
 from __future__ import annotations
 
 from ..errors import InputError
-from ..model.input_spec import RESAMPLES, InputSpec
+from ..model.input_spec import FITS, RESAMPLES, InputSpec
 from ..untyped import NamedTuple
 
 # A side of the resized picture; a longer one is a sliver's, whose every pixel is noise.
@@ -35,6 +36,7 @@ class Framing(NamedTuple):
     frame: tuple[int, int]  # (height, width) of the network
     resample: str
     crop_fraction: float
+    fit: str = "crop"  # one of FITS
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -47,13 +49,15 @@ def framing(
     width: int, height: int, orientation: int, spec: InputSpec, frame: tuple[int, int]
 ) -> Framing:
     """The framing of a picture by a model file's input specification. Raises InputError for a
-    picture without pixels and for an unknown filter."""
+    picture without pixels, for an unknown filter and for an unknown fit."""
     if width < 1 or height < 1:
         raise InputError(f"image of {width}×{height} pixels: expected at least one pixel")
     if spec.resample not in RESAMPLES:
         known = ", ".join(RESAMPLES)
         raise InputError(f"resampling filter {spec.resample!r:.80}: expected one of {known}")
-    return Framing(width, height, orientation, frame, spec.resample, spec.crop_fraction)
+    if spec.fit not in FITS:
+        raise InputError(f"fit {spec.fit!r:.80}: expected one of {', '.join(FITS)}")
+    return Framing(width, height, orientation, frame, spec.resample, spec.crop_fraction, spec.fit)
 
 
 def covering(framed: Framing) -> tuple[int, int]:
@@ -65,7 +69,9 @@ def covering(framed: Framing) -> tuple[int, int]:
     # Python rounds halves to even, as the preprocessing of the published checkpoints does.
     down = round(height / framed.crop_fraction)
     across = round(width / framed.crop_fraction)
-    if down * columns >= across * rows:  # wider than the frame: the height decides
+    if framed.fit == "squash":
+        pass  # as it is
+    elif down * columns >= across * rows:  # wider than the frame: the height decides
         across = down * columns // rows
     else:
         down = across * rows // columns

@@ -1,6 +1,7 @@
 """The resize, defined once: horizontally, then vertically, rounded to 8 bits after each.
 
-Its arithmetic is that of Pillow up to version 12, to the bit, whatever Pillow is installed. Lines
+Its arithmetic is that of Pillow up to version 12, to the bit, whatever Pillow is installed, also
+where a filter is not Pillow's. Lines
 of a picture are fed as they come; `resizer` gives the C core's where that is there, else the same
 in NumPy, which is the definition (docs/photographs.md) and the tests' oracle.
 """
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 WEIGHT_BITS = 22
 
 # Half the width of each filter at a scale of one.
-SUPPORT = {"box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
+SUPPORT = {
+    "box": 0.5,
+    "bilinear": 1.0,
+    "hamming": 1.0,
+    "bicubic": 2.0,
+    "lanczos": 3.0,
+    "bilinear-no-antialias": 1.0,
+}
 
 
 class Resizer(Protocol):
@@ -99,14 +107,19 @@ def native_plan(core: Any, framed: Framing, pixel_bytes: int) -> Any:
 def native_framing(core: Any, framed: Framing, pixel_bytes: int) -> Any:
     """A framing as the C core has it."""
     lib = core.lib
-    filters = {name: getattr(lib, f"MNV2_{name.upper()}") for name in RESAMPLES}
+    filters = {name: _constant(lib, name) for name in RESAMPLES}
     wanted = core.ffi.new("mnv2_framing *")
     wanted.width, wanted.height = framed.width, framed.height
     wanted.orientation = framed.orientation
     wanted.out_height, wanted.out_width = framed.frame
     wanted.filter, wanted.pixel_bytes = filters[framed.resample], pixel_bytes
-    wanted.crop_fraction = framed.crop_fraction
+    wanted.crop_fraction, wanted.fit = framed.crop_fraction, _constant(lib, framed.fit)
     return wanted
+
+
+def _constant(lib: Any, name: str) -> int:
+    """The C core's number of a filter or a fit."""
+    return int(getattr(lib, f"MNV2_{name.upper().replace('-', '_')}"))
 
 
 # The definition, in NumPy
@@ -144,7 +157,7 @@ class Axis:
 
 
 def _window(upright: int, scale: float, extent: int, resample: str) -> tuple[int, list[int]]:
-    stretch = max(scale, 1.0)
+    stretch = 1.0 if resample == "bilinear-no-antialias" else max(scale, 1.0)
     support = SUPPORT[resample] * stretch
     centre = (upright + 0.5) * scale
     start = max(int(centre - support + 0.5), 0)
@@ -165,7 +178,7 @@ def filter_at(resample: str, x: float) -> float:
     far = abs(x)
     if resample == "box":
         return 1.0 if -0.5 < x <= 0.5 else 0.0
-    if resample == "bilinear":
+    if resample in ("bilinear", "bilinear-no-antialias"):
         return max(1.0 - far, 0.0)
     if resample == "hamming":
         if far == 0.0 or far >= 1.0:

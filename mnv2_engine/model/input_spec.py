@@ -8,7 +8,20 @@ from __future__ import annotations
 from ..errors import ModelFileError
 from ..untyped import NamedTuple
 
-RESAMPLES = ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
+# Pillow's filters, which widen as a picture shrinks, and the bilinear one of TensorFlow and OpenCV,
+# which takes two pixels whatever the scale.
+RESAMPLES = (
+    "bilinear",
+    "bicubic",
+    "nearest",
+    "lanczos",
+    "box",
+    "hamming",
+    "bilinear-no-antialias",
+)
+# How a picture of other proportions fills the frame: its middle is cut out, or its sides are scaled
+# each by itself.
+FITS = ("crop", "squash")
 
 # Bounds on what a model file may say; published networks stay within 0..255.
 MAX_MEAN = 65535.0
@@ -21,8 +34,9 @@ class InputSpec(NamedTuple):
 
     mean: tuple[float, float, float]  # in pixel units, 0..255
     std: tuple[float, float, float]  # in pixel units
-    resample: str  # the Pillow filter's name, one of RESAMPLES
+    resample: str  # one of RESAMPLES
     crop_fraction: float  # shorter side is resized to round(size / crop_fraction), centre cropped
+    fit: str = "crop"  # one of FITS; squash: both sides are resized so
 
 
 PRESETS: dict[str, InputSpec] = {
@@ -38,34 +52,41 @@ PRESETS: dict[str, InputSpec] = {
 
 
 def to_json(spec: InputSpec) -> dict[str, object]:
-    """`spec` as plain JSON values, the inverse of `from_json`."""
-    return {
+    """`spec` as plain JSON values, the inverse of `from_json`. What is usual is left out, so that
+    older readers read it."""
+    said: dict[str, object] = {
         "mean": list(spec.mean),
         "std": list(spec.std),
         "resample": spec.resample,
         "crop_fraction": spec.crop_fraction,
     }
+    return said if spec.fit == "crop" else {**said, "fit": spec.fit}
 
 
 def from_json(obj: object) -> InputSpec:
-    """The InputSpec that parsed JSON describes. Raises ModelFileError unless every key is there,
-    nothing else is, and every value is of the right type and in range."""
-    if not isinstance(obj, dict) or set(obj) != set(InputSpec._fields):
+    """The InputSpec that parsed JSON describes. Raises ModelFileError unless every key is there
+    (fit may be left out), nothing else is, and every value is of the right type and in range."""
+    if not isinstance(obj, dict) or {*obj, "fit"} != {*InputSpec._fields}:
         found = ", ".join(sorted(map(str, obj))) if isinstance(obj, dict) else type(obj).__name__
         raise ModelFileError(
-            f"preprocessing: expected exactly {', '.join(InputSpec._fields)}; found {found[:200]}"
-        )
-    resample = obj["resample"]
-    if not isinstance(resample, str) or resample not in RESAMPLES:
-        raise ModelFileError(
-            f"preprocessing: resample {resample!r:.80}: expected one of {', '.join(RESAMPLES)}"
+            f"preprocessing: expected exactly {', '.join(InputSpec._fields[:-1])}, and where it "
+            f"is not crop fit; found {found[:200]}"
         )
     return InputSpec(
         _three("mean", obj["mean"], -MAX_MEAN, MAX_MEAN),
         _three("std", obj["std"], *STD_RANGE),
-        resample,
+        _choice("resample", obj["resample"], RESAMPLES),
         _number("crop_fraction", obj["crop_fraction"], *CROP_RANGE),
+        _choice("fit", obj.get("fit", "crop"), FITS),
     )
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise ModelFileError(
+            f"preprocessing: {name} {value!r:.80}: expected one of {', '.join(choices)}"
+        )
+    return value
 
 
 def _three(name: str, value: object, low: float, high: float) -> tuple[float, float, float]:

@@ -1131,6 +1131,11 @@ def an_unknown_filter(members: Members) -> bytes:
     return edited(members, lambda meta: meta["preprocessing"].update(resample="__import__"))
 
 
+@lie("preprocessing: fit")
+def an_unknown_fit(members: Members) -> bytes:
+    return edited(members, lambda meta: meta["preprocessing"].update(fit="letterbox"))
+
+
 @lie("provenance: expected nothing but text")
 def a_provenance_that_is_no_text(members: Members) -> bytes:
     return edited(members, lambda meta: meta["provenance"].update(source=["a"]))

@@ -38,6 +38,7 @@ static void resize(const uint8_t *data, size_t size) {
                              .out_width = (int32_t)(words[3] & 127),
                              .out_height = (int32_t)(words[4] & 127),
                              .filter = (int32_t)(words[5] & 7),
+                             .fit = (int32_t)(words[5] >> 3 & 3),
                              .pixel_bytes = (int32_t)(words[6] & 7),
                              .crop_fraction = (words[7] >> 8) / 16777216.0};
     if (mnv2_resize_plan_for(&framing, &plan) != MNV2_IMAGE_OK) return;
@@ -70,6 +71,7 @@ static void decode(const uint8_t *data, size_t size) {
                                      .out_width = 1 + (int32_t)(hash & 63),
                                      .out_height = 1 + (int32_t)(hash >> 6 & 63),
                                      .filter = (int32_t)(hash >> 12 & 3) + 1,
+                                     .fit = (int32_t)(hash >> 15 & 1),
                                      .pixel_bytes = 3,
                                      .crop_fraction = 0.875};
         if (mnv2_photo_plan_for(&photo, &wanted, hash >> 14 & 1, &plan) == MNV2_IMAGE_OK) {

@@ -127,15 +127,23 @@ def _transformers(said: Beside, stated: dict[str, Any]) -> Beside:
     crop = _size(stated.get("crop_size")) if stated.get("do_center_crop", True) else None
     resized = stated.get("size")
     shortest = resized.get("shortest_edge") if isinstance(resized, dict) else resized
-    fraction = None
     resolution = crop or _size(resized)
-    if crop and isinstance(shortest, int) and _natural(shortest):
-        fraction = min(crop) / shortest
     resample = _RESAMPLES.get(stated.get("resample", 2))
+    fraction, fit = None, None
+    whole = _size(resized) if isinstance(resized, dict) else None
+    if stated.get("do_resize", True) is False:
+        resample = None  # it leaves the resize to others
+    elif crop and isinstance(shortest, int) and _natural(shortest):
+        fraction, fit = min(crop) / shortest, "crop"
+    elif whole and resolution and resolution[0] * whole[1] == resolution[1] * whole[0]:
+        # Both sides by themselves, whatever the picture's proportions.
+        fraction, fit = resolution[0] / whole[0], "squash"
+    if fraction is not None and not 0.05 <= fraction <= 1:
+        fraction = None
     return said._replace(
         resolution=resolution,
         normalisation=normalisation,
-        geometry=Geometry(resample, fraction, by),
+        geometry=Geometry(resample, fraction, by, fit),
     )
 
 
@@ -153,10 +161,11 @@ def _timm(said: Beside, stated: dict[str, Any]) -> Beside:
     fraction = _number(stated.get("crop_pct"))
     resample = stated.get("interpolation")
     known = resample if resample in _RESAMPLES.values() else None
+    fit = {"center": "crop", "squash": "squash"}.get(str(stated.get("crop_mode", "center")))
     return said._replace(
         resolution=resolution,
         normalisation=normalisation,
-        geometry=Geometry(known, fraction if fraction and 0.05 <= fraction <= 1 else None, by),
+        geometry=Geometry(known, fraction if fraction and 0.05 <= fraction <= 1 else None, by, fit),
     )
 
 
