@@ -18,8 +18,10 @@ from asgi_client import call, form, request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2_engine import Engine, InputError, serve
+from mnv2_engine import Engine, InputError, UnsupportedError, serve
 from mnv2_engine.serve import Limits
+from mnv2_engine.serve.bodies import Held
+from mnv2_engine.serve.endpoints import ENDPOINTS, Endpoint, Parameter
 from mnv2_engine.serve.images import size_of
 from mnv2_engine.serve.multipart import parts_of
 from mnv2_engine.serve.request import Refused
@@ -366,18 +368,112 @@ def test_who_leaves_or_waits_too_long_gives_the_turn_up(slow, photo):
     assert "mnv2_held_bytes 0\n" in metrics_of(app)
 
 
-def test_bodies_that_wait_are_bounded_together(slow, photo):
+def test_bodies_together_are_bounded_and_wait_for_room(slow, photo):
     app = serve.app(slow, Limits(concurrency=1, held_bytes=2 * len(photo), max_bytes=len(photo)))
+    most = 0
 
     async def scenario():
-        calls = [asyncio.ensure_future(request(app, "POST", "/classify", photo)) for _ in range(3)]
-        found = await calls[2]
+        nonlocal most
+        calls = [asyncio.ensure_future(request(app, "POST", "/classify", photo)) for _ in range(6)]
+        await asyncio.to_thread(slow.inside.acquire, timeout=20)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        most = app._held.bytes
         slow.gate.set()
-        return found.json["error"], [each.status for each in await asyncio.gather(*calls)]
+        return [each.status for each in await asyncio.gather(*calls)]
 
-    error, statuses = asyncio.run(scenario())
-    assert "bytes of other requests" in error
-    assert statuses == [200, 200, 503]
+    assert asyncio.run(scenario()) == [200] * 6
+    assert most == 2 * len(photo)
+    assert "mnv2_held_bytes 0\n" in metrics_of(app)
+
+
+def test_who_waits_too_long_for_room_is_told_to_come_again(slow, photo):
+    limits = Limits(concurrency=1, held_bytes=len(photo), wait_seconds=0.1)
+    app = serve.app(slow, limits)
+
+    async def scenario():
+        first = asyncio.ensure_future(request(app, "POST", "/classify", photo))
+        await asyncio.to_thread(slow.inside.acquire, timeout=20)
+        late = await request(app, "POST", "/classify", photo)
+        slow.gate.set()
+        return (await first).status, late, await request(app, "POST", "/classify", photo)
+
+    first, late, last = asyncio.run(scenario())
+    assert (first, late.status, late.headers["retry-after"], last.status) == (200, 503, "1", 200)
+    assert "bytes of other requests" in late.json["error"]
+    # What is larger than all room never has any.
+    assert call(app, "POST", "/classify", photo + b"\0").status == 413
+    assert "mnv2_held_bytes 0\n" in metrics_of(app)
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=5), min_size=1, max_size=9),
+    st.integers(40, 300),
+    st.randoms(use_true_random=False),
+)
+def test_bodies_in_pieces_never_wait_for_each_other_for_ever(bodies, limit, random):
+    """Each has up to 200 bytes in all, some of them break off; order and pauses are at random."""
+    held = Held(limit, 200)
+
+    async def one(chunks: list[int]) -> None:
+        got, body = 0, object()
+        try:
+            for chunk in chunks:
+                if got + chunk > held.most or random.random() < 0.1:
+                    return
+                await held.take(body, chunk, 20)
+                got += chunk
+                assert held.bytes <= limit
+                for _ in range(random.randrange(3)):
+                    await asyncio.sleep(0)
+        finally:
+            held.ended(body)
+            for _ in range(random.randrange(3)):
+                await asyncio.sleep(0)
+            held.give_back(got)
+
+    async def all_of_them() -> None:
+        await asyncio.wait_for(asyncio.gather(*map(one, bodies)), 5)
+
+    asyncio.run(all_of_them())
+    assert held.bytes == 0
+
+
+# --- an endpoint more ---------------------------------------------------------------------
+
+
+def test_an_endpoint_is_declared_in_one_place(engine, photo, monkeypatch):
+    def counted(engine, image, least, **bounds):
+        if least == 1:
+            raise UnsupportedError("it does not count")
+        assert set(bounds) == {"max_pixels", "formats"}
+        return {"count": len([each for each in engine.predict(image) if each[2] >= least])}
+
+    least = Parameter("least", "Probability.", float, 0.25, 0, lambda limits: 1)
+    count = Endpoint("Count", counted, (least,), {"count": {"type": "integer"}})
+    monkeypatch.setitem(ENDPOINTS, "count", count)
+    app = serve.app({"one": engine})
+    for path in ("/count?least=0", "/models/one/count?least=0.0"):
+        found = call(app, "POST", path, photo)
+        assert (found.status, found.json["count"], found.json["model"]) == (200, 5, "one")
+    for query, status in (
+        ("least=1", 404),
+        ("least=1.5", 400),
+        ("least=nan", 400),
+        ("top_k=1", 400),
+    ):
+        assert call(app, "POST", f"/count?{query}", photo).status == status
+    assert "/models/NAME/count" in call(app, "GET", "/no").json["error"]
+    document = call(app, "GET", "/openapi.json").json
+    post = document["paths"]["/models/{name}/count"]["post"]
+    assert [each["name"] for each in post["parameters"]] == ["name", "least"]
+    assert post["parameters"][1]["schema"] == {
+        **{"type": "number", "minimum": 0, "maximum": 1, "default": 0.25}
+    }
+    schema = post["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    answer = document["components"]["schemas"][schema.rpartition("/")[2]]
+    assert set(answer["required"]) == {"file", "model", "count", "ms"}
+    assert 'mnv2_request_seconds_bucket{le="+Inf"} 6\n' in metrics_of(app)
 
 
 # --- models that are replaced -------------------------------------------------------------

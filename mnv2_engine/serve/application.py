@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,22 +17,20 @@ from typing import Any
 
 from ..accounting import Stats
 from ..engine import Engine
-from ..errors import InputError, ModelFileError, shown
-from .images import check_image
+from ..errors import InputError, ModelFileError, UnsupportedError
+from .bodies import Held, read_body
+from .endpoints import ENDPOINTS
+from .images import check_image, image_of
 from .limits import Limits, decoders
 from .metrics import Metrics
 from .models import Models
-from .multipart import boundary_of, parts_of
 from .request import (
     Gone,
-    Held,
     Receive,
     Refused,
     busy,
     header,
     query_of,
-    read_body,
-    top_k_of,
 )
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -80,7 +77,7 @@ class Application:
         self.ready = True
         self._watch_seconds = watch_seconds
         self._looked = perf_counter()
-        self._held = Held(self.limits.held_bytes)
+        self._held = Held(self.limits.held_bytes, self.limits.max_bytes)
         self._places = asyncio.Semaphore(self.limits.concurrency)
         self._let_in = self._running = 0
         self._threads: ThreadPoolExecutor | None = None
@@ -114,7 +111,7 @@ class Application:
         counted = False
         try:
             path = _path(scope)
-            counted = path.endswith("/classify")
+            counted = path.rpartition("/")[2] in ENDPOINTS
             status, body, content_type = await self._answer(scope, path, receive)
         except Refused as error:
             status, kind, headers = error.status, error.kind, error.headers
@@ -148,23 +145,22 @@ class Application:
         if path.startswith("/models/") and path.count("/") == 3:
             _, _, name, last = path.split("/")
             path = f"/{last}" if last else path
-        if path in _POSTS:
+        if path[1:] in ENDPOINTS:
             _allow(scope, "POST")
-            return await _POSTS[path](self, scope, receive, name or self.models.default)
+            return await self._image(path[1:], scope, receive, name or self.models.default)
         if path in _GETS and name is None:
             _allow(scope, "GET", "HEAD")
             return _GETS[path](self, scope)
-        known = ", ".join(["/classify", "/models/NAME/classify", *_GETS])
+        posts = [path for each in ENDPOINTS for path in (f"/{each}", f"/models/NAME/{each}")]
+        known = ", ".join([*posts, *_GETS])
         raise Refused(404, "not_found", f"{path[:80]}: expected one of {known}")
 
     # What is asked for
 
-    async def _classify(self, scope: dict[str, Any], receive: Receive, name: str) -> Answer:
-        query = query_of(scope)
-        unknown = [key for key in query if key != "top_k"]
-        if unknown:
-            raise Refused(400, "malformed", f"parameter {unknown[0][:40]!r}: expected top_k alone")
-        top_k = top_k_of(query.get("top_k", "5"), self.limits.top_k)
+    async def _image(
+        self, endpoint: str, scope: dict[str, Any], receive: Receive, name: str
+    ) -> Answer:
+        given = ENDPOINTS[endpoint].read(query_of(scope), self.limits)
         if self.models.get(name) is None:
             known = ", ".join(self.models.names())
             raise Refused(404, "not_found", f"no model {name[:80]!r}: expected one of {known}")
@@ -176,14 +172,14 @@ class Application:
         try:
             body = await read_body(scope, receive, self.limits, self._held)
             held = len(body)
-            file, image = _image(header(scope, b"content-type"), body)
+            file, image = image_of(header(scope, b"content-type"), body)
             del body
             check_image(image, self.limits)
             started = perf_counter()
             await self._place(receive)
             self._running += 1
             try:
-                predictions = await self._predict(name, image, top_k)
+                found = await self._run(name, partial(ENDPOINTS[endpoint].run, **given), image)
             finally:
                 self._running -= 1
                 self._places.release()
@@ -194,7 +190,7 @@ class Application:
         answer = {
             "file": file,
             "model": name,
-            "predictions": [each._asdict() for each in predictions],
+            **found,
             "ms": round((perf_counter() - started) * 1e3, 3),
         }
         return 200, json.dumps(answer, allow_nan=False).encode(), JSON
@@ -228,23 +224,20 @@ class Application:
         left.cancel()
         raise busy(f"no turn within {self.limits.wait_seconds:g} seconds")
 
-    async def _predict(self, name: str, image: memoryview, top_k: int) -> Any:
+    async def _run(
+        self, name: str, run: Callable[..., dict[str, Any]], image: memoryview
+    ) -> dict[str, Any]:
         for attempt in (1, 2):
             engine = self.models.get(name)
             assert engine is not None
             self._begin_to_count(name, engine)
             try:
-                return await self._in_thread(
-                    partial(
-                        engine.predict,
-                        image,
-                        top_k,
-                        max_pixels=self.limits.max_pixels,
-                        formats=self._formats,
-                    )
-                )
+                bounds = {"max_pixels": self.limits.max_pixels, "formats": self._formats}
+                return await self._in_thread(partial(run, engine, image, **bounds))
             except InputError as error:
                 raise Refused(422, "undecodable", str(error)) from None
+            except UnsupportedError as error:
+                raise Refused(404, "not_found", str(error)) from None
             except ModelFileError as error:
                 # The file was overwritten under the engine. What is there now may be sound.
                 _log.error("%s", error)
@@ -321,7 +314,7 @@ class Application:
 
     # Threads and counters
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+    async def _in_thread(self, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.limits.concurrency, "mnv2")
         loop = asyncio.get_running_loop()
@@ -356,7 +349,6 @@ _GETS: dict[str, Callable[[Application, dict[str, Any]], Answer]] = {
     "/metrics": Application._metrics,
     "/openapi.json": Application._openapi,
 }
-_POSTS: dict[str, Callable[..., Awaitable[Answer]]] = {"/classify": Application._classify}
 
 
 async def _in_a_thread_of_its_own(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -380,24 +372,6 @@ def _allow(scope: dict[str, Any], *methods: str) -> None:
             f"{str(scope['method'])[:20]}: expected {' or '.join(methods)}",
             allow=", ".join(methods),
         )
-
-
-def _image(content_type: bytes, body: bytearray) -> tuple[str | None, memoryview]:
-    """The name and the bytes of the one image of a request."""
-    whole = memoryview(body)
-    if not content_type.lower().lstrip().startswith(b"multipart/"):
-        return None, whole
-    if not content_type.lower().lstrip().startswith(b"multipart/form-data"):
-        raise Refused(415, "format", "expected an image, or multipart/form-data with one")
-    parts = parts_of(body, boundary_of(content_type))
-    files = [part for part in parts if part.filename is not None] or [
-        part for part in parts if part.name in ("image", "file")
-    ]
-    if len(files) != 1:
-        raise Refused(400, "malformed", f"multipart: {len(files)} files; expected one image")
-    (part,) = files
-    name = None if part.filename is None else shown(os.path.basename(part.filename))[:255]
-    return name, whole[part.start : part.end]
 
 
 def _error(reason: str, kind: str) -> bytes:

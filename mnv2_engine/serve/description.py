@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .endpoints import ENDPOINTS, Endpoint
 from .limits import Limits
 
 _ERROR = {"$ref": "#/components/responses/Error"}
@@ -13,75 +14,22 @@ def openapi(
     version: str, limits: Limits, default: str, names: list[str], root: str
 ) -> dict[str, Any]:
     """OpenAPI 3.1; `root` is where the application is mounted."""
-    post = {
-        "requestBody": {
-            "required": True,
-            "description": f"One image, at most {limits.max_bytes} bytes and {limits.max_pixels} "
-            f"pixels, of the formats {', '.join(limits.formats)}.",
-            "content": {
-                **{
-                    f"image/{name}": {"schema": {"type": "string", "format": "binary"}}
-                    for name in limits.formats
-                },
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"image": {"type": "string", "format": "binary"}},
-                        "required": ["image"],
-                    },
-                    "encoding": {
-                        "image": {
-                            "contentType": ", ".join(f"image/{each}" for each in limits.formats)
-                        }
-                    },
-                },
-            },
-        },
-        "responses": {
-            "200": _json("The most probable classes.", "Answer"),
-            "400": _ERROR,
-            "404": _ERROR,
-            "408": _ERROR,
-            "413": _ERROR,
-            "415": _ERROR,
-            "422": _ERROR,
-            "500": _ERROR,
-            "503": {
-                **_response("Busy, or the model cannot be read.", "Error"),
-                "headers": {"Retry-After": {"schema": {"type": "integer"}}},
-            },
-        },
-    }
-    top_k = {
-        "name": "top_k",
-        "in": "query",
-        "description": "How many classes to answer with.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": limits.top_k, "default": 5},
-    }
     name = {
         "name": "name",
         "in": "path",
         "required": True,
         "schema": {"type": "string", "enum": names},
     }
-    paths: dict[str, Any] = {
-        "/classify": {
-            "post": {
-                "summary": f"Classify an image with {default}",
-                "operationId": "classify",
-                "parameters": [top_k],
-                **post,
-            }
-        },
-        "/models/{name}/classify": {
-            "post": {
-                "summary": "Classify an image with the model of that name",
-                "operationId": "classify_with",
-                "parameters": [name, top_k],
-                **post,
-            }
-        },
+    paths: dict[str, Any] = {}
+    for each, endpoint in ENDPOINTS.items():
+        post = _post(each, endpoint, limits)
+        summary = f"{endpoint.summary} with {default}"
+        paths[f"/{each}"] = {"post": {"summary": summary, "operationId": each, **post}}
+        post = {**post, "parameters": [name, *post["parameters"]]}
+        summary = f"{endpoint.summary} with the model of that name"
+        named = {"summary": summary, "operationId": f"{each}_with", **post}
+        paths[f"/models/{{name}}/{each}"] = {"post": named}
+    paths |= {
         "/models": {
             "get": {
                 "summary": "The models",
@@ -111,20 +59,71 @@ def openapi(
         "servers": [{"url": root or "/"}],
         "paths": paths,
         "components": {
-            "schemas": _SCHEMAS,
-            "responses": {"Error": _response("What was wrong, and what to do.", "Error")},
+            "schemas": {
+                **_SCHEMAS,
+                **{_answer(each): _schema(found) for each, found in ENDPOINTS.items()},
+            },
+            "responses": {"Error": _json("What was wrong, and what to do.", "Error")},
         },
     }
 
 
-def _response(description: str, schema: str) -> dict[str, Any]:
+def _answer(endpoint: str) -> str:
+    """The name of the schema of an endpoint's answer."""
+    return f"{endpoint.capitalize()}Answer"
+
+
+def _schema(endpoint: Endpoint) -> dict[str, Any]:
+    properties = {
+        "file": {"type": ["string", "null"], "description": "As the upload named it."},
+        "model": {"type": "string"},
+        **endpoint.answer,
+        "ms": {"type": "number", "description": "From the whole body to the answer."},
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _post(name: str, endpoint: Endpoint, limits: Limits) -> dict[str, Any]:
+    binary = {"type": "string", "format": "binary"}
+    types = [f"image/{each}" for each in limits.formats]
+    return {
+        "parameters": [
+            {"name": each.name, "in": "query", "description": each.what, "schema": schema}
+            for each in endpoint.parameters
+            for schema in [each.schema(limits)]
+        ],
+        "requestBody": {
+            "required": True,
+            "description": f"One image, at most {limits.max_bytes} bytes and {limits.max_pixels} "
+            f"pixels, of the formats {', '.join(limits.formats)}.",
+            "content": {
+                **{each: {"schema": binary} for each in [*types, "application/octet-stream"]},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"image": binary},
+                        "required": ["image"],
+                    },
+                    "encoding": {"image": {"contentType": ", ".join(types)}},
+                },
+            },
+        },
+        "responses": {
+            "200": _json("What was found.", _answer(name)),
+            **dict.fromkeys(("400", "404", "408", "413", "415", "422", "500"), _ERROR),
+            "503": {
+                **_json("Busy, or the model cannot be read.", "Error"),
+                "headers": {"Retry-After": {"schema": {"type": "integer"}}},
+            },
+        },
+    }
+
+
+def _json(description: str, schema: str) -> dict[str, Any]:
     return {
         "description": description,
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
     }
-
-
-_json = _response
 
 
 def _text(summary: str, operation: str, codes: list[str]) -> dict[str, Any]:
@@ -139,27 +138,6 @@ def _text(summary: str, operation: str, codes: list[str]) -> dict[str, Any]:
 
 
 _SCHEMAS: dict[str, Any] = {
-    "Answer": {
-        "type": "object",
-        "required": ["file", "model", "predictions", "ms"],
-        "properties": {
-            "file": {"type": ["string", "null"], "description": "As the upload named it."},
-            "model": {"type": "string"},
-            "predictions": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["label", "index", "probability"],
-                    "properties": {
-                        "label": {"type": "string"},
-                        "index": {"type": "integer", "minimum": 0},
-                        "probability": {"type": "number", "minimum": 0, "maximum": 1},
-                    },
-                },
-            },
-            "ms": {"type": "number", "description": "From the whole body to the answer."},
-        },
-    },
     "Models": {
         "type": "object",
         "required": ["models"],

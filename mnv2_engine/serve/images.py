@@ -1,12 +1,34 @@
-"""Whether an upload is an image that is let in: by its first bytes and its header, with nothing
-imported for it."""
+"""The image of an upload, and whether it is let in: by its first bytes and its header, with
+nothing imported for it."""
 
 from __future__ import annotations
 
+import os
+
+from ..errors import shown
 from .limits import Limits, format_of
+from .multipart import boundary_of, parts_of
 from .request import Refused
 
 MAX_SEGMENTS = 1000  # of a JPEG that are passed over to find its size
+
+
+def image_of(content_type: bytes, body: bytearray) -> tuple[str | None, memoryview]:
+    """The name and the bytes of the one image of a request."""
+    whole = memoryview(body)
+    if not content_type.lower().lstrip().startswith(b"multipart/"):
+        return None, whole
+    if not content_type.lower().lstrip().startswith(b"multipart/form-data"):
+        raise Refused(415, "format", "expected an image, or multipart/form-data with one")
+    parts = parts_of(body, boundary_of(content_type))
+    files = [part for part in parts if part.filename is not None] or [
+        part for part in parts if part.name in ("image", "file")
+    ]
+    if len(files) != 1:
+        raise Refused(400, "malformed", f"multipart: {len(files)} files; expected one image")
+    (part,) = files
+    name = None if part.filename is None else shown(os.path.basename(part.filename))[:255]
+    return name, whole[part.start : part.end]
 
 
 def check_image(data: memoryview, limits: Limits) -> None:
