@@ -75,6 +75,18 @@ class Seed:
                 at.update(range(found, min(found + 128, len(content))))
                 found = content.find(marker, found + 1)
         self.structure = sorted(at)
+        if meta:
+            self._find_meta()
+
+    def _find_meta(self) -> None:
+        """Where the member's bytes are, and where its checksum is said: twice."""
+        with zipfile.ZipFile(io.BytesIO(self.content)) as file:
+            info = file.getinfo("meta.npy")
+        lengths = struct.unpack_from("<HH", self.content, info.header_offset + 26)
+        start = info.header_offset + 30 + sum(lengths)
+        self._member = slice(start, start + info.file_size)
+        crc = struct.pack("<I", info.CRC)
+        self._checksums = (info.header_offset + 14, self.content.rfind(crc))
 
     def mutated(self, pick: random.Random) -> bytes:
         content = bytearray(self.content)
@@ -114,19 +126,9 @@ class Seed:
         if len(text) > end - start:
             return
         content[start:end] = text.ljust(end - start)
-        # The member's .npy header is in front, and its CRC in both of the zip's headers.
-        with zipfile.ZipFile(io.BytesIO(self.content)) as file:
-            info = file.getinfo("meta.npy")
-        data = (
-            info.header_offset
-            + 30
-            + sum(struct.unpack_from("<HH", content, info.header_offset + 26))
-        )
-        crc = struct.pack("<I", zlib.crc32(content[data : data + info.file_size]))
-        old = struct.pack("<I", info.CRC)
-        content[info.header_offset + 14 : info.header_offset + 18] = crc
-        at = content.rfind(old)
-        content[at : at + 4] = crc
+        crc = struct.pack("<I", zlib.crc32(content[self._member]))
+        for at in self._checksums:
+            content[at : at + 4] = crc
 
 
 ODD: tuple[Any, ...] = (
@@ -209,16 +211,20 @@ class ModelFiles(Target):
 
         from mnv2_engine.model.input_spec import PRESETS
         from mnv2_engine.model.modelfile import open_model, write_model
+        from mnv2_engine.network.families import BlockShape, inverted_residuals
 
         self._open = open_model
-        network = small_network()
         spec, labels, origin = PRESETS["tf"], list("abcde"), {"source": "x"}
-        write_model(folder / "f", network, make_weights(network), spec, labels, origin)
-        weights, quantization = random_int8(network)
-        write_model(folder / "i", network, weights, spec, labels, origin, quantization)
+        shapes = [BlockShape(4, 4, 1, expands=False), BlockShape(12, 4, 1), BlockShape(8, 8, 2)]
+        tiny = inverted_residuals("tiny", (9, 8), 4, shapes, 16, [6, 5], "same")
+        for name, network in (("t", tiny), ("", small_network())):
+            write_model(folder / f"{name}f", network, make_weights(network), spec, labels, origin)
+            weights, quantization = random_int8(network)
+            write_model(folder / f"{name}i", network, weights, spec, labels, origin, quantization)
         self.seeds = []
         old = SHARED / "checks" / "version1"
-        for path in (folder / "f", folder / "i", old / "int8.npz", old / "float16.npz"):
+        whole = [folder / "f", folder / "i", old / "int8.npz", old / "float16.npz"]
+        for path in (folder / "tf", folder / "ti", *whole):
             if path.is_file():
                 self.seeds.append(_with_room(path, lambda document: document))
         self.seeds.append(_with_room(folder / "f", of_version_1))
@@ -236,6 +242,7 @@ class ModelFiles(Target):
             if self._c is not None and not self._in_c():
                 print(f"C does not read a seed, so it is not compared: {self._why.value.decode()}")
                 seed.is_read_by_c = False  # type: ignore[attr-defined]
+        self.seeds += self.seeds[:2] * 20  # the tiny ones: the same doors, sooner reached
 
     def _verified(self) -> None:
         with self._open(self.path) as model:
