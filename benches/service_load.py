@@ -1,17 +1,23 @@
 """Requests a second and latency of `mnv2 serve` beside the same service with other engines.
 
     python benches/service_load.py MODEL.npz PHOTO.jpg... [--against litert,onnxruntime]
-        [--clients 1,2,16,64] [--seconds 4] [--workers 2] [--requests N]
+        [--clients 1,2,16,64] [--seconds 4 | --each N] [--workers 2] [--rounds 1]
+    python benches/service_load.py MODEL.npz PHOTO.jpg... --requests 20000
 
-Needs wrk, the extras bench and serve. Everything is on this machine: the client takes a part of
-its CPUs, from every engine alike. The engines take turns for each photograph and number of
-clients, `--rounds` times; medians are printed. With --requests N, ours alone answers N requests
-with 16 clients, and its resident memory is printed before and after.
+Needs the extras bench and serve. Everything is on this machine: the client takes a part of its
+CPUs, from every engine alike. The engines take turns for each photograph and number of clients,
+`--rounds` times; medians are printed. wrk, where it is installed, asks for so many seconds, and
+forgets the requests that are then under way; with --each N every client sends N requests, and all
+of them count, the slowest too: that is the one for the 99th percentile. With --requests, ours alone
+answers so many by 16 clients, photographs in turn, and what each worker has for itself is printed
+as it goes, with the slope of its second half.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import itertools
 import json
 import os
 import re
@@ -20,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from typing import NamedTuple
 
 from mnv2_engine.bench.exported import peer_file
@@ -81,6 +88,54 @@ class Server:
                 ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    async def ask(self, bodies: list[bytes], clients: int, each: int) -> list[float]:
+        """Seconds of every request of so many clients; -1: it was not answered with 200."""
+        host, port = self.url.removeprefix("http://").split(":")
+        turn = itertools.cycle(bodies)
+
+        async def client() -> list[float]:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            found = []
+            for _ in range(each):
+                body = next(turn)
+                head = f"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+                began = time.perf_counter()
+                writer.write(head.encode() + body)
+                said = await reader.readuntil(b"\r\n\r\n")
+                length = int(re.search(rb"content-length: (\d+)", said)[1])
+                await reader.readexactly(length)
+                took = time.perf_counter() - began
+                found.append(took if said.startswith(b"HTTP/1.1 200") else -1.0)
+            writer.close()
+            return found
+
+        return list(itertools.chain(*await asyncio.gather(*(client() for _ in range(clients)))))
+
+    def bounded(self, photo: str, clients: int, each: int) -> Measured:
+        """So many requests of each client, all of which count."""
+        with open(photo, "rb") as file:
+            body = file.read()
+        before, began = self.cpu_seconds(), time.perf_counter()
+        found = sorted(asyncio.run(self.ask([body], clients, each)))
+        seconds = time.perf_counter() - began
+        spent = (self.cpu_seconds() - before) * 1e3 / len(found)
+        return Measured(
+            len(found) / seconds,
+            statistics.median(found) * 1e3,
+            found[min(len(found) - 1, round(len(found) * 0.99))] * 1e3,
+            sum(each < 0 for each in found),
+            spent,
+        )
+
+    def private_bytes(self) -> dict[int, int]:
+        """What each process has for itself alone."""
+        found = {}
+        for pid in self.processes():
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                sizes = re.findall(r"Private_(?:Clean|Dirty):\s+(\d+)", file.read())
+            found[pid] = sum(map(int, sizes)) * 1024
+        return found
+
     def megabytes(self) -> float:
         """Proportional, of all its processes."""
         total = 0
@@ -119,6 +174,7 @@ def main() -> None:
     parser.add_argument("--against", default="litert,onnxruntime")
     parser.add_argument("--clients", default="1,2,16,64")
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--each", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--requests", type=int, default=0)
@@ -132,25 +188,29 @@ def main() -> None:
     servers = [Server(name, path, args.model, args.workers) for name, path in files.items()]
     try:
         with tempfile.TemporaryDirectory() as folder:
+            if args.requests:
+                _endurance(servers[0], args.photos, args.requests)
+                return
             scripts = {}
             for photo in args.photos:
                 lua = os.path.join(folder, f"{len(scripts)}.lua")
                 with open(lua, "w") as file:
                     file.write(LUA.replace("{photo}", os.path.abspath(photo)))
-                scripts[lua] = os.path.basename(photo)
-            if args.requests:
-                _endurance(servers[0], next(iter(scripts)), args.requests)
-                return
+                scripts[lua] = photo
             print(
                 f"{args.workers} workers, threads=1; requests/s, median ms, p99 ms, errors, "
                 "CPU ms a request"
             )
-            for lua, name in scripts.items():
+            for lua, photo in scripts.items():
+                name = os.path.basename(photo)
                 for clients in map(int, args.clients.split(",")):
                     results: dict[str, list[Measured]] = {}
                     for _ in range(args.rounds):
                         for server in servers:
-                            found = server.load(lua, clients, args.seconds)
+                            if args.each:
+                                found = server.bounded(photo, clients, args.each)
+                            else:
+                                found = server.load(lua, clients, args.seconds)
                             results.setdefault(server.engine, []).append(found)
                     for engine, rounds in results.items():
                         medians = [statistics.median(each) for each in zip(*rounds, strict=True)]
@@ -167,16 +227,32 @@ def main() -> None:
             server.stop()
 
 
-def _endurance(server: Server, lua: str, requests: int) -> None:
-    answered = errors = 0.0
-    server.load(lua, 16, 2)
-    print(f"before: {server.megabytes():.2f} MB")
-    while answered < requests:
-        found = server.load(lua, 16, 10)
-        answered, errors = answered + 10 * found.rate, errors + found.errors
-        print(
-            f"{answered:.0f} requests, {errors:.0f} errors: {server.megabytes():.2f} MB", flush=True
-        )
+def _endurance(server: Server, photos: list[str], requests: int) -> None:
+    clients, samples = 16, 40
+    bodies = []
+    for photo in photos:
+        with open(photo, "rb") as file:
+            bodies.append(file.read())
+    asyncio.run(server.ask(bodies, clients, 20))
+    known = list(server.private_bytes())
+    taken: list[list[int]] = []
+    answered = errors = 0
+    for number in range(samples):
+        each = max(1, round(requests / samples / clients))
+        found = asyncio.run(server.ask(bodies, clients, each))
+        answered, errors = answered + len(found), errors + sum(each < 0 for each in found)
+        now = server.private_bytes()
+        assert list(now) == known, "a worker has ended"
+        taken.append(list(now.values()))
+        if number % 4 == 3:
+            each_mb = ", ".join(f"{size / 1e6:.2f}" for size in taken[-1])
+            print(f"{answered} requests, {errors} errors; MB of the parent and workers: {each_mb}")
+    half = taken[samples // 2 :]
+    for index, pid in enumerate(known):
+        line = statistics.linear_regression(range(len(half)), [row[index] for row in half])
+        added = line.slope * (len(half) - 1)
+        what = "worker" if index else "parent"
+        print(f"{what} {pid}: the second half of the run added {added / 1024:.1f} KiB")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def served(text: str) -> int:
     task = json.loads(text)
     service = Service(
         {task["engine"]: engine_of(task)},
-        Limits(concurrency=1),
+        Limits(concurrency=1, wait_seconds=300),  # late is late, and no error
         port=0,
         workers=task["workers"],
         watch_seconds=0,
