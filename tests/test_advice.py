@@ -65,6 +65,12 @@ def test_predict_sends_floats_to_logits_or_has_them_rounded(engine, pixels):
             engine.predict(pixels.astype(dtype))
 
 
+def test_complex_numbers_are_no_floats(engine, pixels):
+    for call in (engine.predict, engine.logits):
+        with pytest.raises(InputError, match=r"complex numbers .*'Zf'"):
+            call(pixels.astype(np.complex64))
+
+
 @pytest.mark.parametrize("given", ["photo.jpg", b"\xff\xd8"])
 def test_logits_does_not_offer_what_it_does_not_take(engine, given):
     with pytest.raises(InputError, match=r"`logits` takes pixels.*`predict` takes paths"):

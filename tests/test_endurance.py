@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("what", "count", "every"), [("loads", 200, 10_000), ("predictions", 8000, 10**6)]
+    ("what", "count", "every"), [("loads", 80, 10_000), ("predictions", 8000, 10**6)]
 )
 def test_memory_is_flat(what, count, every, tmp_path, request):
     is_every = request.config.getoption("--every")

@@ -29,7 +29,9 @@ _PIXELS = "pixels as uint8, 0 to 255"
 def advice(form: str, floats: bool) -> str:
     """An error's text about values of the buffer format `form`, for a call that takes uint8, and
     float32 if `floats`."""
-    kind = _TYPES.get(form[-1:], "values of an unknown type")
+    plain = form.lstrip("@=<>!")
+    unknown = "complex numbers" if plain.startswith("Z") else "values of an unknown type"
+    kind = _TYPES.get(plain, unknown)
     if form[:1] in (">", "!") and kind != "int8":
         kind += " in the other byte order"
     expected = f"{_PIXELS}, or normalised float32" if floats else _PIXELS
