@@ -21,7 +21,7 @@ enum {
     MOST_SUMMED = 1 << 23,   /* pixels whose 8-bit values are added up in 32 bits */
     IMAGE_CHANNELS = 3,
     ALIGNMENT = 64, /* of arrays in the arena */
-    MOST_ARRAYS = 8 + 2 * MNV2_MAX_BLOCKS,
+    MOST_ARRAYS = 8 + 3 * MNV2_MAX_BLOCKS,
     FLOAT = 4, /* bytes */
 };
 static const int64_t MOST_BYTES = (int64_t)1 << 48; /* of the arena or the weights */
@@ -128,10 +128,11 @@ static const char *check_weights(const mnv2_plan *plan) {
                              block->in_channels))
             return "an expand layer's weights or biases lie outside the weights, or not at a "
                    "multiple of 4";
-        if (!has_weights(plan, block->depthwise_weight,
+        if (block->kernel > 1 &&
+            (!has_weights(plan, block->depthwise_weight,
                          panels * taps * PANEL * (is_int8(plan) ? 1 : FLOAT)) ||
             !has_weights(plan, block->depthwise_bias,
-                         panels * (is_int8(plan) ? 2 : 1) * PANEL * FLOAT))
+                         panels * (is_int8(plan) ? 2 : 1) * PANEL * FLOAT)))
             return "a depthwise layer's weights or biases lie outside the weights, or not at a "
                    "multiple of 4";
         if (!has_convolution(plan, block->project_weight, block->project_bias,
@@ -175,7 +176,10 @@ static const char *check_block(const mnv2_plan *plan, int32_t index) {
         !is_map(block->in_height, block->in_width, block->hidden) ||
         !is_map(block->out_height, block->out_width, block->hidden))
         return "a block's sizes or channels are out of range";
-    if (!is_supported(block->kernel, block->stride))
+    const int is_plain = block->kernel == 1 && block->stride == 1; /* no depthwise layer */
+    if (is_plain && is_int8(plan)) return "a block of 8 bits without a depthwise layer";
+    if (is_plain != (block->depthwise_weight < 0) ||
+        (!is_plain && !is_supported(block->kernel, block->stride)))
         return "a block's depthwise kernel and stride are not in kernels/supported.def";
     if (!is_filtered(block->in_height, block->out_height, block->kernel, block->stride,
                      block->pad_top) ||
@@ -202,6 +206,42 @@ static const char *check_block(const mnv2_plan *plan, int32_t index) {
     return NULL;
 }
 
+/* Blocks that are heads, and where they read: the expanded tensors of the blocks that name them, each
+ * once and in order, or what lies before their own step. */
+static const char *check_predictors(const mnv2_plan *plan) {
+    const int32_t chain = plan->block_count - plan->predictor_count;
+    for (int32_t i = 0; i < plan->block_count; i++) {
+        const mnv2_block *block = &plan->blocks[i];
+        const int is_head = i >= chain;
+        if (is_head && (block->expand_weight >= 0 || block->residual))
+            return "a head has an expand layer or a residual";
+        if (!is_within(block->within_count, 0, is_head || i == 0 ? 0 : plan->predictor_count))
+            return "a block has more heads within than there are, or is a head, or block 0";
+        if (block->within_count == 0) continue;
+        if (!is_within(block->within, chain, plan->block_count - block->within_count))
+            return "the heads within a block are none of the last blocks";
+        for (int32_t n = 0; n < block->within_count; n++) {
+            const mnv2_block *head = block + (block->within + n - i);
+            if (head->in_height != block->in_height || head->in_width != block->in_width ||
+                head->in_channels != block->hidden)
+                return "a head reads another tensor than its block's expanded one";
+        }
+    }
+    for (int32_t i = 0; i < plan->map_count; i++) {
+        const mnv2_map *map = &plan->maps[i];
+        if (!is_within(map->boxes, chain, plan->block_count - 1) ||
+            !is_within(map->scores, chain, plan->block_count - 1) || map->boxes == map->scores)
+            return "a map's boxes or scores are no head";
+        const mnv2_block *boxes = &plan->blocks[map->boxes], *scores = &plan->blocks[map->scores];
+        if (!is_within(map->anchors, 1, MOST_CHANNELS / 4) ||
+            boxes->out_channels != 4 * map->anchors ||
+            scores->out_channels != (int64_t)plan->columns * map->anchors ||
+            boxes->out_height != scores->out_height || boxes->out_width != scores->out_width)
+            return "a map's anchors do not fit the outputs of its heads";
+    }
+    return NULL;
+}
+
 static const char *check_layers(const mnv2_plan *plan) {
     const mnv2_stem *stem = &plan->stem;
     const mnv2_head *head = &plan->head;
@@ -215,6 +255,7 @@ static const char *check_layers(const mnv2_plan *plan) {
     if (!is_activation(stem->activation) || (is_int8(plan) && !is_fraction(stem->fraction)))
         return "the stem's activation or fraction is out of range";
     for (int32_t i = 0; i < plan->block_count && !why; i++) why = check_block(plan, i);
+    if (!why) why = check_predictors(plan);
     for (int32_t i = 0; i < plan->conv_count && !why; i++) {
         const mnv2_conv *conv = &plan->convs[i];
         if (!is_map(conv->in_height, conv->in_width, conv->in_channels) ||
@@ -233,7 +274,7 @@ static const char *check_layers(const mnv2_plan *plan) {
     for (int32_t i = 0; i < plan->tap_count && !why; i++)
         if (!is_map(plan->taps[i].height, plan->taps[i].width, plan->taps[i].channels))
             why = "a tap's sizes or channels are out of range";
-    if (why) return why;
+    if (why || plan->predictor_count > 0) return why; /* a detector has no head in front of a pool */
     if (!is_map(head->height, head->width, head->channels) ||
         !is_within(head->features, 1, MOST_CHANNELS))
         return "the head's sizes, channels or features are out of range";
@@ -343,6 +384,8 @@ static const char *add_rows(step_arrays *all) {
     if (!is_within(step->strip, 1, MOST_EXTENT)) return "a step's strip is out of range";
     for (int32_t i = step->first; i < step->first + step->count; i++) {
         const mnv2_block *block = &plan->blocks[i];
+        if (block->kernel == 1 || block->within_count > 0)
+            return "a block without a depthwise layer, or with heads within, runs by tiles alone";
         const int64_t panels = panels_of(block->hidden), overlap = block->kernel - block->stride;
         const int64_t strip = smaller(step->strip, block->out_width);
         if (panels * step->strip * PANEL > MOST_VALUES) return "a step's strip is out of range";
@@ -380,32 +423,57 @@ static const char *add_rows(step_arrays *all) {
     return NULL;
 }
 
-/* The expanded tile's lines and columns, and the arrays that tiles and layers share: those of so
- * many panels of `filtered`, and of the sums where `at_once` hidden channels are not all. */
-static const char *add_maps(step_arrays *all, int64_t panels, int64_t at_once) {
-    const mnv2_plan *plan = all->plan;
-    const mnv2_step *step = all->step;
+/* What the branches of a step of tiles or layers share: its expanded tile's padding. */
+static const char *check_padding(const mnv2_plan *plan, const mnv2_step *step) {
     const mnv2_block *block = &plan->blocks[step->first];
+    int32_t top = block->pad_top, left = block->pad_left;
+    int64_t lines = 0, columns = 0; /* behind the padding before */
+    for (int i = 0; i < 2; i++) /* the most before, then what lies behind it */
+        for (int32_t n = -1; n < block->within_count; n++) {
+            const mnv2_block *to = n < 0 ? block : &plan->blocks[block->within + n];
+            top = (int32_t)larger(top, to->pad_top);
+            left = (int32_t)larger(left, to->pad_left);
+            lines = larger(lines, top - to->pad_top + padded(to->in_height, to->out_height,
+                                                             to->kernel, to->stride, to->pad_top));
+            columns =
+                larger(columns, left - to->pad_left + padded(to->in_width, to->out_width,
+                                                             to->kernel, to->stride, to->pad_left));
+        }
+    return is_within(step->lines, lines, 2 * MOST_EXTENT) &&
+                   is_within(step->columns, columns, 2 * MOST_EXTENT)
+               ? NULL
+               : "a step's lines or columns do not hold the block's input and its padding";
+}
+
+/* A branch's panels of `filtered`, and its sums where `at_once` hidden channels are not all. */
+static void add_branch(step_arrays *all, const mnv2_block *block, int64_t filtered, int64_t sums,
+                       int64_t panels, int64_t at_once) {
+    const mnv2_plan *plan = all->plan;
     const int64_t pixels = (int64_t)block->out_height * block->out_width;
-    if (!is_within(step->lines,
-                   padded(block->in_height, block->out_height, block->kernel, block->stride,
-                          block->pad_top),
-                   2 * MOST_EXTENT) ||
-        !is_within(step->columns,
-                   padded(block->in_width, block->out_width, block->kernel, block->stride,
-                          block->pad_left),
-                   2 * MOST_EXTENT))
-        return "a step's lines or columns do not hold the block's input and its padding";
-    /* Of 32 in bfloat16, where sums are cut at those (docs/bfloat16.md). */
-    if (at_once < block->hidden && at_once % (plan->precision == MNV2_BFLOAT16 ? 32 : PANEL))
-        return "a step's tile is no multiple of 16 hidden channels, or of 32 in bfloat16";
-    add_array(all, step->filtered, thin_bytes(plan) * panels * pixels * PANEL, 0);
+    add_array(all, filtered, thin_bytes(plan) * panels * pixels * PANEL, 0);
     if (thin_bytes(plan) < FLOAT && at_once < block->hidden)
-        add_array(all, step->sums,
+        add_array(all, sums,
                   FLOAT * pixels *
                       (is_int8(plan) ? panels_of(block->out_channels) * PANEL
                                      : block->out_channels),
                   0);
+}
+
+/* The expanded tile's lines and columns, and the arrays that tiles and layers share. */
+static const char *add_maps(step_arrays *all, int64_t panels, int64_t at_once) {
+    const mnv2_plan *plan = all->plan;
+    const mnv2_step *step = all->step;
+    const mnv2_block *block = &plan->blocks[step->first];
+    const char *why = check_padding(plan, step);
+    if (why) return why;
+    /* Of 32 in bfloat16, where sums are cut at those (docs/bfloat16.md). */
+    if (at_once < block->hidden && at_once % (plan->precision == MNV2_BFLOAT16 ? 32 : PANEL))
+        return "a step's tile is no multiple of 16 hidden channels, or of 32 in bfloat16";
+    add_branch(all, block, step->filtered, step->sums, panels, at_once);
+    for (int32_t i = 0; i < block->within_count; i++) {
+        const mnv2_block *head = &plan->blocks[block->within + i];
+        add_branch(all, head, head->filtered, head->sums, panels, at_once);
+    }
     return NULL;
 }
 
@@ -428,6 +496,8 @@ static const char *add_layers(step_arrays *all) {
     const mnv2_step *step = all->step;
     if (step->count != 1) return "a step of layers has one block";
     const mnv2_block *block = &all->plan->blocks[step->first];
+    if (block->kernel == 1 || block->within_count > 0)
+        return "a block without a depthwise layer, or with heads within, runs by tiles alone";
     if (step->first == 0 && block->residual)
         return "block 0 has a residual, which only steps of rows keep";
     if (step->first == 0 && block->expand_weight >= 0)
@@ -453,7 +523,32 @@ static const char *add_layers(step_arrays *all) {
 typedef struct {
     tensor at;
     int32_t blocks, convs, dense, taps, heads;
+    int32_t predictors, maps;
+    uint64_t waiting; /* heads whose outputs lie in the arena, by number: a bit each */
 } progress;
+
+static tensor map_of(const mnv2_block *block) {
+    return (tensor){MAP, block->out_height, block->out_width, block->out_channels, block->output};
+}
+
+/* The outputs that lie in the arena until their map's step: no other array may touch them. */
+static const char *add_outputs(step_arrays *all, progress *done, int32_t first, int32_t count) {
+    const mnv2_plan *plan = all->plan;
+    const int32_t chain = plan->block_count - plan->predictor_count;
+    if (first != chain + done->predictors) return "the steps do not cover the heads once, in order";
+    done->predictors += count;
+    for (int32_t i = 0; i < count; i++) done->waiting |= (uint64_t)1 << (first - chain + i);
+    return NULL;
+}
+
+static void add_waiting(step_arrays *all, const progress *done) {
+    const mnv2_plan *plan = all->plan;
+    const int32_t chain = plan->block_count - plan->predictor_count;
+    for (int32_t i = 0; i < plan->predictor_count; i++) {
+        const tensor made = map_of(&plan->blocks[chain + i]);
+        if (done->waiting >> i & 1) add_array(all, made.at, map_bytes(plan, &made), 0);
+    }
+}
 
 static int is_the_map(const tensor *found, int32_t height, int32_t width, int32_t channels) {
     return found->kind == MAP && found->height == height && found->width == width &&
@@ -463,11 +558,19 @@ static int is_the_map(const tensor *found, int32_t height, int32_t width, int32_
 static const char *check_blocks(step_arrays *all, progress *done) {
     const mnv2_plan *plan = all->plan;
     const mnv2_step *step = all->step;
-    if (step->count < 1 || step->first != done->blocks ||
-        step->count > plan->block_count - done->blocks)
-        return "the steps do not cover the blocks once each, in order";
+    const int32_t chain = plan->block_count - plan->predictor_count;
     const mnv2_block *block = &plan->blocks[step->first];
     tensor at = done->at;
+    if (step->first >= chain && step->kind == MNV2_TILES) { /* a head, whose input stays */
+        if (!is_the_map(&at, block->in_height, block->in_width, block->in_channels))
+            return "a head's input is not the map that lies before it";
+        if (step->output != step->input) return "the output of a head's step is not its input";
+        add_array(all, step->input, map_bytes(plan, &at), 0);
+        const char *why = add_outputs(all, done, step->first, 1);
+        return why ? why : add_tiles(all);
+    }
+    if (step->count < 1 || step->first != done->blocks || step->count > chain - done->blocks)
+        return "the steps do not cover the blocks once each, in order";
     if (step->first == 0) {
         if (at.kind != IMAGE) return "block 0 does not begin at the image";
         at = (tensor){MAP, plan->stem.out_height, plan->stem.out_width, plan->stem.channels, 0};
@@ -481,6 +584,11 @@ static const char *check_blocks(step_arrays *all, progress *done) {
     add_array(all, step->output, map_bytes(plan, &at), 0);
     done->at = at;
     done->blocks += step->count;
+    block = &plan->blocks[step->first];
+    if (step->count == 1 && block->within_count > 0) {
+        const char *why = add_outputs(all, done, block->within, block->within_count);
+        if (why) return why;
+    }
     return step->kind == MNV2_ROWS    ? add_rows(all)
            : step->kind == MNV2_TILES ? add_tiles(all)
                                       : add_layers(all);
@@ -509,6 +617,21 @@ static const char *check_tap(step_arrays *all, progress *done) {
         return "a tap is not of the map that lies before it";
     if (step->output != step->input) return "a tap's output is not its input";
     add_array(all, step->input, map_bytes(all->plan, &done->at), 0);
+    return NULL;
+}
+
+static const char *check_boxes(step_arrays *all, progress *done) {
+    const mnv2_plan *plan = all->plan;
+    const mnv2_step *step = all->step;
+    const int32_t chain = plan->block_count - plan->predictor_count;
+    if (step->first != done->maps || done->maps == plan->map_count)
+        return "the steps do not cover the maps once each, in order";
+    const mnv2_map *map = &plan->maps[done->maps++];
+    const uint64_t both = (uint64_t)1 << (map->boxes - chain) | (uint64_t)1 << (map->scores - chain);
+    if ((done->waiting & both) != both) return "a map is handed over before its heads have run";
+    if (step->output != step->input) return "the output of a map's step is not its input";
+    if (done->at.kind != MAP) return "a map is handed over where no tensor lies";
+    add_array(all, step->input, map_bytes(plan, &done->at), 0);
     return NULL;
 }
 
@@ -557,6 +680,9 @@ static const char *check_step(const mnv2_plan *plan, const mnv2_step *step, prog
         case MNV2_TAP:
             why = check_tap(&all, done);
             break;
+        case MNV2_BOXES:
+            why = check_boxes(&all, done);
+            break;
         case MNV2_HEAD:
             why = check_head(&all, done);
             break;
@@ -564,7 +690,16 @@ static const char *check_step(const mnv2_plan *plan, const mnv2_step *step, prog
             why = check_dense(&all, done);
             break;
     }
-    return why ? why : check_arrays(&all);
+    if (why) return why;
+    add_waiting(&all, done);
+    why = check_arrays(&all);
+    if (step->kind == MNV2_BOXES) { /* whose outputs may be overwritten from now on */
+        const mnv2_map *map = &plan->maps[step->first];
+        const int32_t chain = plan->block_count - plan->predictor_count;
+        done->waiting &= ~((uint64_t)1 << (map->boxes - chain) |
+                           (uint64_t)1 << (map->scores - chain));
+    }
+    return why;
 }
 
 static const char *check_steps(const mnv2_plan *plan) {
@@ -573,7 +708,8 @@ static const char *check_steps(const mnv2_plan *plan) {
         const char *why = check_step(plan, &plan->steps[i], &done);
         if (why) return why;
     }
-    if (done.blocks != plan->block_count || done.convs != plan->conv_count ||
+    if (done.blocks != plan->block_count - plan->predictor_count ||
+        done.predictors != plan->predictor_count || done.maps != plan->map_count || done.convs != plan->conv_count ||
         done.dense != plan->dense_count || done.taps != plan->tap_count)
         return "the steps end before every block, convolution, dense layer and tap had its own";
     return NULL;
@@ -587,12 +723,18 @@ static const char *check_counts(const mnv2_isa *isa, const mnv2_plan *plan) {
         !is_within(plan->dense_count, 0, MNV2_MAX_DENSE) ||
         !is_within(plan->tap_count, 0, MNV2_MAX_TAPS) || plan->step_count < 1)
         return "a count of blocks, convolutions, dense layers, taps or steps is out of range";
+    if (!is_within(plan->predictor_count, 0, plan->block_count - 1) ||
+        !is_within(plan->map_count, 0, MNV2_MAX_MAPS) || plan->predictor_count != 2 * plan->map_count)
+        return "a count of heads or maps is out of range";
+    if (is_int8(plan) && plan->predictor_count > 0)
+        return "a detector of 8 bits: the kernels run detectors of floats";
     if (!is_within(plan->threads, 1, MNV2_MAX_THREADS)) return "the threads are out of range";
     if (!is_within(plan->arena_bytes, 0, MOST_BYTES) ||
         !is_within(plan->weight_bytes, 0, MOST_BYTES))
         return "the bytes of the arena or of the weights are out of range";
     if (!plan->blocks || !plan->steps || (plan->conv_count && !plan->convs) ||
-        (plan->dense_count && !plan->dense) || (plan->tap_count && !plan->taps))
+        (plan->dense_count && !plan->dense) || (plan->tap_count && !plan->taps) ||
+        (plan->map_count && !plan->maps))
         return "a table that has entries is missing";
     return NULL;
 }

@@ -4,6 +4,7 @@
  * the micro-kernels are inlined into the schedules. */
 #include "isa.h"
 
+#include "boxes.h"
 #include "conv.h"
 #include "dense.h"
 #include "head.h"
@@ -20,6 +21,7 @@ const mnv2_steps MNV2_STEPS(MNV2_NUMBERS) = {
     .layers = layers_step,
     .conv = conv_step,
     .tap = tap_step,
+    .boxes = boxes_step,
     .head = head_step,
     .dense = dense_step,
 #if TILED

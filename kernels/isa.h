@@ -14,6 +14,7 @@ typedef struct {
     const void *image;
     int image_is_float;
     float *features, *logits; /* the caller's, or NULL */
+    float *boxes, *scores;    /* of a detector; the caller's, or NULL */
     float *const *taps;       /* the caller's, or NULL; it is there while a part is in progress */
     mnv2_pool *pool;   /* whose threads share the parts; NULL: there is only this one */
     mnv2_place *place; /* of this thread in the pool, or: */
@@ -24,7 +25,7 @@ typedef struct {
 typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *step);
 
 typedef struct {
-    mnv2_step_function *rows, *tiles, *layers, *conv, *tap, *head, *dense;
+    mnv2_step_function *rows, *tiles, *layers, *conv, *tap, *boxes, *head, *dense;
     void (*release)(void); /* at the end of a run in which `tiles` was set */
 } mnv2_steps;
 

@@ -98,6 +98,7 @@ static void filter_part(const mnv2_context *context, const mnv2_step *step, int 
 
 static void layers_step(const mnv2_context *context, const mnv2_step *step) {
     const int hidden = context->plan->blocks[step->first].hidden;
+    const branch own = branch_of(context->plan, step, 0);
     const activation *filtered = (const activation *)(context->arena + step->filtered);
     for (int first = 0, part; first < hidden; first += step->tile) {
         const int count = least(step->tile, hidden - first);
@@ -107,7 +108,7 @@ static void layers_step(const mnv2_context *context, const mnv2_step *step) {
             while ((part = next_part(context)) >= 0) filter_part(context, step, part, first, count);
         if (step->layers & MNV2_PROJECT)
             while ((part = next_part(context)) >= 0)
-                project_channels(context, step, part, first, count, filtered);
+                project_branch(context, step, &own, part, first, count, filtered);
     }
 }
 

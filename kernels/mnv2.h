@@ -29,6 +29,7 @@ extern "C" {
 #define MNV2_MAX_CONVS 4
 #define MNV2_MAX_DENSE 4
 #define MNV2_MAX_TAPS 64
+#define MNV2_MAX_MAPS 16
 #define MNV2_MAX_THREADS 64
 #define MNV2_OVERREAD 128
 
@@ -67,7 +68,12 @@ typedef struct {
 } mnv2_stem;
 
 /* One inverted residual: expand, depthwise, project. Any block may have no
- * expand layer (t = 1): then `hidden` is in_channels; of block 0 the stem makes them. */
+ * expand layer (t = 1): then `hidden` is in_channels; of block 0 the stem makes them. Without a
+ * depthwise layer, kernel 1, the expanded tensor itself is projected.
+ *
+ * A detector's heads are blocks without an expand layer, too, the last `predictor_count` of the
+ * table. Their input is the thin tensor before them, which stays; or the expanded tensor of the
+ * block in whose step they run. What they give lies at `output` until a step of MNV2_BOXES. */
 typedef struct {
     int32_t in_height, in_width, in_channels; /* thin input: [in_height][in_width][in_channels] */
     int32_t hidden;                           /* channels of the expanded tensor */
@@ -80,7 +86,7 @@ typedef struct {
     int32_t expand_fraction, depthwise_fraction, project_fraction; /* int8: of the outputs */
     /* In the weights; int8 has [..][in / 4][16][4] but for the depthwise layer. */
     int64_t expand_weight, expand_bias;       /* [hidden/16][in_channels][16]; -1: no such layer */
-    int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16] */
+    int64_t depthwise_weight, depthwise_bias; /* [hidden/16][kernel * kernel][16]; -1: kernel 1 */
     int64_t project_weight, project_bias;     /* [out_channels/16][hidden][16] */
     /* Rows, in the arena: partial sums of the output rows in progress,
      * [(kernel - 1) / stride][hidden/16][out_width][16]. */
@@ -92,7 +98,19 @@ typedef struct {
      * [in_width][in_channels]; for t = 1 behind the stem, each [hidden/16][in_width][16]. */
     int64_t thin;
     int32_t thin_rows;
+    /* The heads that read its expanded tensor, in its step of tiles; 0 of others. */
+    int32_t within, within_count;
+    /* Of a head, in the arena: what it gives, [out_height][out_width][out_channels]; and, where it
+     * runs within another block's step, arrays as that step's own. */
+    int64_t output, filtered, sums;
 } mnv2_block;
+
+/* A detector's outputs at one feature map: two heads, which are blocks. Rows of anchors, 4 codes and
+ * `columns` scores each, are what their channels are, pixel by pixel. */
+typedef struct {
+    int32_t boxes, scores; /* in the table of blocks */
+    int32_t anchors;       /* of a pixel */
+} mnv2_map;
 
 /* A convolution from a thin map to a thin map, without padding. A row of its kernel is one segment
  * of kernel * in_channels neighbouring values, which int8 and bfloat16 fill up with zero weights to
@@ -121,7 +139,8 @@ typedef enum {
     MNV2_DENSE,  /* dense layer `first`: matrix times vector; not run for a caller without logits */
     MNV2_LAYERS, /* one block, layer by layer: what the others are measured against */
     MNV2_CONV,   /* convolution `first` */
-    MNV2_TAP     /* tap `first`: copies the tensor at `input` and leaves it there: `output` */
+    MNV2_TAP,    /* tap `first`: copies the tensor at `input` and leaves it there: `output` */
+    MNV2_BOXES   /* map `first`: hands over what its heads gave; `input` stays: `output` */
 } mnv2_kind;
 
 /* Which of a block's layers a step of MNV2_LAYERS runs: all of them, or one to be timed alone. */
@@ -197,8 +216,11 @@ typedef struct {
     const mnv2_conv *convs; /* tables that steps point into; NULL where the count is 0 */
     const mnv2_dense *dense;
     const mnv2_tap *taps;
+    const mnv2_map *maps;
     const mnv2_step *steps;
     int32_t block_count, conv_count, dense_count, tap_count, step_count;
+    int32_t predictor_count, map_count; /* of a detector: blocks that are heads, and maps */
+    int32_t columns;                    /* scores of an anchor */
     int32_t precision; /* mnv2_precision */
     int32_t threads; /* parts that every step is cut into; the answer is the same for any number */
     int64_t arena_bytes, weight_bytes;
@@ -269,6 +291,15 @@ void mnv2_pool_stop(mnv2_pool *pool);
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits, float *const *taps);
+
+/* The same of a detector: what its layers give, anchor by anchor, before any decoding.
+ *
+ *   boxes     [anchors][4] floats, codes of y, x, height and width, or NULL
+ *   scores    [anchors][columns] floats, before sigmoid or softmax, or NULL */
+int32_t mnv2_run_detector(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool,
+                          const void *weights, void *arena, const void *image,
+                          int32_t image_is_float, float *boxes, float *scores,
+                          float *const *taps);
 
 /* Index of the first value that is infinite or not a number, or -1. */
 int64_t mnv2_first_not_finite(const float *x, int64_t count);

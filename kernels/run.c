@@ -36,6 +36,9 @@ static void run_step(const mnv2_isa *isa, const mnv2_context *context, const mnv
         case MNV2_TAP:
             if (context->taps) steps->tap(context, step);
             break;
+        case MNV2_BOXES:
+            if (context->boxes || context->scores) steps->boxes(context, step);
+            break;
     }
 }
 
@@ -78,6 +81,8 @@ static int points_into_table(const mnv2_plan *plan, const mnv2_step *step) {
             return step->first >= 0 && step->first < plan->conv_count;
         case MNV2_TAP:
             return step->first >= 0 && step->first < plan->tap_count;
+        case MNV2_BOXES:
+            return step->first >= 0 && step->first < plan->map_count;
     }
     return 0;
 }
@@ -85,32 +90,51 @@ static int points_into_table(const mnv2_plan *plan, const mnv2_step *step) {
 static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
     if (!mnv2_isa_computes(isa, plan->precision)) return MNV2_BAD_PLAN;
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
+    if (plan->predictor_count > 0 && plan->precision == MNV2_INT8) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
         if (!points_into_table(plan, &plan->steps[i])) return MNV2_BAD_PLAN;
     return MNV2_OK;
 }
 
-int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
-                 void *arena, const void *image, int32_t image_is_float, float *features,
-                 float *logits, float *const *taps) {
+static int32_t start(const mnv2_isa *isa, mnv2_pool *pool, const mnv2_context *context) {
+    const mnv2_plan *plan = context->plan;
     if (check(isa, plan) != MNV2_OK) return MNV2_BAD_PLAN;
     const int together =
         pool && mnv2_pool_threads(pool) == plan->threads && mnv2_pool_acquire(pool);
-    run self = {
-        .context = {.plan = plan,
-                    .weights = weights,
-                    .arena = arena,
-                    .image = image,
-                    .image_is_float = image_is_float,
-                    .features = features,
-                    .logits = logits,
-                    .taps = taps},
-        .isa = isa,
-    };
+    run self = {.context = *context, .isa = isa};
     if (together)
         mnv2_pool_run(pool, run_task, &self, sizeof self);
     else
         run_steps(&self, NULL, NULL);
     return MNV2_OK;
+}
+
+int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
+                 void *arena, const void *image, int32_t image_is_float, float *features,
+                 float *logits, float *const *taps) {
+    const mnv2_context context = {.plan = plan,
+                                  .weights = weights,
+                                  .arena = arena,
+                                  .image = image,
+                                  .image_is_float = image_is_float,
+                                  .features = features,
+                                  .logits = logits,
+                                  .taps = taps};
+    return start(isa, pool, &context);
+}
+
+int32_t mnv2_run_detector(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool,
+                          const void *weights, void *arena, const void *image,
+                          int32_t image_is_float, float *boxes, float *scores,
+                          float *const *taps) {
+    const mnv2_context context = {.plan = plan,
+                                  .weights = weights,
+                                  .arena = arena,
+                                  .image = image,
+                                  .image_is_float = image_is_float,
+                                  .boxes = boxes,
+                                  .scores = scores,
+                                  .taps = taps};
+    return start(isa, pool, &context);
 }

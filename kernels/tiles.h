@@ -13,7 +13,11 @@
  *
  * Parts share the hidden channels of a tile, which is as many times wider, and in the next phase
  * its projection, by output pixels, each before its channels of the next tile. So there is one
- * phase a tile, and two filtered tiles take turns where there are several parts. */
+ * phase a tile, and two filtered tiles take turns where there are several parts.
+ *
+ * A detector's heads that read the expanded tensor are branches of the same step: each tile is
+ * expanded once, and every branch filters and projects it on its own. A head of a thin tensor is a
+ * block without an expand layer, whose output does not take its input's place. */
 #ifndef MNV2_TILES_H
 #define MNV2_TILES_H
 
@@ -22,51 +26,112 @@
 #include "block.h"
 #include "parts.h"
 
+/* The step's own block, or a head that runs within its step, and where its arrays lie. */
+typedef struct {
+    const mnv2_block *block;
+    int64_t filtered, sums, output;
+} branch;
+
+static int is_head(const mnv2_plan *plan, int index) {
+    return index >= plan->block_count - plan->predictor_count;
+}
+
+/* Branch 0 is the block's own. */
+static branch branch_of(const mnv2_plan *plan, const mnv2_step *step, int index) {
+    const mnv2_block *own = &plan->blocks[step->first];
+    if (index > 0) {
+        const mnv2_block *head = &plan->blocks[own->within + index - 1];
+        return (branch){head, head->filtered, head->sums, head->output};
+    }
+    return (branch){own, step->filtered, step->sums,
+                    is_head(plan, step->first) ? own->output : step->output};
+}
+
+/* Where the expanded tensor begins in its padding, which all branches share. */
+typedef struct {
+    int top, left;
+} padding;
+
+static padding padding_of(const mnv2_plan *plan, const mnv2_block *block) {
+    padding most = {block->pad_top, block->pad_left};
+    for (int i = 0; i < block->within_count; i++) {
+        const mnv2_block *head = &plan->blocks[block->within + i];
+        if (head->pad_top > most.top) most.top = head->pad_top;
+        if (head->pad_left > most.left) most.left = head->pad_left;
+    }
+    return most;
+}
+
+/* What a branch filters of one expanded panel, x, number `panel` of its hidden ones. */
+static void filter_panel(const mnv2_context *context, const mnv2_block *block, int panel,
+                         const float *x, ptrdiff_t line, activation *y, ptrdiff_t y_step) {
+    if (block->depthwise_weight >= 0) {
+        const gather_map map = {
+            .x = x,
+            .line = line,
+            .w = depthwise_weight(context, block, panel, 0),
+            .bias = depthwise_bias(context, block, panel),
+            .y = y,
+            .y_step = y_step,
+            .rows = block->out_height,
+            .pixels = block->out_width,
+            .clip = limits_of(block->depthwise_activation),
+        };
+        gather(block->kernel, block->stride, &map);
+        return;
+    }
+    for (int r = 0; r < block->out_height; r++, x += line)
+        for (int p = 0; p < block->out_width; p++, y += y_step)
+            for (int lane = 0; lane < PANEL; lane += LANES)
+                vf_to_values(y + lane, vf_load(x + p * PANEL + lane));
+}
+
 /* Channels `part` of the `count` of a tile that begins at hidden channel `first`, of the whole
- * input, expanded and filtered: y is [count/16][out_height * out_width][16], in blocks
- * (filtered.h). `expanded` has its zero padding already. */
+ * input, expanded and filtered by each branch: [count/16][out_height * out_width][16], in blocks
+ * (filtered.h), `turn` such tiles behind the branch's first. `expanded` has its zero padding
+ * already. */
 static void filter_channels(const mnv2_context *context, const mnv2_step *step, int first,
-                            int count, range part, float *expanded, activation *y) {
-    const mnv2_block *block = &context->plan->blocks[step->first];
+                            int count, range part, int turn, float *expanded) {
+    const mnv2_plan *plan = context->plan;
+    const mnv2_block *block = &plan->blocks[step->first];
     const activation *x = (const activation *)(context->arena + step->input);
     const ptrdiff_t line_floats = (ptrdiff_t)step->columns * PANEL;
     const ptrdiff_t panel_step = step->lines * line_floats;
-    const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
+    const padding room = padding_of(plan, block);
     for (int panel = 0, c = part.first; c < part.end; c += PANEL, panel++) {
         if (panel == EXPANDED_PANELS) panel = 0;
         if (panel == 0)
             for (int j = 0; j < block->in_height; j++)
                 expand(context, block, first + c, least(EXPANDED_PANELS * PANEL, part.end - c),
                        x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
-                       expanded + (block->pad_top + j) * line_floats + block->pad_left * PANEL,
-                       panel_step);
-        const gather_map map = {
-            .x = expanded + panel * panel_step,
-            .line = line_floats,
-            .w = depthwise_weight(context, block, (first + c) / PANEL, 0),
-            .bias = depthwise_bias(context, block, (first + c) / PANEL),
-            .y = y + filtered_at(c / PANEL, filtered_step),
-            .y_step = filtered_pixel(c / PANEL, panels_of(count)),
-            .rows = block->out_height,
-            .pixels = block->out_width,
-            .clip = limits_of(block->depthwise_activation),
-        };
-        gather(block->kernel, block->stride, &map);
+                       expanded + (room.top + j) * line_floats + room.left * PANEL, panel_step);
+        for (int i = 0; i <= block->within_count; i++) {
+            const branch each = branch_of(plan, step, i);
+            const mnv2_block *to = each.block;
+            const ptrdiff_t filtered_step = (ptrdiff_t)to->out_height * to->out_width * PANEL;
+            activation *y = (activation *)(context->arena + each.filtered) +
+                            turn * panels_of(plan->threads * step->tile) * filtered_step;
+            filter_panel(context, to, (first + c) / PANEL,
+                         expanded + panel * panel_step + (room.top - to->pad_top) * line_floats +
+                             (room.left - to->pad_left) * PANEL,
+                         line_floats, y + filtered_at(c / PANEL, filtered_step),
+                         filtered_pixel(c / PANEL, panels_of(count)));
+        }
     }
 }
 
 /* Adds hidden channels [first, first + count), filtered at x, to a part's output pixels. */
-static ALWAYS_INLINE void project_channels(const mnv2_context *context, const mnv2_step *step,
-                                           int part, int first, int count,
-                                           const activation *x) {
-    const mnv2_block *block = &context->plan->blocks[step->first];
+static ALWAYS_INLINE void project_branch(const mnv2_context *context, const mnv2_step *step,
+                                         const branch *to, int part, int first, int count,
+                                         const activation *x) {
+    const mnv2_block *block = to->block;
     const int out_pixels = block->out_height * block->out_width;
     const range pixels = share_of(context, part, out_pixels, 1);
     const int is_last = first + count == block->hidden;
     const activation *thin = (const activation *)(context->arena + step->input);
-    activation *y = (activation *)(context->arena + step->output);
+    activation *y = (activation *)(context->arena + to->output);
     const ptrdiff_t at = (ptrdiff_t)pixels.first * block->out_channels;
-    float *sums = (float *)(context->arena + (THIN_HOLDS_SUMS ? step->output : step->sums)) + at;
+    float *sums = (float *)(context->arena + (THIN_HOLDS_SUMS ? to->output : to->sums)) + at;
     const pointwise_output out = {
         .activation = is_last ? block->project_activation : MNV2_LINEAR,
         .thin = y + at,
@@ -84,27 +149,33 @@ static ALWAYS_INLINE void project_channels(const mnv2_context *context, const mn
 }
 
 static void tiles_step(const mnv2_context *context, const mnv2_step *step) {
-    const mnv2_block *block = &context->plan->blocks[step->first];
-    const int threads = context->plan->threads, tile = threads * step->tile;
+    const mnv2_plan *plan = context->plan;
+    const mnv2_block *block = &plan->blocks[step->first];
+    const int threads = plan->threads, tile = threads * step->tile;
     const size_t expanded_bytes = (size_t)(least(EXPANDED_PANELS, panels_of(step->tile)) *
                                            step->lines * step->columns) *
                                   PANEL * sizeof(float);
-    const ptrdiff_t filtered_step = (ptrdiff_t)block->out_height * block->out_width * PANEL;
-    activation *filtered = (activation *)(context->arena + step->filtered);
-    activation *before = threads > 1 ? filtered + panels_of(tile) * filtered_step : filtered;
+    int turn = 0, before = threads > 1;
 
     for (int first = 0, ready = 0; first < block->hidden || ready > 0; first += tile) {
         const int count = first < block->hidden ? least(tile, block->hidden - first) : 0;
         for (int part; (part = next_part(context)) >= 0;) {
-            if (ready > 0) project_channels(context, step, part, first - tile, ready, before);
+            for (int i = 0; i <= block->within_count && ready > 0; i++) {
+                const branch to = branch_of(plan, step, i);
+                const ptrdiff_t filtered_step =
+                    (ptrdiff_t)to.block->out_height * to.block->out_width * PANEL;
+                const activation *filtered = (const activation *)(context->arena + to.filtered) +
+                                             before * panels_of(tile) * filtered_step;
+                project_branch(context, step, &to, part, first - tile, ready, filtered);
+            }
             if (count == 0) continue;
             const range channels = share_of(context, part, count, PANEL);
             float *expanded = scratch_of(context, step, part, step->expanded);
             if (first == 0) memset(expanded, 0, expanded_bytes); /* for the zero padding */
-            filter_channels(context, step, first, count, channels, expanded, filtered);
+            filter_channels(context, step, first, count, channels, turn, expanded);
         }
-        activation *const swap = filtered;
-        filtered = before;
+        const int swap = turn;
+        turn = before;
         before = swap;
         ready = count;
     }

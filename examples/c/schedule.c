@@ -196,6 +196,7 @@ int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, m
         case MNV2_CONV:
         case MNV2_LAYERS: /* never chosen */
         case MNV2_TAP:
+        case MNV2_BOXES: /* of detectors, which are refused */
             break;
     }
     return at;

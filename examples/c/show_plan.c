@@ -31,6 +31,8 @@ static void show_block(FILE *file, int32_t index, const mnv2_block *block) {
     SHOW(block, depthwise_weight), SHOW(block, depthwise_bias);
     SHOW(block, project_weight), SHOW(block, project_bias);
     SHOW(block, partial), SHOW(block, ring), SHOW(block, thin), SHOW(block, thin_rows);
+    SHOW(block, within), SHOW(block, within_count), SHOW(block, output);
+    SHOW(block, filtered), SHOW(block, sums);
     fputc('\n', file);
 }
 
@@ -74,6 +76,7 @@ void show_plan(FILE *file, const mnv2_plan *plan) {
     fputs("plan", file);
     SHOW(plan, block_count), SHOW(plan, conv_count), SHOW(plan, dense_count);
     SHOW(plan, tap_count), SHOW(plan, step_count), SHOW(plan, precision), SHOW(plan, threads);
+    SHOW(plan, predictor_count), SHOW(plan, map_count), SHOW(plan, columns);
     SHOW(plan, arena_bytes), SHOW(plan, weight_bytes);
     fputc('\n', file);
     show_stem(file, &plan->stem);

@@ -531,6 +531,10 @@ static bool read_layers(network *net, table *all, const json_value *said, refusa
 bool network_of_table(network *made, const json_value *said, refusal *why) {
     static const char *const keys[] = {"name", "resolution", "layers", "outputs", "answer"};
     bool is_complete = said->kind == JSON_OBJECT && said->count == 5;
+    const json_value *answer = said->kind == JSON_OBJECT ? json_get(said, "answer") : NULL;
+    if (answer && json_is(answer, "boxes"))
+        return refuse(why, "network: answer 'boxes': this program runs classifiers; a detector "
+                           "runs in Python, or exported by mnv2 export");
     for (int i = 0; is_complete && i < 5; i++) is_complete = json_get(said, keys[i]) != NULL;
     if (!is_complete)
         return refuse(why, "network: expected exactly the keys name, resolution, layers, outputs, "

@@ -8,14 +8,16 @@ from __future__ import annotations
 from ..errors import UnsupportedError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
+from ..network.detector import IDENTITY
 from ..plan.steps import Plan, Step
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..model.modelfile import ModelFile
     from ..network.blocks import Block, Parts
+    from ..network.detection import Detection
     from ..network.layer import Layer
     from ..network.quantization import Quantization
 
@@ -44,7 +46,8 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
         setattr(built, name, rows)
         return rows
 
-    blocks = table("blocks", len(parts.blocks), "mnv2_block")
+    heads = [head.block for head in parts.heads]
+    blocks = table("blocks", len(parts.blocks) + len(heads), "mnv2_block")
     convs = table("convs", len(parts.convs), "mnv2_conv")
     dense = table("dense", len(parts.dense), "mnv2_dense")
     taps = table("taps", len(plan.taps), "mnv2_tap")
@@ -58,7 +61,7 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     activations = {"linear": lib.MNV2_LINEAR, "relu": lib.MNV2_RELU, "relu6": lib.MNV2_RELU6}
     _build_stem(built.stem, parts.stem, model.input_spec, places)
     built.stem.activation = activations[parts.stem.activation]
-    for spec, block in zip(parts.blocks, blocks, strict=True):
+    for spec, block in zip((*parts.blocks, *heads), blocks, strict=True):
         _build_block(block, spec, places)
         if spec.expand:
             block.expand_activation = activations[spec.expand.activation]
@@ -67,7 +70,8 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     for layer, conv in zip(parts.convs, convs, strict=True):
         _build_conv(conv, layer, places)
         conv.activation = activations[layer.activation]
-    _build_head(built.head, parts, places)
+    if parts.pooling is not None:
+        _build_head(built.head, parts, places)
     if parts.head:
         built.head.activation = activations[parts.head.activation]
     for layer, row in zip(parts.dense, dense, strict=True):
@@ -80,8 +84,15 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
         tap.channels = project.out_channels
         values = model.tensors.get(f"{project.name}.values")
         tap.values = -1 if values is None else values.offset
+    if plan.network.detection is not None:
+        maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
+        _build_detector(built, maps, parts, plan.network.detection)
+    outputs = {
+        head.project.name: block
+        for head, block in zip(parts.heads, list(blocks)[len(parts.blocks) :], strict=True)
+    }
     for planned, step in zip(plan.steps, steps, strict=True):
-        _build_step(lib, planned, step, blocks)
+        _build_step(lib, planned, step, blocks, outputs)
     if model.quantization is not None:
         _build_quantization(built, parts, model.quantization, model.input_spec)
     return CorePlan(built, kept)
@@ -134,8 +145,26 @@ def _build_block(block: Any, spec: Block, places: Places) -> None:
     block.kernel, block.stride = layer.kernel, layer.stride
     block.pad_top, block.pad_left = layer.pads[:2]
     block.expand_weight, block.expand_bias = places(spec.expand)
-    block.depthwise_weight, block.depthwise_bias = places(layer)
+    filters = layer.operation != IDENTITY
+    block.depthwise_weight, block.depthwise_bias = places(layer if filters else None)
     block.project_weight, block.project_bias = places(spec.project)
+
+
+def _build_detector(built: Any, maps: Any, parts: Parts, detection: Detection) -> None:
+    """A detector's heads, which stand behind the blocks, and their maps."""
+    built.predictor_count, built.map_count = len(parts.heads), len(maps)
+    built.columns = detection.columns
+    numbers = {}
+    for number, head in enumerate(parts.heads, len(parts.blocks)):
+        numbers[head.project.name] = number
+        if head.expanded:
+            block = built.blocks[head.at]
+            if block.within_count == 0:
+                block.within = number
+            block.within_count += 1
+    for each, row in zip(detection.maps, maps, strict=True):
+        row.boxes, row.scores = numbers[each.boxes], numbers[each.scores]
+        row.anchors = each.anchors
 
 
 def _build_conv(conv: Any, layer: Layer, places: Places) -> None:
@@ -153,7 +182,9 @@ def _build_head(head: Any, parts: Parts, places: Places) -> None:
     head.head_weight, head.head_bias = places(parts.head)
 
 
-def _build_step(lib: Any, planned: Step, step: Any, blocks: Sequence[Any]) -> None:
+def _build_step(
+    lib: Any, planned: Step, step: Any, blocks: Sequence[Any], heads: Mapping[str, Any]
+) -> None:
     kinds = {
         "rows": lib.MNV2_ROWS,
         "tiles": lib.MNV2_TILES,
@@ -162,6 +193,7 @@ def _build_step(lib: Any, planned: Step, step: Any, blocks: Sequence[Any]) -> No
         "dense": lib.MNV2_DENSE,
         "tap": lib.MNV2_TAP,
         "layers": lib.MNV2_LAYERS,
+        "boxes": lib.MNV2_BOXES,
     }
     step.kind = kinds[planned.kind]
     step.input = planned.input.offset if planned.input else 0
@@ -171,6 +203,8 @@ def _build_step(lib: Any, planned: Step, step: Any, blocks: Sequence[Any]) -> No
     step.strip, step.tile = planned.strip, planned.tile
     step.thread_bytes = planned.thread_bytes
     step.layers = lib.MNV2_EXPAND | lib.MNV2_DEPTHWISE | lib.MNV2_PROJECT
+    for buffer in planned.outputs:
+        heads[buffer.name].output = buffer.offset
     for buffer in planned.scratch:
         name, *of_block = reversed(buffer.name.split())
         setattr(blocks[int(of_block[0])] if of_block else step, name, buffer.offset)

@@ -36,13 +36,14 @@ class NativeExecutor:
     def __init__(self, model: ModelFile, plan: Plan, isa: str | None = None) -> None:
         from .. import _core
 
-        if plan.network.detection is not None:
-            raise UnsupportedError("a detector: the C core does not run it yet; use backend numpy")
+        if plan.network.detection is not None and plan.precision == "int8":
+            raise UnsupportedError("an int8 detector: this version runs detectors of floats")
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
         self._precision = core_precision(self._lib, plan.precision, plan.dtype)
         self._isa = _choose_isa(isa, plan.precision, self._precision)
         self._network = plan.network
+        self._is_detector = plan.network.detection is not None
         self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
         self._weights = self._ffi.from_buffer(model.buffer)
@@ -86,7 +87,8 @@ class NativeExecutor:
         `image` is a contiguous buffer of the network's own size, (H, W, 3), uint8 pixels or
         (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
         `classes` and `features` values, or None; `maps` holds one of (height, width, channels) for
-        each tap of the plan, or is None.
+        each tap of the plan, or is None. A detector fills `boxes` and `scores` instead, rows of
+        anchors, where they are given.
         """
         ffi = self._ffi
         taps = [self.floats(each) for each in maps or ()]
@@ -95,7 +97,12 @@ class NativeExecutor:
             ffi.from_buffer("char[]", arena, require_writable=True) as memory,
             ffi.from_buffer(image) as pixels,
         ):
-            status = self._lib.mnv2_run(
+            places = [
+                ffi.NULL if each is None else self.floats(each)
+                for each in ((boxes, scores) if self._is_detector else (features, logits))
+            ]
+            run = self._lib.mnv2_run_detector if self._is_detector else self._lib.mnv2_run
+            status = run(
                 self._isa,
                 self._plan,
                 self._pool.handle(),
@@ -103,8 +110,7 @@ class NativeExecutor:
                 memory,
                 pixels,
                 is_float,
-                ffi.NULL if features is None else self.floats(features),
-                ffi.NULL if logits is None else self.floats(logits),
+                *places,
                 ffi.new("float *[]", taps) if taps else ffi.NULL,
             )
         self._give(arena)

@@ -29,6 +29,7 @@ _TABLES = {
     "convs": "conv_count",
     "dense": "dense_count",
     "taps": "tap_count",
+    "maps": "map_count",
     "steps": "step_count",
 }
 

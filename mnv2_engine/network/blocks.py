@@ -76,7 +76,8 @@ class Parts(NamedTuple):
     head: Layer | None  # fused with the pool; None: the pool reads a map
     pooling: Layer | None  # None of a detector, which ends in its heads
     dense: tuple[Layer, ...]  # none: the features are the answer
-    heads: tuple[Head, ...] = ()  # of a detector, in the order of its outputs
+    # Of a detector: by the block that each reads, those of its expanded tensor first.
+    heads: tuple[Head, ...] = ()
 
     @property
     def pool(self) -> Layer:

@@ -89,8 +89,9 @@ def match_detector(network: Network) -> Parts:
     if not blocks:
         refuse(stem.name, "is not followed by a block")
     check_blocks(len(blocks) + len(ends))
-    heads = tuple(_head(head, blocks, layers) for head in ends)
-    return Parts(stem, tuple(blocks), (), None, None, (), heads)
+    heads = [_head(head, blocks, layers) for head in ends]
+    heads.sort(key=lambda head: (head.at, not head.expanded))
+    return Parts(stem, tuple(blocks), (), None, None, (), tuple(heads))
 
 
 def _layers(block: Block) -> list[Layer]:

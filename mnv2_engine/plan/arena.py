@@ -20,7 +20,8 @@ def moves(schedule: Schedule, high: bool) -> list[bool]:
     """The ends at which the output may lie when the input lies at the `high` end or not."""
     if not schedule.in_place:
         return [False, True] if schedule.input_bytes == 0 else [not high]
-    return [high] if not high or schedule.input_bytes == schedule.output_bytes else []
+    moved = schedule.input_bytes != schedule.output_bytes or len(set(schedule.above)) > 1
+    return [high] if not (high and moved) else []
 
 
 def least_arena(choices: list[list[Schedule]]) -> int:

@@ -84,7 +84,15 @@ def _tiles_cycles(shapes: Shapes, index: int, tile: int) -> int:
     made = pointwise_cycles(depthwise.in_size[1], depth, panels, terms)
     projected = pointwise_cycles(-(-pixels // threads), group, panels_of(block.out_channels), terms)
     filtered = depthwise_cycles(pixels, block.kernel, panels, 1)
-    return depthwise.in_size[0] * made + filtered + -(-block.hidden // group) * projected
+    cycles = depthwise.in_size[0] * made + filtered + -(-block.hidden // group) * projected
+    for head in shapes.heads_within(index):
+        inner = shapes.blocks[head]
+        pixels = elements(inner.depthwise.out_size)
+        out = panels_of(inner.out_channels)
+        projected = pointwise_cycles(-(-pixels // threads), group, out, terms)
+        cycles += depthwise_cycles(pixels, inner.kernel, panels, 1)
+        cycles += -(-block.hidden // group) * projected
+    return cycles
 
 
 def _band_cycles(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:

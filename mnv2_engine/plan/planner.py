@@ -48,7 +48,7 @@ def make_plan(
     Raises UnsupportedError for a network that no kernel runs.
     """
     shapes = Shapes(network, threads, PRECISIONS[precision], dtype, taps)
-    if list(taps) != sorted(set(taps) & set(range(len(shapes.blocks)))):
+    if list(taps) != sorted(set(taps) & set(range(shapes.chain))):
         raise InputError(f"taps {taps!r:.80}: expected blocks of the network, ascending")
     return plan_of(shapes, every_schedule(shapes))
 
@@ -60,8 +60,9 @@ def plan_of(shapes: Shapes, choices: list[list[Schedule]]) -> Plan:
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:
-    """All ways to run the blocks from each block on; then the one way of each step behind them."""
-    choices = [schedules_from(shapes, index) for index in range(len(shapes.blocks))]
+    """All ways to run the blocks from each block on, a detector's heads behind theirs; then the one
+    way of each step behind them."""
+    choices = [schedules_from(shapes, index) for index in shapes.order]
     return [*choices, *([schedule] for schedule in tail_schedules(shapes))]
 
 
@@ -75,6 +76,8 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
         steps.append(_place(shapes, schedule, high, arena))
         if schedule.blocks and schedule.blocks[-1] in shapes.taps:
             steps.append(_tap(shapes, steps[-1]))
+        if schedule.blocks and shapes.parts.heads:
+            steps += _hand_over(shapes, steps[-1])
     weights = sum(member.size for member in packed_members(network, shapes.dtype).values())
     return Plan(
         network=network,
@@ -130,12 +133,13 @@ def fastest(
 def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) -> Step:
     input_high = output_high if schedule.in_place else not output_high
     in_shape, out_shape = _ends(shapes, schedule)
+    (above_in, above_out), (in_bytes, out_bytes) = schedule.above, schedule[2:4]
 
-    def tensor(name: str, shape: tuple[int, ...], size: int, high: bool) -> Buffer:
-        return Buffer(name, arena - size if high else 0, size, shape)
+    def tensor(name: str, shape: tuple[int, ...], size: int, high: bool, above: int) -> Buffer:
+        return Buffer(name, arena - above - size if high else 0, size, shape)
 
-    source = tensor("input", in_shape, schedule.input_bytes, input_high) if in_shape else None
-    target = tensor("output", out_shape, schedule.output_bytes, output_high) if out_shape else None
+    source = tensor("input", in_shape, in_bytes, input_high, above_in) if in_shape else None
+    target = tensor("output", out_shape, out_bytes, output_high, above_out) if out_shape else None
     low = [b.bytes for b in (source, target) if b is not None and b.offset == 0 and b.bytes < arena]
     free = max(low, default=0)
     scratch = []
@@ -159,7 +163,52 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
         bytes=schedule.bytes,
         unfused_bytes=_unfused_bytes(shapes, schedule),
         number=schedule.number,
+        outputs=tuple(_output(shapes, head, arena) for head in _heads_of(shapes, schedule.blocks)),
+        room=_room_of_outputs(shapes, arena) if any(schedule.above) else None,
     )
+
+
+def _heads_of(shapes: Shapes, blocks: range) -> range:
+    """The heads, as blocks, whose outputs a step makes."""
+    if len(blocks) != 1:
+        return range(0)
+    return blocks if blocks[0] >= shapes.chain else shapes.heads_within(blocks[0])
+
+
+def _room_of_outputs(shapes: Shapes, arena: int) -> Buffer:
+    size = shapes.outputs.bytes
+    return Buffer("outputs", arena - size, size, (size,))
+
+
+def _output(shapes: Shapes, head: int, arena: int) -> Buffer:
+    shape, block = shapes.thin_output(head), shapes.blocks[head]
+    offset = arena - shapes.outputs.below[head]
+    return Buffer(block.project.name, offset, shapes.thin_bytes(shape), shape)
+
+
+def _hand_over(shapes: Shapes, before: Step) -> list[Step]:
+    """The steps that give a detector's outputs to the caller: of the maps that are complete with
+    the step `before`."""
+    heads = _heads_of(shapes, before.blocks)
+    numbers = shapes.outputs.maps.get(heads[-1], ()) if heads else ()
+    return [
+        before._replace(
+            kind="boxes",
+            name=f"boxes of map {number}",
+            blocks=range(0),
+            input=before.output,
+            in_place=True,
+            scratch=(),
+            strip=0,
+            tile=0,
+            thread_bytes=0,
+            bytes=(before.output.bytes if before.output else 0) + shapes.outputs.bytes,
+            unfused_bytes=0,
+            number=number,
+            outputs=(),
+        )
+        for number in numbers
+    ]
 
 
 def _tap(shapes: Shapes, before: Step) -> Step:
@@ -178,6 +227,8 @@ def _tap(shapes: Shapes, before: Step) -> Step:
         bytes=before.output.bytes if before.output else 0,
         unfused_bytes=0,
         number=shapes.taps.index(block),
+        outputs=(),
+        room=None,
     )
 
 
@@ -189,6 +240,8 @@ def _name(shapes: Shapes, schedule: Schedule) -> str:
     if schedule.kind == "dense":
         return shapes.parts.dense[schedule.number].name
     first, last = schedule.blocks[0], schedule.blocks[-1]
+    if first >= shapes.chain:
+        return shapes.blocks[first].project.name
     name = f"block{first}-{last}" if last > first else f"block{first}"
     return f"stem, {name}" if first == 0 else name
 
@@ -206,7 +259,8 @@ def _ends(
         layer = parts.dense[schedule.number]
         return (layer.in_channels,), (layer.out_channels,) if schedule.output_bytes else None
     first, last = schedule.blocks[0], schedule.blocks[-1]
-    return shapes.thin_input(first) if first else None, shapes.thin_output(last)
+    source = shapes.thin_input(first) if first else None
+    return source, source if first >= shapes.chain else shapes.thin_output(last)
 
 
 def _unfused_bytes(shapes: Shapes, schedule: Schedule) -> int:
@@ -215,7 +269,7 @@ def _unfused_bytes(shapes: Shapes, schedule: Schedule) -> int:
     item, parts = shapes.precision.thin, shapes.parts
     shortcut: dict[str, int] = {}  # bytes that wait while a layer runs
     for index in schedule.blocks:
-        block = parts.blocks[index]
+        block = shapes.blocks[index]
         if block.residual:
             waiting = elements(shapes.thin_input(index)) * item
             inner = (block.depthwise, block.project) if block.expand else (block.project,)

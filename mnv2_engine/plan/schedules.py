@@ -70,16 +70,21 @@ class Schedule(NamedTuple):
     tile: int = 0  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
     in_place: bool = False
     number: int = 0  # conv, dense: which of them
+    # Bytes at the arena's high end that belong to a detector's outputs, above the input and above
+    # the output.
+    above: tuple[int, int] = (0, 0)
 
 
 def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
     """Every way to run the blocks from `first` on, one or a cascade of several."""
-    count = len(shapes.blocks)
+    count = shapes.chain
     may_be_in_place = first > 0 and shapes.threads == 1
     found = []
     widest = 0
     strips = STRIP_PIXELS[shapes.precision.name]
     for last in range(first, min(count, first + LONGEST_CASCADE)):
+        if shapes.only_tiles(last):
+            break
         blocks = range(first, last + 1)
         widest = max(widest, shapes.blocks[last].depthwise.out_size[1])
         in_place = may_be_in_place and _runs_in_place(shapes, blocks)
@@ -89,22 +94,35 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
                 found.append(_in_place(found[-1]))
             if most >= widest:
                 break
-        if last in shapes.taps:  # whose output has to be a tensor
+        if last in shapes.taps or shapes.heads_behind(last):  # whose output has to be a tensor
             break
     if first > 0:
         hidden = shapes.blocks[first].hidden
         for tile in TILE_CHANNELS:
             fine = tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden
+            least = tile == TILE_CHANNELS[0] and shapes.only_tiles(first)
             tile = min(tile, -(-hidden // shapes.threads))
-            if fine and _is_cut(shapes, first, tile):
+            if fine and (least or _is_cut(shapes, first, tile)):
                 found.append(tiles_schedule(shapes, first, tile))
-    return found
+    return [_below_outputs(shapes, each) for each in found] if shapes.parts.heads else found
+
+
+def _below_outputs(shapes: Shapes, schedule: Schedule) -> Schedule:
+    """The same where a detector's outputs lie at the arena's high end."""
+    first, last = schedule.blocks[0], schedule.blocks[-1]
+    if first >= shapes.chain:  # a head, whose input stays
+        first = last = shapes.parts.heads[first - shapes.chain].at + 1
+    room, begins = shapes.outputs.bytes, shapes.outputs.first
+    above = (room if first >= begins else 0, room if last + 1 >= begins else 0)
+    return schedule._replace(above=above, bytes=schedule.bytes + max(above))
 
 
 def tail_schedules(shapes: Shapes) -> list[Schedule]:
     """The one way to run each step behind the blocks: convolutions from map to map, the head with
-    the pool, dense layers."""
+    the pool, dense layers. A detector has none."""
     parts = shapes.parts
+    if parts.heads:
+        return []
     convs = [conv_schedule(shapes, i) for i in range(len(parts.convs))]
     return [
         *convs,
@@ -301,9 +319,12 @@ def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
 def tiles_schedule(shapes: Shapes, index: int, tile: int) -> Schedule:
     """Block `index`, not the first, in tiles of `tile` hidden channels a thread."""
     source = shapes.thin_bytes(shapes.thin_input(index))
+    own = _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile))
+    blocks = range(index, index + 1)
+    if index >= shapes.chain:  # a head leaves its input, and its output has a place of its own
+        return Schedule("tiles", blocks, source, source, source + own, tile=tile, in_place=True)
     target = shapes.thin_bytes(shapes.thin_output(index))
-    live = source + target + _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile))
-    return Schedule("tiles", range(index, index + 1), source, target, live, tile=tile)
+    return Schedule("tiles", blocks, source, target, source + target + own, tile=tile)
 
 
 def _bytes_of_all(shapes: Shapes, scratch: Scratch) -> int:
@@ -315,25 +336,35 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     expanded = (min(EXPANDED_PANELS, panels), *_padded_size(shapes, index), PANEL)
+    within: list[Array] = []
+    for head in shapes.heads_within(index):
+        found = (
+            _filtered(shapes, head, turns * threads * panels),
+            *_sums(shapes, head, tile * threads),
+        )
+        within += [array._replace(name=f"{head} {array.name}") for array in found]
     return (
         _filtered(shapes, index, turns * threads * panels),
         *_sums(shapes, index, tile * threads),
+        *within,
         _array(shapes, "expanded", expanded, shapes.precision.expanded),
     )
 
 
 def _padded_size(shapes: Shapes, index: int) -> tuple[int, int]:
-    """Height and width of the expanded tensor with its zero padding."""
-    depthwise = shapes.blocks[index].depthwise
-    lines, columns = (
-        max(before + size, (out - 1) * depthwise.stride + depthwise.kernel)
-        for size, out, (before, _) in zip(
-            depthwise.in_size,
-            depthwise.out_size,
-            (depthwise.pad_rows, depthwise.pad_columns),
-            strict=True,
+    """Height and width of the expanded tensor with its zero padding, as much as any of its
+    depthwise layers asks for."""
+    readers = [shapes.blocks[i].depthwise for i in (index, *shapes.heads_within(index))]
+    before = [max(each.pads[axis] for each in readers) for axis in (0, 1)]
+    behind = [
+        max(
+            (each.out_size[axis] - 1) * each.stride + each.kernel - each.pads[axis]
+            for each in readers
         )
-    )
+        for axis in (0, 1)
+    ]
+    size = readers[0].in_size
+    lines, columns = (before[axis] + max(size[axis], behind[axis]) for axis in (0, 1))
     return lines, columns
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..model.packed import DTYPES, PANEL
 from ..network.blocks import match
+from ..network.detector import IDENTITY
 from ..network.layer import Layer, Network
 from ..untyped import Any, NamedTuple
 
@@ -63,12 +64,15 @@ class Shapes:
     ) -> None:
         self.network = network
         self.parts = match(network)
-        self.blocks = self.parts.blocks
+        self.chain = len(self.parts.blocks)  # how many blocks stand in a row
+        # A detector's heads are blocks, too, behind those of the chain.
+        self.blocks = (*self.parts.blocks, *(head.block for head in self.parts.heads))
         self.threads = threads
         self.precision = precision
         self.dtype = dtype or precision.name  # of the weights
         self.taps = taps  # blocks whose thin outputs the caller wants, ascending
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
+        self.outputs = place_outputs(self)
 
     def layers_of(self, kind: str, blocks: range, number: int) -> list[Layer]:
         """The layers that a step of `kind` runs, those of its blocks or the one of its `number`."""
@@ -81,9 +85,33 @@ class Shapes:
             return [parts.dense[number]]
         found = [parts.stem] if 0 in blocks else []
         for index in blocks:
-            block = parts.blocks[index]
-            found += [each for each in (block.expand, block.depthwise, block.project) if each]
-        return found
+            for block in (self.blocks[index], *(self.blocks[i] for i in self.heads_within(index))):
+                found += [each for each in (block.expand, block.depthwise, block.project) if each]
+        return [layer for layer in found if layer.operation != IDENTITY]
+
+    @property
+    def order(self) -> list[int]:
+        """The blocks that have steps, in their order: heads of thin tensors behind theirs."""
+        return [i for at in range(self.chain) for i in (at, *self.heads_behind(at))]
+
+    def heads_within(self, index: int) -> range:
+        """The heads, as blocks, that read the expanded tensor of block `index`, in its step."""
+        return self._heads_at(index, True)
+
+    def heads_behind(self, index: int) -> range:
+        """The heads, as blocks, that read the thin output of block `index`."""
+        return self._heads_at(index, False)
+
+    def _heads_at(self, index: int, expanded: bool) -> range:
+        where = (index, expanded)
+        found = [i for i, h in enumerate(self.parts.heads) if (h.at, h.expanded) == where]
+        return range(self.chain + found[0], self.chain + found[-1] + 1) if found else range(0)
+
+    def only_tiles(self, index: int) -> bool:
+        """Whether nothing but tiles runs block `index`: heads, blocks that heads read within, and
+        those without a depthwise layer."""
+        plain = self.blocks[index].depthwise.operation == IDENTITY
+        return plain or index >= self.chain or len(self.heads_within(index)) > 0
 
     def bytes_of(self, shape: tuple[int, ...], item_bytes: int) -> int:
         """Bytes of an array in the arena, rounded up to ALIGNMENT."""
@@ -108,3 +136,48 @@ class Shapes:
     def thin_bytes(self, shape: tuple[int, ...]) -> int:
         """Bytes of a thin tensor in the arena."""
         return self.bytes_of(shape, self.precision.thin)
+
+
+class Outputs(NamedTuple):
+    """Where a detector's outputs lie: in room at the arena's high end, that no tensor may take from
+    the first step on that makes one."""
+
+    bytes: int  # of the room
+    below: dict[int, int]  # head, as a block -> bytes from the start of its output to the end
+    first: int  # the first block whose input may not lie in the room
+    maps: dict[int, tuple[int, ...]]  # head, as a block -> the maps that are complete with it
+
+
+NO_OUTPUTS = Outputs(0, {}, 1 << 30, {})
+
+
+def place_outputs(shapes: Shapes) -> Outputs:
+    """The outputs of a map are handed to the caller as soon as both are there, and give their bytes
+    to those of the next one."""
+    detection = shapes.network.detection
+    if detection is None:
+        return NO_OUTPUTS
+    waiting = {
+        i: {each.boxes, each.scores} for i, each in enumerate(detection.maps)
+    }  # map -> what is not there yet
+    begun: set[int] = set()
+    below: dict[int, int] = {}
+    complete: dict[int, tuple[int, ...]] = {}
+    at = most = 0
+    for i, head in enumerate(shapes.parts.heads):  # in the order in which they run
+        index, name = shapes.chain + i, head.project.name
+        last = i + 1 == len(shapes.parts.heads)
+        is_step = last or not head.expanded or shapes.parts.heads[i + 1][2:] != head[2:]
+        at += shapes.thin_bytes(shapes.thin_output(index))
+        below[index], most = at, max(most, at)
+        for number, names in waiting.items():
+            if name in names:
+                begun.add(number)
+                names.discard(name)
+        if is_step:
+            complete[index] = tuple(sorted(n for n in begun if not waiting[n]))
+            begun -= set(complete[index])
+            if not begun:
+                at = 0
+    first = shapes.parts.heads[0]
+    return Outputs(most, below, first.at if first.expanded else first.at + 1, complete)

@@ -20,9 +20,11 @@ class Step(NamedTuple):
     """One step: reads the tensor at `input`, leaves one at `output`, uses scratch in between."""
 
     kind: str  # of its schedule: "rows", "tiles", "conv", "head", "dense", or, measured, "layers";
-    # "tap": the thin tensor goes to the caller, too
+    # "tap": the thin tensor goes to the caller, too; "boxes": a detector's outputs at one map do
     name: str  # "stem, block0-3", "block4", "head + pool", "classifier"
-    blocks: range  # those that stream into each other, or the one; empty for the ends
+    # Those that stream into each other, or the one; empty for the ends. A detector's heads are
+    # counted behind its blocks.
+    blocks: range
     input: Buffer | None  # None: the caller's image
     output: Buffer | None  # None: the caller's logits
     in_place: bool
@@ -32,7 +34,9 @@ class Step(NamedTuple):
     thread_bytes: int  # of one thread's own scratch
     bytes: int  # of the arena that are live during the step
     unfused_bytes: int  # what the same layers need when each writes its whole output
-    number: int = 0  # conv, dense, tap: which of them
+    number: int = 0  # conv, dense, tap, boxes: which of them
+    outputs: tuple[Buffer, ...] = ()  # of a detector's heads, named as their last layers
+    room: Buffer | None = None  # where such outputs lie in turn, those of other steps too
 
 
 class Plan(NamedTuple):

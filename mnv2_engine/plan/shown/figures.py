@@ -19,6 +19,7 @@ SUMS = "partial sums"
 RING = "last rows"
 STRIP = "strips and tiles"
 ROLES = (TENSOR, SUMS, RING, STRIP)
+COPIES = ("tap", "boxes")  # kinds of steps that compute nothing
 
 # The axes of every buffer, by its name, without a block's number, and its rank.
 _AXES = {
@@ -38,6 +39,7 @@ _AXES = {
     ("thin", 3): ("rows", "pixels", "channels"),
     ("pixels", 2): ("rows", "values"),
     ("thin", 4): ("rows", "panels", "pixels", "channels"),
+    ("outputs", 1): ("bytes",),
 }
 
 
@@ -70,6 +72,8 @@ def live_buffers(step: Step) -> list[Live]:
     ends = [buffer for buffer in (step.input, step.output) if buffer is not None]
     if step.in_place:
         ends = [max(ends, key=lambda buffer: buffer.bytes)]
+    if step.room is not None:
+        ends.append(step.room)
     found = [Live(buffer, TENSOR, None) for buffer in ends]
     for buffer in step.scratch:
         number, _, name = buffer.name.rpartition(" ")
@@ -99,14 +103,13 @@ def per_block(plan: Plan) -> PerBlock:
     """The least that the network needs, with as many threads, when every block is fused by itself,
     by rows or by tiles; block 0 still takes the stem with it."""
     shapes = Shapes(plan.network, plan.threads, PRECISIONS[plan.precision], plan.dtype)
-    blocks = range(len(shapes.blocks))
-    alone = [[s for s in schedules_from(shapes, i) if len(s.blocks) == 1] for i in blocks]
+    alone = [[s for s in schedules_from(shapes, i) if len(s.blocks) == 1] for i in shapes.order]
     tail = tail_schedules(shapes)
     ends = {(schedule.kind, schedule.number): schedule.bytes for schedule in tail}
-    least = [min(schedule.bytes for schedule in schedules) for schedules in alone]
+    least = {each[0].blocks[0]: min(schedule.bytes for schedule in each) for each in alone}
 
     def bytes_of(step: Step) -> int:
-        if step.kind == "tap":
+        if step.kind in COPIES:
             return step.bytes
         if step.blocks:
             return max(least[i] for i in step.blocks)
@@ -121,7 +124,7 @@ def multiply_adds(plan: Plan) -> list[int]:
     shapes = Shapes(plan.network, plan.threads)
     return [
         0
-        if step.kind == "tap"
+        if step.kind in COPIES
         else sum(
             layer.multiply_adds for layer in shapes.layers_of(step.kind, step.blocks, step.number)
         )
