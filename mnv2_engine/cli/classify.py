@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..answers import check_answers
 from ..errors import shown
 from .output import as_json, say
-from .photographs import Answer, answer_all, loaded
+from .photographs import Answer, answer_all, is_on_ray, loaded
 
 if TYPE_CHECKING:
     from ..engine import Engine, Prediction
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> int:
     """Answer every photograph, and return whether some could not be read: exit code 0 or 1."""
+    if is_on_ray(args):
+        from .on_ray import run_on_ray
+
+        return run_on_ray(args, "Classifier", {"top_k": args.top_k})
+    if args.out is not None:
+        args.refuse("--out is for --ray; redirect standard output: > answers.jsonl")
 
     def write(answer: Answer, bar: Any) -> None:
         if answer.error is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..errors import InputError
 from ..model.whole_file import write_whole
 from .output import as_json, may_write, say
-from .photographs import Answer, answer_all, loaded
+from .photographs import Answer, answer_all, is_on_ray, loaded
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -20,6 +20,10 @@ HEADER_BYTES = 128  # of an .npy file: room for any number of rows
 
 def run(args: Namespace) -> int:
     """Embed every photograph: exit code 0, or 1 where one could not be read."""
+    if is_on_ray(args):
+        from .on_ray import run_on_ray
+
+        return run_on_ray(args, "Embedder", {})
     if args.out is None:
         return _printed(args)
     array, suffix = os.path.splitext(args.out)

@@ -303,13 +303,15 @@ def _add_classify(commands: Any) -> None:
         "  mnv2 classify photo.jpg --model mnv2.npz\n"
         "  mnv2 classify holidays/ --top-k 1\n"
         "  mnv2 classify holidays/ --json > answers.jsonl\n"
-        "  mnv2 classify - < photo.jpg\n\n"
+        "  mnv2 classify - < photo.jpg\n"
+        "  mnv2 classify --ray archive/ --out answers/\n\n"
         "--json writes a line for each image as soon as it is answered,\n"
         '  {"file": …, "predictions": [{"label": …, "index": …, "probability": …}, …], "ms": …}\n'
         '  {"file": …, "error": …}\n'
         "where ms is the time from opening the file to the answer.\n",
     )
     _add_photographs(classify)
+    classify.add_argument("--out", metavar="FOLDER", help="with --ray: where Parquet is written")
     classify.add_argument(
         "--top-k", metavar="K", type=positive, default=5, help="answers an image (default: 5)"
     )
@@ -325,7 +327,8 @@ def _add_embed(commands: Any) -> None:
         "image on standard input. Images that cannot be read are reported.",
         "examples:\n"
         "  mnv2 embed photo.jpg --model mnv2.npz\n"
-        "  mnv2 embed holidays/ --out features.npy\n\n"
+        "  mnv2 embed holidays/ --out features.npy\n"
+        "  mnv2 embed --ray 'archive/*.tar' --out features/\n\n"
         "Without --out it writes a line of JSON for each image,\n"
         '  {"file": …, "features": […], "ms": …}\n'
         '  {"file": …, "error": …}\n'
@@ -339,7 +342,9 @@ def _add_embed(commands: Any) -> None:
 
 def _add_photographs(command: Any) -> None:
     """What `mnv2 classify` and `mnv2 embed` have in common."""
-    command.add_argument("photos", metavar="PHOTO", nargs="+", help="a file, a folder, or -")
+    command.add_argument("photos", metavar="PHOTO", nargs="*", help="a file, a folder, or -")
+    # Not "+": of `--ray photos/` argparse takes photos/ for the address, and `run` puts it right.
+    command.set_defaults(refuse=command.error)
     command.add_argument(
         "--model",
         metavar="M.npz",
@@ -351,6 +356,25 @@ def _add_photographs(command: Any) -> None:
         type=positive,
         help="processes that share the images (default: one a CPU that this process has, divided "
         "by --threads; 1 for few images)",
+    )
+    command.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="",
+        help="by the actors of a Ray cluster: the one at ADDRESS, else the one that runs here, "
+        "else one that is started. PHOTO may be globs, Parquet files and WebDataset tars too, "
+        "--workers is the most actors, --out a folder for Parquet files. The same command run "
+        "again goes on where it stopped (the extra ray; docs/many-machines.md)",
+    )
+    command.add_argument(
+        "--column", metavar="NAME", help="with --ray: what Parquet files hold photographs in"
+    )
+    command.add_argument(
+        "--chunk",
+        metavar="N",
+        type=positive,
+        help="with --ray: photographs that are written at once (default: 50000)",
     )
     add_backend(command)
     add_threads(command, "that share the work of each image")

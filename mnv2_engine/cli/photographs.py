@@ -56,6 +56,18 @@ class Task:
             return _failed(photo, str(error))
 
 
+def is_on_ray(args: Namespace) -> bool:
+    """Whether a cluster does the work; a usage error where the options do not fit together."""
+    if args.ray is not None:
+        return True
+    if not args.photos:
+        args.refuse("the following arguments are required: PHOTO")
+    for option in ("column", "chunk"):
+        if getattr(args, option) is not None:
+            args.refuse(f"--{option} is for --ray")
+    return False
+
+
 @contextmanager
 def loaded(args: Namespace) -> Iterator[Engine]:
     """The engine that the options ask for."""

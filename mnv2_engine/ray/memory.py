@@ -1,0 +1,31 @@
+"""What an actor needs: CPUs, and bytes that are stated before it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine import Engine
+from .shipping import ShippedModel
+
+# Measured: a Ray worker with NumPy and pyarrow that has loaded an engine, without its batches.
+PROCESS_BYTES = 160 << 20
+# Bytes of a batch that is worked on and of one that waits, before and after.
+BATCH_BYTES = 64 << 20
+
+
+def remote_args(
+    model: str | ShippedModel,
+    photograph: tuple[int, int],
+    *,
+    threads: int = 1,
+    backend: str | None = None,
+    precision: str | None = None,
+    decode: str | None = None,
+) -> dict[str, Any]:
+    """`num_cpus` and `memory` for `ray.remote` and `map_batches`."""
+    path = model.path if isinstance(model, ShippedModel) else model
+    with Engine.load(path, threads, backend, precision, decode=decode) as engine:
+        width, height = photograph
+        plan = engine.photo_plan(width, height, "jpeg", progressive=True)
+        needed = max(plan.peak_bytes, engine.memory_plan().arena_bytes)
+    return {"num_cpus": threads, "memory": PROCESS_BYTES + BATCH_BYTES + needed}
