@@ -30,6 +30,16 @@ PAGE_OF = {file: page for page, file in OUTSIDE.items()}
 LINK = re.compile(r"(!?)\[([^]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Pages that the navigation does not name yet come last in it."""
+    named = set(re.findall(r"[\w-]+\.md", json.dumps(config.nav)))
+    pages = sorted(name for name in os.listdir(config.docs_dir) if name.endswith(".md"))
+    more = [name for name in pages if name not in named]
+    if more:
+        config.nav.append({"More": more})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages of OUTSIDE, with links as if they stood in docs/."""
     from mkdocs.structure.files import File

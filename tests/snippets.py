@@ -78,7 +78,8 @@ def commands(snippet: Snippet) -> list[list[str]]:
         words = shlex.split(line, comments=True)
         while words:
             end = words.index("&&") if "&&" in words else len(words)
-            found.append(words[:end])
+            one = words[:end]
+            found.append(one[: one.index(">")] if ">" in one else one)  # the output is not kept
             words = words[end + 1 :]
     return found
 

@@ -86,9 +86,10 @@ def test_every_block_has_a_language_that_is_known() -> None:
 def test_the_python_of_a_page_runs_as_pasted(
     page: Path, inside: Path, request: pytest.FixtureRequest
 ) -> None:
-    """In the order of the page. `engine` and `pixels` are there, for pages that go on with them."""
+    """In the order of the page. `engine`, `paths` and `pixels` are there, for pages that go on with
+    them."""
     with Engine.load("mnv2.npz") as engine:
-        names: dict[str, object] = {"engine": engine}
+        names: dict[str, object] = {"engine": engine, "paths": sorted(Path("photos").iterdir())}
         for each in snippets(page):
             if each.language == "python" and not skip_what_is_not_run(each, request):
                 if "pixels" in each.text:
