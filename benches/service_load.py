@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--requests", type=int, default=0)
     args = parser.parse_args()
+    args.model = os.path.abspath(args.model)
     files = {OURS: args.model}
     with open_model(args.model) as model:
         for name in filter(None, args.against.split(",")):
