@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from mnv2_engine.bench.service import ServiceMemory, WorkerMemory, service_memory
+from mnv2_engine import MnvError
+from mnv2_engine.bench.service import (
+    BEGIN,
+    END,
+    ServiceMemory,
+    WorkerMemory,
+    put_table,
+    service_memory,
+)
 from mnv2_engine.cli import main
 
 pytest.importorskip("PIL.Image", reason="Pillow (the extra serve) is absent")
@@ -39,3 +48,31 @@ def test_the_table_of_the_command(small_model, capsys, monkeypatch):
     assert main(["bench", "m.npz", "--service"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["2", "after", "the", "fork", "1.2", "–"]
+
+
+def test_the_table_is_put_into_a_page(tmp_path):
+    rows = (
+        *(WorkerMemory("mnv2", 2, False, 1.25), WorkerMemory("litert", 2, False, 3.0)),
+        WorkerMemory("mnv2", 2, True, 1.0),
+    )
+    page = tmp_path / "serving.md"
+    page.write_text(f"# Before\n\n{BEGIN}an old one{END}\n\nafter\n")
+    put_table(str(page), ServiceMemory("a network", "0.2 MP", rows))
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("# Before", "after")
+    assert lines[5:9] == [
+        "| workers | loaded | mnv2 | litert |",
+        "|---|---|---|---|",
+        "| 2 | after the fork | 1.2 | 3.0 |",
+        "| 2 | before the fork | 1.0 | – |",
+    ]
+    put_table(str(page), ServiceMemory("a network", "0.2 MP", rows[:1]))  # again
+    assert "| 2 | after the fork | 1.2 |" in page.read_text().splitlines()
+    page.write_text("no such lines")
+    with pytest.raises(MnvError, match="expected the lines"):
+        put_table(str(page), ServiceMemory("a network", "0.2 MP", rows))
+
+
+def test_the_documentation_has_a_place_for_it():
+    page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    assert page.count(BEGIN) == page.count(END) == 1

@@ -77,7 +77,7 @@ def test_one_process_answers_and_stops(service, small_model, photo):
     assert running.said == []
 
 
-def test_a_worker_that_is_killed_is_started_again(service, small_model, photo):
+def test_a_worker_that_is_killed_is_started_again(service, small_model, photo, request):
     running = service(str(small_model()), "--workers", "2")
     eventually(lambda: len(running.workers()) == 2)
     answers: list[int] = []
@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_is_started_again(service, small_model, photo):
     for each in clients:
         each.start()
     before = running.workers()
-    kills = 3
+    kills = 10 if request.config.getoption("--every") else 3
     for _ in range(kills):
         victim = running.workers()[0]
         os.kill(victim, signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_a_worker_that_is_killed_is_started_again(service, small_model, photo):
 
 
 @pytest.mark.parametrize("how", ["watched", "SIGHUP"])
-def test_a_model_that_is_replaced_loses_no_request(service, small_model, photo, how):
+def test_a_model_that_is_replaced_loses_no_request(service, small_model, photo, how, request):
     path = small_model()
     seconds = "0.05" if how == "watched" else "0"
     running = service(f"m={path}", "--workers", "2", "--watch", seconds)
@@ -133,7 +133,7 @@ def test_a_model_that_is_replaced_loses_no_request(service, small_model, photo, 
     clients = [threading.Thread(target=client) for _ in range(2)]
     for each in clients:
         each.start()
-    for seed in range(1, 5):
+    for seed in range(1, 51 if request.config.getoption("--every") else 5):
         new = small_model(seed=seed, name="new.npz")
         known[seed] = [each._asdict() for each in Engine.load(new).predict(photo)]
         os.replace(new, path)

@@ -58,6 +58,43 @@ class ServiceMemory(NamedTuple):
                 )
         return "\n".join(lines)
 
+    def markdown(self) -> str:
+        """The same as a table for documentation."""
+        engines = list(dict.fromkeys(row.engine for row in self.rows))
+        found = {(row.workers, row.preloaded, row.engine): row.megabytes for row in self.rows}
+        lines = [
+            f"{self.model}, {PHOTOGRAPHS} photographs of {self.photograph} a worker, MB:",
+            "",
+            f"| workers | loaded | {' | '.join(engines)} |",
+            f"|---|---|{'---|' * len(engines)}",
+        ]
+        for workers, preloaded in dict.fromkeys((workers, early) for workers, early, _ in found):
+            cells = (found.get((workers, preloaded, name)) for name in engines)
+            shown = " | ".join("–" if cell is None else f"{cell:.1f}" for cell in cells)
+            when = "before the fork" if preloaded else "after the fork"
+            lines.append(f"| {workers} | {when} | {shown} |")
+        return "\n".join(lines)
+
+
+BEGIN, END = "<!-- mnv2 bench --service: begin -->\n", "\n<!-- mnv2 bench --service: end -->"
+
+
+def put_table(path: str, table: ServiceMemory) -> None:
+    """Replace the table of a page, which lies between BEGIN and END."""
+    from ..model.whole_file import write_whole
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            page = file.read()
+    except OSError as error:
+        raise MnvError(f"{path}: cannot be read: {error.strerror or error}") from None
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise MnvError(f"{path}: expected the lines {BEGIN.strip()!r} and {END.strip()!r}")
+    made = before + begin + table.markdown() + end + after
+    write_whole(path, "the page", None, lambda file: file.write(made.encode()))
+
 
 def service_memory(
     model: str, against: Sequence[str], workers: Sequence[int] = WORKERS

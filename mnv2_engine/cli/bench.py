@@ -60,12 +60,14 @@ def run(args: Namespace) -> int:
 
 
 def _service(args: Namespace) -> int:
-    from ..bench.service import service_memory
+    from ..bench.service import put_table, service_memory
 
     if args.model is None:
         raise InputError("give a model file to bench as a service")
     against = ["litert", "onnxruntime"] if args.against is None else args.against
     table = service_memory(args.model, against)
+    if args.report is not None:
+        put_table(os.path.join(args.report, "serving.md"), table)
     say(as_json(table) if args.json else str(table))
     return 0
 
