@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 from serve_process import Service
 
 from mnv2_engine import Engine
+from mnv2_engine.serve.processes import MOST_FAILED_STARTS
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow (the extra serve) is absent")
 
@@ -77,38 +79,52 @@ def test_one_process_answers_and_stops(service, small_model, photo):
     assert running.said == []
 
 
+@contextmanager
+def calling(call, clients: int):
+    """So many threads that call again and again."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            call()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(clients)]
+    for each in threads:
+        each.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for each in threads:
+            each.join(30)
+
+
 def test_a_worker_that_is_killed_is_started_again(service, small_model, photo, request):
     running = service(str(small_model()), "--workers", "2")
     eventually(lambda: len(running.workers()) == 2)
     answers: list[int] = []
     lost: list[Exception] = []
-    stop = threading.Event()
 
     def client() -> None:
-        while not stop.is_set():
-            try:
-                answers.append(running.call("POST", "/classify", photo)[0])
-            except (OSError, http.client.HTTPException) as error:
-                lost.append(error)
+        try:
+            answers.append(running.call("POST", "/classify", photo)[0])
+        except (OSError, http.client.HTTPException) as error:
+            lost.append(error)
 
-    clients = [threading.Thread(target=client) for _ in range(4)]
-    for each in clients:
-        each.start()
+    clients = 4
     before = running.workers()
-    kills = 10 if request.config.getoption("--every") else 3
-    for _ in range(kills):
-        victim = running.workers()[0]
-        os.kill(victim, signal.SIGKILL)
-        eventually(
-            lambda gone=victim: gone not in running.workers() and len(running.workers()) == 2
-        )
-        count = len(answers) + 5
-        eventually(lambda least=count: len(answers) > least)
-    stop.set()
-    for each in clients:
-        each.join()
+    kills = 10 if request.config.getoption("--every") else MOST_FAILED_STARTS + 1
+    with calling(client, clients):
+        for _ in range(kills):
+            victim = running.workers()[-1]  # the youngest
+            os.kill(victim, signal.SIGKILL)
+            eventually(
+                lambda gone=victim: gone not in running.workers() and len(running.workers()) == 2
+            )
+            count = len(answers) + 5
+            eventually(lambda least=count: len(answers) > least)
     assert set(answers) == {200}
-    assert len(lost) <= kills * len(clients)  # those in flight in the killed worker
+    assert len(lost) <= kills * clients  # those in flight in the killed worker
     assert set(running.workers()) != set(before)
     metrics = running.call("GET", "/metrics")[1].decode()
     assert f"mnv2_worker_starts_total {2 + kills}\n" in metrics
@@ -124,25 +140,15 @@ def test_a_model_that_is_replaced_loses_no_request(service, small_model, photo, 
     seconds = "0.05" if how == "watched" else "0"
     running = service(f"m={path}", "--workers", "2", "--watch", seconds)
     eventually(lambda: len(running.workers()) == 2)
-    known, answers, stop = {}, [], threading.Event()
-
-    def client() -> None:
-        while not stop.is_set():
-            answers.append(running.call("POST", "/classify", photo))
-
-    clients = [threading.Thread(target=client) for _ in range(2)]
-    for each in clients:
-        each.start()
-    for seed in range(1, 51 if request.config.getoption("--every") else 5):
-        new = small_model(seed=seed, name="new.npz")
-        known[seed] = [each._asdict() for each in Engine.load(new).predict(photo)]
-        os.replace(new, path)
-        if how == "SIGHUP":
-            running.process.send_signal(signal.SIGHUP)
-        eventually(lambda now=known[seed]: now in [said(body) for _, body in answers[-1:]])
-    stop.set()
-    for each in clients:
-        each.join()
+    known, answers = {}, []
+    with calling(lambda: answers.append(running.call("POST", "/classify", photo)), 2):
+        for seed in range(1, 51 if request.config.getoption("--every") else 5):
+            new = small_model(seed=seed, name="new.npz")
+            known[seed] = [each._asdict() for each in Engine.load(new).predict(photo)]
+            os.replace(new, path)
+            if how == "SIGHUP":
+                running.process.send_signal(signal.SIGHUP)
+            eventually(lambda now=known[seed]: now in [said(body) for _, body in answers[-1:]])
     assert {status for status, _ in answers} == {200}
     known[0] = [each._asdict() for each in Engine.load(small_model(name="old.npz")).predict(photo)]
     assert all(said(body) in known.values() for _, body in answers)

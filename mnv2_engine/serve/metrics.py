@@ -121,6 +121,11 @@ class Metrics:
         rows = range(_AT[field], len(self._rows), len(_FIELDS))
         return float(sum(self._rows[at] for at in rows))
 
+    def answers_of(self, worker: int) -> float:
+        """The requests that one worker has answered, whatever with."""
+        row = worker * len(_FIELDS)
+        return float(sum(self._rows[row + _AT[f"code {status}"]] for status in STATUSES))
+
     def text(self, models: dict[str, str]) -> str:
         """All rows added up, in Prometheus's text format 0.0.4; `models` are names and
         identities."""

@@ -220,6 +220,12 @@ def _bounded_protocol(header_seconds: float) -> type:
 # --- the parent of workers ----------------------------------------------------------------
 
 
+class _Worker(NamedTuple):
+    number: int
+    started: float
+    answers: float  # of its row, when it was started
+
+
 class _Parent:
     def __init__(
         self,
@@ -231,7 +237,7 @@ class _Parent:
     ) -> None:
         self._service, self._limits, self._listener = service, limits, listener
         self._metrics, self._say = metrics, say
-        self._workers: dict[int, tuple[int, float]] = {}  # pid: (number, start)
+        self._workers: dict[int, _Worker] = {}  # by process
         self._failed_starts = 0
         self._stopping = False
 
@@ -303,7 +309,8 @@ class _Parent:
                     sys.stderr.flush()
                 os._exit(code)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        self._workers[pid] = (number, time.monotonic())
+        answers = self._metrics.answers_of(number)
+        self._workers[pid] = _Worker(number, time.monotonic(), answers)
 
     def _tell(self, number: int) -> None:
         for pid in self._workers:
@@ -316,12 +323,14 @@ class _Parent:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended:
                 continue
-            number, started = self._workers.pop(pid)
+            number, started, answers = self._workers.pop(pid)
             if self._stopping:
                 continue
             code = os.waitstatus_to_exitcode(status)
             self._say(f"worker {number} (process {pid}) ended with {code}; starting another")
-            if time.monotonic() - started < TOO_SOON:
+            # One that has answered can start: it was killed, however soon.
+            has_answered = self._metrics.answers_of(number) > answers
+            if time.monotonic() - started < TOO_SOON and not has_answered:
                 self._failed_starts += 1
             else:
                 self._failed_starts = 0
