@@ -328,3 +328,47 @@ def test_hdf5_that_inflates(tmp_path):
     (tmp_path / "cut.h5").write_bytes(content[:700])
     with pytest.raises(CheckpointError, match="the HDF5 file is damaged"):
         convert(tmp_path / "cut.h5", tmp_path / "out.npz", **TF)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_weights_alone(heads, is_nested, backbone, tmp_path):
+    """What save_weights writes: the layers' names say what they are, nothing else does."""
+    x = keras.Input((SIZE, SIZE, 3))
+    y = backbone(x) if is_nested else backbone.output
+    y = keras.layers.GlobalAveragePooling2D()(y)
+    for layer in _heads(heads):
+        y = layer(y)
+    y = keras.layers.Dense(5, activation="softmax")(y)
+    model = keras.Model(x if is_nested else backbone.input, y)
+    source, out = tmp_path / "model.weights.h5", tmp_path / "out.npz"
+    model.save_weights(source)
+    options = TF if heads == 1 else {**TF, "hidden": "relu"}
+    made = convert(source, out, resolution=SIZE, **options)
+    assert made.name == f"mobilenet_v2_0.35_{SIZE}"
+    assert made.network.padding == "same"
+    _agree(_answers(out), _keras(model, PIXELS / 127.5 - 1))
+
+
+def test_weights_alone_of_mobilenet_v1(tmp_path):
+    keras.utils.set_random_seed(4)
+    model = keras.applications.MobileNet(
+        weights=None, alpha=0.25, input_shape=(SIZE, SIZE, 3), classes=7, dropout=0
+    )
+    _shake(model)
+    source, out = tmp_path / "model.weights.h5", tmp_path / "out.npz"
+    model.save_weights(source)
+    made = convert(source, out, resolution=SIZE, **TF)
+    assert made.name == f"mobilenet_v1_0.25_{SIZE}"
+    _agree(_answers(out), _keras(model, PIXELS / 127.5 - 1))
+
+
+def test_weights_alone_of_two_layers_of_one_name(backbone, tmp_path):
+    inner = keras.Sequential([keras.Input((1280,)), keras.layers.Dense(8, name="twin")], name="a")
+    model = keras.Sequential(
+        [backbone, keras.layers.GlobalAveragePooling2D(), inner, keras.layers.Dense(5, name="twin")]
+    )
+    source = tmp_path / "model.weights.h5"
+    model.save_weights(source)
+    with pytest.raises(UnsupportedError, match=r"two layers named 'twin'.*model\.save\('model\.ke"):
+        convert(source, tmp_path / "out.npz", resolution=SIZE, hidden="relu", **TF)

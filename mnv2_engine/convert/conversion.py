@@ -80,8 +80,7 @@ def convert(
         fit=fit,
     )
     check_options(given)
-    path = _path_text(source)
-    what = printable(os.path.basename(path) or path)
+    path, what = _located(source)
     with _open(path) as handle:
         _check_not_the_source(handle, out, what)
         try:
@@ -123,8 +122,7 @@ def convert(
 
 def read_source(path: str | os.PathLike[str], given: Options) -> tuple[Checkpoint, str, str]:
     """What the file at `path` holds, its name for messages, and its sha256."""
-    name = _path_text(path)
-    what = printable(os.path.basename(name) or name)
+    name, what = _located(path)
     with _open(name) as handle:
         try:
             return read_handle(handle, name, what, given), what, sha256_of(handle)
@@ -181,6 +179,31 @@ def sha256_of(handle: BinaryIO) -> str:
     while chunk := handle.read(1 << 20):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+# What people mean by a folder, in the order of trying.
+_IN_FOLDERS = (
+    *("model.json", "model.safetensors", "model.keras", "keras_model.h5", "pytorch_model.bin"),
+    *("model.tflite", "model.onnx"),
+)
+
+
+def _located(source: str | os.PathLike[str]) -> tuple[str, str]:
+    """The file of a source, and what to call it: a SavedModel is a folder."""
+    path = _path_text(source)
+    if not os.path.isdir(path):
+        return path, printable(os.path.basename(path) or path)
+    from .sources import saved_model
+
+    what = printable(os.path.basename(os.path.normpath(path)))
+    inside = saved_model.inside(path)
+    if inside is not None:
+        return inside, f"{what}/{os.path.basename(inside)}"
+    found = [name for name in _IN_FOLDERS if os.path.isfile(os.path.join(path, name))]
+    advice = f"convert {os.path.join(path, found[0])}" if found else "give the file itself"
+    raise CheckpointError(
+        printable(f"{what}: a folder, and no TensorFlow SavedModel in it; {advice}")
+    )
 
 
 def _path_text(path: str | os.PathLike[str]) -> str:

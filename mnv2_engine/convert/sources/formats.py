@@ -36,7 +36,7 @@ def read(handle: BinaryIO, path: str, what: str, given: Options) -> Checkpoint:
         from . import keras
 
         return keras.read_hdf5(handle, what, given)
-    from . import onnx_file, safetensors, tensorflow_nodes, torch_file
+    from . import onnx_file, safetensors, saved_model, tensorflow_nodes, torch_file
 
     if torch_file.is_legacy(head):
         return _named(torch_file.read_legacy(handle, what).tensors_by_name(), path, given)
@@ -44,6 +44,8 @@ def read(handle: BinaryIO, path: str, what: str, given: Options) -> Checkpoint:
         return _named(safetensors.read(handle, what), path, given)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return _read_json(_content(handle), path, what, given)
+    if saved_model.looks_like_saved_model(head):
+        return saved_model.read(_content(handle), path, what, given.weights)
     if onnx_file.looks_like_onnx(head):
         from . import onnx
 

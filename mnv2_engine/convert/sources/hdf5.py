@@ -24,6 +24,8 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_CONFIG_BYTES = 16 << 20
 _MAX_ENTRIES = 1 << 14
 _MAX_DEPTH = 24
+# What of training lies beside the layers.
+_NOT_WEIGHTS = ("optimizer", "compile_metrics", "_metrics", "seed_generator")
 
 
 class File:
@@ -272,7 +274,7 @@ def _numbered(file: File, group: Any, depth: int) -> Iterator[tuple[str, str, Co
         keys = list(group)[:_MAX_ENTRIES]
     for key in keys:
         inside = file.group(group, key)
-        if inside is None:
+        if inside is None or key in _NOT_WEIGHTS:
             continue
         if key == "vars":
             stated = file.attribute(inside, "name") or file.attribute(group, "name")

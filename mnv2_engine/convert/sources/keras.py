@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, UnsupportedError
+from ...model.meta import printable
 from ..checkpoint import Checkpoint
 from ..from_graph import from_graph
 from ..graph import Constant
@@ -48,7 +49,14 @@ def _tensors(file: hdf5.File) -> Tensors:
     found: dict[str, Constant] = {}
     layers: dict[str, list[tuple[str, Constant]]] = {}
     for layer, variable, constant in hdf5.weight_names(file):
-        layers.setdefault(layer, []).append((variable, constant))
+        known = layers.setdefault(layer, [])
+        if any(variable == each for each, _ in known):
+            raise UnsupportedError(
+                f"{file.what}: two layers named {printable(layer[:80])!r} have weights, and a file "
+                "of weights does not say which is which; save the whole model: "
+                "model.save('model.keras')"
+            )
+        known.append((variable, constant))
     for layer, variables in layers.items():
         for name, constant in _named(variables):
             found[f"{layer}.{name}"] = constant

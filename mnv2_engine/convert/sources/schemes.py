@@ -139,6 +139,54 @@ def _transformers_v1(names: Collection[str]) -> list[Part]:
     return layers
 
 
+def _keras_v2(names: Collection[str]) -> list[Part]:
+    """keras.applications.MobileNetV2: the first block has no number, and no expansion."""
+    layers = [Part("stem", "Conv1", "bn_Conv1")]
+    count = _count(r"block_([0-9]{1,4})_", {"block_0_", *names})
+    for i, inside in enumerate(("expanded_conv", *(f"block_{i}" for i in range(1, count)))):
+        for step in ("expand", "depthwise", "project"):
+            if f"{inside}_{step}.weight" in names or step != "expand":
+                layers.append(Part(f"block{i}.{step}", f"{inside}_{step}", f"{inside}_{step}_BN"))
+    layers.append(Part("head", "Conv_1", "Conv_1_bn"))
+    return layers
+
+
+def _keras_v1(names: Collection[str]) -> list[Part]:
+    """keras.applications.MobileNet: depthwise and pointwise layers, numbered from 1."""
+    layers = [Part("stem", "conv1", "conv1_bn")]
+    for i in range(_count(r"conv_dw_([0-9]{1,4})\.", {"conv_dw_0.", *names}) - 1):
+        for step, name in (("depthwise", "dw"), ("project", "pw")):
+            inside = f"conv_{name}_{i + 1}"
+            layers.append(Part(f"block{i}.{step}", inside, f"{inside}_bn"))
+    return layers
+
+
+def _keras_numbers(names: Collection[str]) -> list[Part]:
+    """Keras 2's .weights.h5: layers are named by their class and numbered in their order. A V2 has
+    two full convolutions a block, but for the first, and one at the end; a V1 has one."""
+    used = {"conv2d": 0, "depthwise_conv2d": 0, "batch_normalization": 0}
+
+    def numbered(kind: str) -> str:
+        number = used[kind]
+        used[kind] += 1
+        return f"{kind}_{number}" if number else kind
+
+    def part(canonical: str) -> Part:
+        kind = "depthwise_conv2d" if canonical.endswith("depthwise") else "conv2d"
+        return Part(canonical, numbered(kind), numbered("batch_normalization"))
+
+    blocks = sum(
+        re.fullmatch(r"depthwise_conv2d(_[0-9]{1,4})?\.weight", x) is not None for x in names
+    )
+    is_first_version = f"conv2d_{2 * blocks}.weight" not in names
+    layers = [part("stem")]
+    for i in range(blocks):
+        steps = ("depthwise", "project") if is_first_version or not i else _STEPS
+        layers += [part(f"block{i}.{step}") for step in steps]
+    return layers if is_first_version else [*layers, part("head")]
+
+
+_STEPS = ("expand", "depthwise", "project")
 _TORCH = {"symmetric": 1e-5, "same": 1e-5}
 _TENSORFLOW = {"symmetric": 1e-3, "same": 1e-3}
 
@@ -161,6 +209,18 @@ SCHEMES = (
     Scheme(
         "transformers (MobileNetV1)", "conv_stem.convolution.weight", _TENSORFLOW, ("same",),
         _transformers_v1, "classifier", ("mobilenet_v1",),
+    ),
+    Scheme(
+        "keras.applications (MobileNetV2)", "bn_Conv1.weight", _TENSORFLOW, ("same",), _keras_v2,
+        "predictions", ("mobilenet_v2",),
+    ),
+    Scheme(
+        "keras.applications (MobileNet)", "conv_dw_1.weight", _TENSORFLOW, ("same",), _keras_v1,
+        "conv_preds", ("mobilenet_v1",),
+    ),
+    Scheme(
+        "Keras's classes, numbered", "depthwise_conv2d.weight", _TENSORFLOW, ("same",),
+        _keras_numbers, "dense", ("mobilenet_v1", "mobilenet_v2"),
     ),
 )  # fmt: skip
 FLAT = Scheme(

@@ -1,8 +1,7 @@
-"""TensorFlow's graphs: frozen .pb files and TensorFlow.js's graph models.
+"""TensorFlow's graphs: frozen .pb files, TensorFlow.js's graph models, and what saved_model.py
+unrolls.
 
-The protobuf definitions come from tensorboard's package, so TensorFlow is not needed. A SavedModel
-keeps its weights in a second format beside functions within functions; it is named, with the line
-that converts it.
+The protobuf definitions come from tensorboard's package, so TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from ...errors import CheckpointError, UnsupportedError, missing_extra
 from ..checkpoint import Checkpoint
 from ..from_graph import from_graph
 from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Image, Node
-
-# numpy's names, by the numbers of tensorflow.DataType.
-_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "|u1", 6: "|i1", 9: "<i8", 19: "<f2"}
+from .folding import Folding
+from .tensor_bundle import DTYPES
 
 _SIMPLE = {
     "Identity": "identity",
@@ -30,6 +28,7 @@ _SIMPLE = {
     "Sigmoid": "sigmoid",
     "Softmax": "softmax",
     "Squeeze": "flatten",
+    "ExpandDims": "flatten",
 }
 _ARITHMETIC = {
     "Add": "add", "AddV2": "add", "BiasAdd": "add", "Sub": "sub", "Mul": "mul", "RealDiv": "div",
@@ -44,12 +43,6 @@ _CONVOLUTIONS = {
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _FUSED = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
-SAVED_MODEL = (
-    "a TensorFlow SavedModel, whose weights lie in another format beside it: with TensorFlow, "
-    "python -c \"import tensorflow as tf; open('model.tflite','wb').write("
-    "tf.lite.TFLiteConverter.from_saved_model('FOLDER').convert())\", and convert model.tflite"
-)
-
 
 class Operation(NamedTuple):
     """A NodeDef, from protobuf or JSON."""
@@ -61,10 +54,7 @@ class Operation(NamedTuple):
 
 
 def looks_like_graph(head: bytes) -> bool:
-    """Whether a file may be a GraphDef (field 1: a node, whose field 1 is a name) or a SavedModel
-    (field 1, a varint: the version of the schema)."""
-    if head[:1] == b"\x08" and head[2:3] == b"\x12":
-        return True
+    """Whether a file may be a GraphDef: field 1 is a node, whose field 1 is a name."""
     if head[:1] != b"\x0a":
         return False
     at = 1
@@ -76,11 +66,9 @@ def looks_like_graph(head: bytes) -> bool:
 def read(content: bytes, what: str, weights: str = "float32") -> Checkpoint:
     """The network in the bytes of a frozen graph.
 
-    Raises UnsupportedError for a SavedModel, CheckpointError for a damaged graph,
-    MissingExtraError without the package `tensorboard`.
+    Raises CheckpointError for a damaged graph, MissingExtraError without the package
+    `tensorboard`.
     """
-    if content[:1] == b"\x08":
-        raise UnsupportedError(f"{what}: {SAVED_MODEL}")
     try:
         graph_pb2 = import_module("tensorboard.compat.proto.graph_pb2")
     except ImportError:
@@ -101,18 +89,29 @@ def read(content: bytes, what: str, weights: str = "float32") -> Checkpoint:
     operations = []
     for node in graph.node:
         if node.op == "Const":
-            constants[node.name] = _constant(node.attr["value"].tensor, node.name, what)
+            constants[node.name] = constant_of_tensor(node.attr["value"].tensor, node.name, what)
         else:
             operations.append(
                 Operation(
                     node.name,
                     node.op,
                     tuple(node.input),
-                    {key: _plain(value) for key, value in node.attr.items()},
+                    {key: plain(value) for key, value in node.attr.items()},
                 )
             )
-    made = _Nodes(what, "frozen TensorFlow graph", operations, constants, ()).graph()
+    made = graph_of(what, "frozen TensorFlow graph", operations, constants, ())
     return from_graph(made, made.format, weights)
+
+
+def graph_of(
+    what: str,
+    form: str,
+    operations: list[Operation],
+    constants: dict[str, Constant],
+    outputs: tuple[str, ...],
+) -> Graph:
+    """The neutral graph of TensorFlow's operations; without `outputs`, all that nobody uses."""
+    return _Nodes(what, form, operations, constants, outputs).graph()
 
 
 def graph_of_json(
@@ -147,10 +146,10 @@ def graph_of_json(
             f"{what}: its graph is damaged ({type(error).__name__}: {str(error)[:120]}); download "
             "model.json again"
         ) from None
-    return _Nodes(what, "TensorFlow.js graph model", operations, constants, outputs).graph()
+    return graph_of(what, "TensorFlow.js graph model", operations, constants, outputs)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """An AttrValue as a plain value."""
     kind = value.WhichOneof("value")
     if kind == "s":
@@ -184,7 +183,7 @@ def _plain_json(value: Any) -> Any:
     return None
 
 
-def _constant(tensor: Any, name: str, what: str) -> Constant:
+def constant_of_tensor(tensor: Any, name: str, what: str) -> Constant:
     """A TensorProto of TensorFlow."""
     import numpy as np
 
@@ -193,7 +192,7 @@ def _constant(tensor: Any, name: str, what: str) -> Constant:
         raise CheckpointError(f"{what}: constant {name[:80]!r} has the impossible shape {shape}")
 
     def load() -> Any:
-        dtype = _DTYPES.get(tensor.dtype)
+        dtype = DTYPES.get(tensor.dtype)
         if dtype is None:
             raise UnsupportedError(
                 f"{what}: constant {name[:80]!r} has elements of TensorFlow's type {tensor.dtype}"
@@ -241,8 +240,10 @@ class _Nodes:
 
     def graph(self) -> Graph:
         used: set[str] = set()
-        for operation in self.operations:
-            if self._is_constant(operation):
+        folding = Folding(self.constants)
+        for operation in _in_order(self.operations):
+            given = [_tensor(each) for each in operation.inputs if not each.startswith("^")]
+            if folding.folds(operation.name, operation.op, given):
                 continue
             used.update(map(_tensor, operation.inputs))
             self._operation(operation)
@@ -261,15 +262,6 @@ class _Nodes:
 
     def _refuse(self, operation: Operation, reason: str) -> NoReturn:
         raise UnsupportedError(f"{self.what}: {self._where(operation)}: {reason}")
-
-    def _is_constant(self, operation: Operation) -> bool:
-        """An Identity of a constant, which freezing leaves behind, is the constant."""
-        if operation.op not in ("Identity", "Enter") or not operation.inputs:
-            return False
-        source = self.constants.get(_tensor(operation.inputs[0]))
-        if source is not None:
-            self.constants[operation.name] = source
-        return source is not None
 
     def _numbers(self, operation: Operation, index: int) -> list[int] | None:
         if index >= len(operation.inputs):
@@ -430,3 +422,26 @@ class _Nodes:
 def _tensor(name: str) -> str:
     """A tensor's node: "a:0" is "a"; other outputs than the first keep their number."""
     return name.removesuffix(":0").lstrip("^")
+
+
+def _in_order(operations: list[Operation]) -> list[Operation]:
+    """Each operation behind those whose tensors it takes; those of a circle at the end."""
+    names = {operation.name: index for index, operation in enumerate(operations)}
+    waiting = [0] * len(operations)
+    takers: dict[int, list[int]] = {}
+    for index, operation in enumerate(operations):
+        sources = {names.get(each.lstrip("^").partition(":")[0]) for each in operation.inputs}
+        for source in sources:
+            if source is not None and source != index:
+                takers.setdefault(source, []).append(index)
+                waiting[index] += 1
+    ready = [index for index, count in enumerate(waiting) if not count]
+    for index in ready:  # it grows
+        for taker in takers.get(index, ()):
+            waiting[taker] -= 1
+            if not waiting[taker]:
+                ready.append(taker)
+    done = {*ready}
+    return [operations[index] for index in ready] + [
+        operation for index, operation in enumerate(operations) if index not in done
+    ]
