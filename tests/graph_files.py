@@ -30,7 +30,7 @@ def kernel(layer: Layer, weights: Weights) -> np.ndarray[Any, Any]:
 # Keras
 
 
-def _config(network: Network) -> dict[str, Any]:
+def config(network: Network) -> dict[str, Any]:
     height, width = network.resolution
     layers: list[dict[str, Any]] = [
         {
@@ -81,13 +81,13 @@ def _config(network: Network) -> dict[str, Any]:
     }
 
 
-def keras_h5(network: Network, weights: Weights) -> bytes:
-    """model.save("x.h5") of Keras 2."""
+def keras_h5(network: Network, weights: Weights, document: Any = None) -> bytes:
+    """model.save("x.h5") of Keras 2, with another configuration where one is given."""
     import h5py
 
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
-        file.attrs["model_config"] = json.dumps(_config(network))
+        file.attrs["model_config"] = json.dumps(config(network) if document is None else document)
         file.attrs["keras_version"] = "2.11.0"
         _named(file.create_group("model_weights"), network, weights)
     return out.getvalue()
@@ -121,7 +121,7 @@ def keras_archive(network: Network, weights: Weights) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("metadata.json", '{"keras_version": "3.5.0"}')
-        archive.writestr("config.json", json.dumps(_config(network)))
+        archive.writestr("config.json", json.dumps(config(network)))
         archive.writestr("model.weights.h5", content.getvalue())
     return out.getvalue()
 
@@ -358,7 +358,7 @@ def tfjs_layers(network: Network, weights: Weights, folder: Path) -> bytes:
         tensors[f"{layer.name}/{kind}"] = kernel(layer, weights)
         tensors[f"{layer.name}/bias"] = weights[f"{layer.name}.bias"].astype("<f4")
     (folder / "weights.bin").write_bytes(b"".join(each.tobytes() for each in tensors.values()))
-    document = {"modelTopology": _config(network), "weightsManifest": _manifest(tensors)}
+    document = {"modelTopology": config(network), "weightsManifest": _manifest(tensors)}
     return json.dumps(document).encode()
 
 

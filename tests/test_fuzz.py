@@ -25,3 +25,18 @@ def test_a_moment_of_fuzzing(reader, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{reader}: 30 inputs, " in done.stdout
+
+
+def test_a_moment_of_every_graph(tmp_path):
+    readers = ("safetensors", "onnx", "h5", "keras", "weights", "tfjs", "tfjs-graph")
+    readers += ("pb", "saved-model", "bundle")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *readers, "--count", "20", "--keep", str(tmp_path / "f")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for reader in readers:
+        assert f"{reader}: 20 inputs, " in done.stdout or f"{reader}: left out" in done.stdout

@@ -17,6 +17,9 @@ from ..network.layer import Network
 from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
 from .options import Options, check_options, said_by, settle
 
+# What reading a damaged file raises where a value is not what its place says.
+_DAMAGED = (*(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),)
+
 
 class Conversion(NamedTuple):
     """What was written, and what of it was neither in the source nor asked for."""
@@ -142,6 +145,13 @@ def read_handle(handle: BinaryIO, path: str, what: str, given: Options) -> Check
         if str(error).isprintable():
             raise
         raise type(error)(printable(str(error))) from None
+    except _DAMAGED as error:
+        # Protobuf, JSON and HDF5 say of each value what it is; a damaged file says otherwise.
+        raise CheckpointError(
+            f"{what}: damaged: something in it is not of the kind that it has to be "
+            f"({type(error).__name__}: {printable(str(error))[:160]}); copy or download it again, "
+            "or have the tool that wrote it write it again"
+        ) from error
 
 
 def _open(path: str) -> BinaryIO:

@@ -25,7 +25,7 @@ op stands for itself, is named in upper case or as the framework names it, and i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError
@@ -73,6 +73,22 @@ class Constant(NamedTuple):
             stored = said.stored
             integers = said._replace(stored=lambda: turn(stored()))
         return Constant(due, lambda: turn(self.load()), integers)
+
+    def reshaped(self, shape: Sequence[int]) -> Constant | None:
+        """The same in another shape, of which one extent may be -1; None where it does not fit.
+        Nothing is read: a file may ask for it a thousand times."""
+        size, known = 1, 1
+        for extent in self.shape:
+            size *= extent
+        for extent in shape:
+            known *= extent if extent != -1 else 1
+        due = tuple(size // max(known, 1) if extent == -1 else int(extent) for extent in shape)
+        again = 1
+        for extent in due:
+            again *= extent
+        if again != size or min(due, default=0) < 0 or len(due) > 8 or list(shape).count(-1) > 1:
+            return None
+        return Constant(due, lambda: self.load().reshape(due))
 
 
 def constant_of(values: NDArray[Any]) -> Constant:

@@ -4,8 +4,10 @@
     python tests/fuzz/fuzz.py model --count 1000000 --seed 7
     python tests/fuzz/fuzz.py torch --guided --seconds 3600   # coverage-guided, with atheris
 
-Readers: model (Python and C, which have to accept and refuse alike), torch, tflite, npz (the
-converters), form (multipart bodies). Whatever is not accepted has to end in an MnvError with one
+Readers: model (Python and C, which have to accept and refuse alike); the converters, one for each
+format: torch, safetensors, tflite, onnx, h5, keras, weights (HDF5 without a model), tfjs (layers),
+tfjs-graph, pb, saved-model, bundle (its variables), npz; form (multipart bodies). Those whose
+package is not installed are left out. Whatever is not accepted has to end in an MnvError with one
 printable line, soon. A file that does something else is kept in --keep, and the exit code is 1.
 Equal seeds make equal inputs. The C reader is built with cc where there is one.
 """
@@ -29,6 +31,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +52,10 @@ READER = (
     "json",
 )
 READER += ("bytes", "refusal")  # examples/c
+GRAPH = {"preprocess": "tf", "labels": "none"}
 CONVERT = {"padding": "symmetric", "preprocess": "unit", "labels": "none", "resolution": 32}
-MINUTE = {"model": 0.4, "torch": 0.2, "tflite": 0.2, "npz": 0.1, "form": 0.1}
+# Parts of a minute; the others share the rest.
+MINUTE = {"model": 0.3, "torch": 0.1, "tflite": 0.1, "npz": 0.05, "form": 0.05}
 
 
 class Fault(Exception):
@@ -129,6 +134,22 @@ class Seed:
         crc = struct.pack("<I", zlib.crc32(content[self._member]))
         for at in self._checksums:
             content[at : at + 4] = crc
+
+
+class Document(Seed):
+    """A file around a JSON document, in which values are changed."""
+
+    def __init__(self, document: Any, build: Callable[[Any], bytes]) -> None:
+        super().__init__(build(document))
+        self._document, self._build = document, build
+
+    def mutated(self, pick: random.Random) -> bytes:
+        if pick.random() < 0.25:
+            return super().mutated(pick)
+        document = copy.deepcopy(self._document)
+        for _ in range(pick.choice((1, 1, 2, 4))):
+            _change(document, pick)
+        return self._build(document)
 
 
 ODD: tuple[Any, ...] = (
@@ -314,12 +335,21 @@ def _c_reader(folder: Path) -> Any:
 
 
 class Converter(Target):
-    def __init__(self, folder: Path, seeds: list[bytes], suffix: str, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seeds: list[bytes] | list[Document],
+        name: str,
+        source: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Inputs become `folder/name`; `source` is what is converted, where that is another."""
         super().__init__(folder)
         from mnv2_engine.convert import convert
 
-        self.path = folder / f"input{suffix}"
-        self.seeds = [Seed(each) for each in seeds]
+        self.path = folder / name
+        self._source = folder / (source or name)
+        self.seeds = [each if isinstance(each, Seed) else Seed(each) for each in seeds]
         self._out, self._convert, self._options = folder / "out.npz", convert, options
         for seed in self.seeds:
             self.path.write_bytes(seed.content)
@@ -327,7 +357,7 @@ class Converter(Target):
                 raise SystemExit(f"a seed is refused: {refused}")
 
     def _converted(self) -> None:
-        self._convert(self.path, self._out, **self._options)
+        self._convert(self._source, self._out, **self._options)
 
     def _read(self) -> bool:
         return self._python(self._converted) is None
@@ -339,10 +369,30 @@ def _torch(folder: Path) -> Target:
 
     state = torchvision_state(small_network(padding="symmetric"))
     files = [state_file(state.arrays, container) for container in ("zip", "legacy")]
-    return Converter(folder, files, ".pt", **CONVERT)
+    return Converter(folder, files, "input.pt", **CONVERT)
 
 
-def _tflite(folder: Path) -> Target:
+def _safetensors(folder: Path) -> Target:
+    from conftest import small_network
+    from torch_files import torchvision_state
+
+    arrays = torchvision_state(small_network(padding="symmetric")).arrays
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    data = b""
+    for name, array in arrays.items():
+        content = array.astype("<f4").tobytes()
+        places = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": places}
+        data += content
+
+    def build(document: Any) -> bytes:
+        text = json.dumps(document).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    return Converter(folder, [Document(header, build)], "input.safetensors", **CONVERT)
+
+
+def _exported(folder: Path, suffix: str) -> bytes:
     from conftest import make_weights, small_network
 
     from mnv2_engine.export import export
@@ -351,8 +401,101 @@ def _tflite(folder: Path) -> Target:
 
     network = small_network()
     write_model(folder / "m.npz", network, make_weights(network), PRESETS["tf"], None, {})
-    export(folder / "m.npz", folder / "m.tflite")
-    return Converter(folder, [(folder / "m.tflite").read_bytes()], ".tflite", labels="none")
+    export(folder / "m.npz", folder / f"m.{suffix}")
+    return (folder / f"m.{suffix}").read_bytes()
+
+
+def _tflite(folder: Path) -> Target:
+    return Converter(folder, [_exported(folder, "tflite")], "input.tflite", labels="none")
+
+
+def _onnx(folder: Path) -> Target:
+    return Converter(folder, [_exported(folder, "onnx")], "input.onnx", **GRAPH)
+
+
+def _network() -> tuple[Any, Any]:
+    from conftest import make_weights, small_network
+
+    network = small_network()
+    return network, make_weights(network)
+
+
+def _h5(folder: Path) -> Target:
+    import graph_files
+
+    network, weights = _network()
+
+    def build(document: Any) -> bytes:
+        return graph_files.keras_h5(network, weights, document)
+
+    seeds = [Document(graph_files.config(network), build)]
+    return Converter(folder, seeds, "input.h5", **GRAPH)
+
+
+def _keras(folder: Path) -> Target:
+    import graph_files
+
+    network, weights = _network()
+    whole = zipfile.ZipFile(io.BytesIO(graph_files.keras_archive(network, weights)))
+    values = whole.read("model.weights.h5")
+
+    def build(document: Any) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("metadata.json", '{"keras_version": "3.5.0"}')
+            archive.writestr("config.json", json.dumps(document))
+            archive.writestr("model.weights.h5", values)
+        return out.getvalue()
+
+    seeds = [Document(graph_files.config(network), build)]
+    return Converter(folder, seeds, "input.keras", **GRAPH)
+
+
+def _weights(folder: Path) -> Target:
+    import graph_files
+
+    seeds = [graph_files.keras_weights(*_network())]
+    return Converter(folder, seeds, "input.weights.h5", resolution=32, **GRAPH)
+
+
+def _tfjs(folder: Path) -> Target:
+    import graph_files
+
+    seeds = [Document(json.loads(graph_files.tfjs_layers(*_network(), folder)), _json)]
+    return Converter(folder, seeds, "model.json", **GRAPH)
+
+
+def _tfjs_graph(folder: Path) -> Target:
+    import graph_files
+
+    seeds = [Document(json.loads(graph_files.tfjs_graph(*_network(), folder)), _json)]
+    return Converter(folder, seeds, "model.json", **GRAPH)
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def _pb(folder: Path) -> Target:
+    import graph_files
+
+    return Converter(folder, [graph_files.frozen(*_network())], "input.pb", **GRAPH)
+
+
+def _saved_model(folder: Path) -> Target:
+    import graph_files
+
+    content = graph_files.saved_model(*_network(), folder).read_bytes()
+    return Converter(folder, [content], "saved_model.pb", **GRAPH)
+
+
+def _bundle(folder: Path) -> Target:
+    import graph_files
+
+    graph_files.saved_model(*_network(), folder)
+    name = "variables/variables.index"
+    seeds = [(folder / name).read_bytes()]
+    return Converter(folder, seeds, name, source="saved_model.pb", **GRAPH)
 
 
 def _npz(folder: Path) -> Target:
@@ -361,7 +504,7 @@ def _npz(folder: Path) -> Target:
 
     np.savez(folder / "w.npz", **make_weights(small_network()))
     options = {**CONVERT, "padding": "same"}
-    return Converter(folder, [(folder / "w.npz").read_bytes()], ".npz", **options)
+    return Converter(folder, [(folder / "w.npz").read_bytes()], "input.npz", **options)
 
 
 class Forms(Target):
@@ -392,10 +535,29 @@ class Forms(Target):
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "model": ModelFiles,
     "torch": _torch,
+    "safetensors": _safetensors,
     "tflite": _tflite,
+    "onnx": _onnx,
+    "h5": _h5,
+    "keras": _keras,
+    "weights": _weights,
+    "tfjs": _tfjs,
+    "tfjs-graph": _tfjs_graph,
+    "pb": _pb,
+    "saved-model": _saved_model,
+    "bundle": _bundle,
     "npz": _npz,
     "form": Forms,
 }
+
+
+NEEDS = {
+    "tflite": ("tflite",),
+    "onnx": ("onnx",),
+    **dict.fromkeys(("h5", "keras", "weights"), ("h5py",)),
+    **dict.fromkeys(("pb", "saved-model", "bundle"), ("tensorboard",)),
+}
+REST = (1.0 - sum(MINUTE.values())) / (len(TARGETS) - len(MINUTE))
 
 
 # --- running ------------------------------------------------------------------------------
@@ -445,13 +607,16 @@ def guided(target: Target, args: argparse.Namespace, seconds: float, folder: Pat
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("reader", nargs="?", choices=TARGETS)
+    parser.add_argument("reader", nargs="*", help=", ".join(TARGETS))
     parser.add_argument("--count", type=int, default=0, help="inputs; else --seconds")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"))
     parser.add_argument("--guided", action="store_true", help="by coverage, with atheris")
     args = parser.parse_args()
+    unknown = {*args.reader} - {*TARGETS}
+    if unknown:
+        parser.error(f"no reader {', '.join(unknown)}: expected some of {', '.join(TARGETS)}")
     warnings.simplefilter("ignore")
     if args.guided:
         import atheris
@@ -462,9 +627,14 @@ def main() -> int:
             import mnv2_engine.serve.multipart  # noqa: F401
     faults = 0
     place = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    for name in [args.reader] if args.reader else list(TARGETS):
+    for name in args.reader or list(TARGETS):
         with tempfile.TemporaryDirectory(dir=place) as folder:
-            seconds = args.seconds * (1.0 if args.reader else MINUTE[name])
+            share = 1 / len(args.reader) if args.reader else MINUTE.get(name, REST)
+            seconds = args.seconds * share
+            missing = [each for each in NEEDS.get(name, ()) if find_spec(each) is None]
+            if missing:
+                print(f"{name}: left out, as {', '.join(missing)} is not installed")
+                continue
             target = TARGETS[name](Path(folder))
             if args.guided:
                 guided(target, args, seconds, Path(folder))

@@ -24,6 +24,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_CONFIG_BYTES = 16 << 20
 _MAX_ENTRIES = 1 << 14
 _MAX_DEPTH = 24
+_MAX_INFLATED = 8 << 20
 # What of training lies beside the layers.
 _NOT_WEIGHTS = ("optimizer", "compile_metrics", "_metrics", "seed_generator")
 
@@ -37,6 +38,7 @@ class File:
         except ImportError:
             raise missing_extra("h5py", "keras", f"reading {of}") from None
         self.what = what
+        self._inflated = 0  # bytes that data sets take beyond four times what is stored
         handle.seek(0)
         with damaged(what):
             self.root = self.h5py.File(handle, "r")
@@ -53,13 +55,14 @@ class File:
                 continue
             if not isinstance(at, self.h5py.Group) or part in (".", "..") or part not in at:
                 return None
-            link = at.get(part, getlink=True)
-            if not isinstance(link, self.h5py.HardLink):
-                raise CheckpointError(
-                    f"{self.what}: {name[:80]!r} is a link to another place, which Keras never "
-                    "writes"
-                )
-            at = at[part]
+            with damaged(self.what):
+                link = at.get(part, getlink=True)
+                if not isinstance(link, self.h5py.HardLink):
+                    raise CheckpointError(
+                        f"{self.what}: {name[:80]!r} is a link to another place, which Keras never "
+                        "writes; save the model again"
+                    )
+                at = at[part]
         return at
 
     def constant(self, parent: Any, name: str) -> Constant | None:
@@ -79,10 +82,12 @@ class File:
         due = size
         for extent in shape:
             due *= extent
-        # Weights hardly deflate; what would inflate a hundredfold is a bomb.
-        if due > max(64 << 20, 16 * stored):
+        # Weights hardly deflate; what would inflate a hundredfold is a bomb, in one or in many.
+        self._inflated += max(0, due - 4 * stored)
+        if self._inflated > _MAX_INFLATED:
             raise CheckpointError(
-                f"{self.what}: {name[:80]!r} would inflate from {stored} bytes to {due}: refused"
+                f"{self.what}: {name[:80]!r} would inflate from {stored} bytes to {due}, more than "
+                "weights ever do: refused; save the model again without compression"
             )
 
         def load() -> Any:
@@ -247,8 +252,11 @@ def read_archive(archive: Archive) -> Graph:
             f"{what}: lacks {member}; if the model was saved in shards, save it in one file"
         )
     size = archive.size(member)
-    if size > max(64 << 20, 16 * archive.file_bytes):
-        raise CheckpointError(f"{what}: {member} would inflate to {size} bytes: refused")
+    if size > max(_MAX_INFLATED, 3 * archive.file_bytes):
+        raise CheckpointError(
+            f"{what}: {member} would inflate to {size} bytes, more than weights ever do: refused; "
+            "save the model again"
+        )
     content = archive.read(member, size)
     file = File(io.BytesIO(content), what, "a .keras file")
     return to_graph(config, Numbered(file), what, f"Keras{version} archive")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MODELS = ("Sequential", "Functional", "Model")
 _MAX_DEPTH = 16  # of models within models
+_MAX_LAYERS = 1 << 12  # MobileNetV2 has about 160
 
 # What does nothing to an image when a network is used.
 _IDLE = (
@@ -162,6 +163,11 @@ class _Model:
         """Add a model's nodes, called with the tensors `given`; the tensors that it gives."""
         if depth > _MAX_DEPTH:
             raise ValueError("models within models without end")
+        if len(_layers(config)) > _MAX_LAYERS:
+            raise CheckpointError(
+                f"{self.what}: a model of {len(_layers(config))} layers: expected at most "
+                f"{_MAX_LAYERS}; save the model again"
+            )
         if config["class_name"] == "Sequential":
             return self._sequential(config, given, place, prefix, depth)
         inside = config["config"]

@@ -201,21 +201,24 @@ class _Nodes:
             shape = self._numbers(self.constants.get((*operation.inputs, "", "")[1]))
             if shape is None:
                 return False
-            values = source.load()
-            try:
-                source = constant_of(values.reshape(shape))
-            except ValueError:
-                self._refuse(operation, f"it makes {shape} of {values.size} numbers")
+            made = source.reshaped(shape)
+            if made is None:
+                self._refuse(operation, f"it makes {shape} of numbers of the shape {source.shape}")
+            source = made
         elif kind == "Unsqueeze":
             axes = operation.attributes.get("axes") or self._numbers(
                 self.constants.get((*operation.inputs, "", "")[1])
             )
-            try:
-                source = constant_of(np.expand_dims(source.load(), tuple(axes or ())))
-            except ValueError:
+            rank = len(source.shape) + len(axes or ())
+            due = list(source.shape)
+            places = sorted(each % rank if -rank <= each < rank else -1 for each in axes or ())
+            if rank > 8 or -1 in places or len({*places}) < len(places):
                 self._refuse(operation, f"the axes {axes}")
+            for place in places:
+                due.insert(place, 1)
+            source = source.reshaped(due) or source
         elif kind == "Squeeze":
-            source = constant_of(source.load().squeeze())
+            source = source.reshaped([each for each in source.shape if each != 1]) or source
         self.constants[operation.outputs[0]] = source
         return True
 

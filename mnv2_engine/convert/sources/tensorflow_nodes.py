@@ -44,6 +44,10 @@ _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _FUSED = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
 
+# Equal numbers that one stands for: a batch-norm's, a bias's. There may be thousands of such.
+_MAX_ALIKE = 1 << 13
+
+
 class Operation(NamedTuple):
     """A NodeDef, from protobuf or JSON."""
 
@@ -210,7 +214,7 @@ def constant_of_tensor(tensor: Any, name: str, what: str) -> Constant:
             values = (
                 values.astype("<u2").view("<f2") if tensor.dtype == 19 else values.astype(dtype)
             )
-            if values.size == 1 and 1 < count <= MAX_NODES * 16:  # one value stands for all
+            if values.size == 1 and 1 < count <= _MAX_ALIKE:  # one value stands for all
                 values = np.broadcast_to(values, count)
         if values.size != count:
             raise CheckpointError(
