@@ -42,6 +42,7 @@ def main() -> None:
                 answer(args.model, folder, workers)
                 if turn:  # the first reads the files from the disk
                     taken.append(time.perf_counter() - started)
+                    print(f"{workers}: {args.images / taken[-1]:.0f} images/s", flush=True)
     rates = {workers: args.images / median(taken) for workers, taken in seconds.items()}
     for workers, rate in rates.items():
         spread = [round(args.images / each) for each in seconds[workers]]
