@@ -298,12 +298,14 @@ def main() -> None:
     rating.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: others would go first
     if args.command == "make":
         make(args.folder, args.photographs, args.images)
     elif args.command == "proof":
-        proof(args.folder.resolve(), args.model, args.chunk)
+        proof(args.folder.resolve(), os.path.abspath(args.model), args.chunk)
     else:
-        rates(args.folder.resolve(), args.model, args.onnx, args.images, args.turns)
+        model = os.path.abspath(args.model)
+        rates(args.folder.resolve(), model, args.onnx, args.images, args.turns)
 
 
 if __name__ == "__main__":
