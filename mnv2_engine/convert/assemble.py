@@ -35,7 +35,7 @@ def assemble(walked: Walked, answer: str = "softmax") -> Assembled:
     for layer, name in zip(walked.layers, names, strict=True):
         sources = [IMAGE if each is None else named[id(each)] for each in layer.inputs]
         try:
-            _add(build, layer, name, sources)
+            add_layer(build, layer, name, sources)
         except InputError as error:
             raise UnsupportedError(f"{what}: {layer.where}: {error}") from None
     label = label_of(walked.resolution)
@@ -88,7 +88,8 @@ def layer_names(layers: Sequence[Found]) -> list[str]:
     return names
 
 
-def _add(build: Builder, layer: Found, name: str, sources: list[str]) -> None:
+def add_layer(build: Builder, layer: Found, name: str, sources: list[str]) -> None:
+    """Add what was found to a network that is being built. Raises InputError as `build` does."""
     source, channels, activation = sources[0], layer.channels, layer.activation
     if layer.operation == "conv":
         build.conv(

@@ -49,6 +49,7 @@ class Walked(NamedTuple):
     output: Found  # what the answer is: a dense layer, or the pool
     answer: str | None  # "softmax", "sigmoid"; None where the graph ends in plain numbers
     entrance: Affine | None  # arithmetic before the first layer; None: there is none
+    maps: tuple[Found, ...] = ()  # of a detector, in the order of the graph's outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,14 @@ def walk(graph: Graph, resolution: tuple[int, int] | None = None) -> Walked:
     return _Walk(graph, resolution).walked()
 
 
+def walk_maps(graph: Graph) -> Walked:
+    """The network in `graph`, all of whose outputs are maps, each of a convolution.
+
+    Raises as `walk` does.
+    """
+    return _Walk(graph, None).walked_maps()
+
+
 @dataclass
 class _Walk:
     graph: Graph
@@ -125,6 +134,30 @@ class _Walk:
             )
         return Walked(
             graph, resolution, tuple(self.layers), self._layer(value), value.answer, self._entrance
+        )
+
+    def walked_maps(self) -> Walked:
+        graph = self.graph
+        resolution = self._enter()
+        order = ordered(graph)
+        self._kind = kind_of(graph, order)
+        self.uses = Counter(tensor for node in order for tensor in node.inputs)
+        self.uses.update(graph.outputs)
+        for node in order:
+            self._node(node)
+        maps = []
+        for output in graph.outputs:
+            value = self.values.get(output)
+            if value is None or value.layer is None or value.pooled or value.affine or value.answer:
+                raise UnsupportedError(
+                    f"{graph.what}: its output {graph.name_of(output)}: expected what a "
+                    "convolution gives, as it is"
+                )
+            maps.append(value.layer)
+        if not maps:
+            raise UnsupportedError(f"{graph.what}: a detector without outputs")
+        return Walked(
+            graph, resolution, tuple(self.layers), maps[-1], None, self._entrance, tuple(maps)
         )
 
     def _last(self, order: list[Node], kind: str) -> str:

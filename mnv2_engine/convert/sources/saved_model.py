@@ -17,7 +17,8 @@ from ..checkpoint import Checkpoint
 from ..from_graph import from_graph
 from ..graph import MAX_NODES, Constant
 from .tensor_bundle import Bundle, meta_graphs
-from .tensorflow_nodes import Operation, constant_of_tensor, graph_of, plain
+from .tensorflow_nodes import constant_of_tensor, graph_of, plain
+from .tensorflow_operation import Operation
 
 _FILE = "saved_model.pb"
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from ...errors import CheckpointError, UnsupportedError, missing_extra
 from ..checkpoint import Checkpoint
+from ..entrance import Normalisation
 from ..from_graph import from_graph
 from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Image, Node
 from .folding import Folding
 from .tensor_bundle import DTYPES
+from .tensorflow_operation import Operation
 
 _SIMPLE = {
     "Identity": "identity",
@@ -43,18 +45,10 @@ _CONVOLUTIONS = {
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _FUSED = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
-
 # Equal numbers that one stands for: a batch-norm's, a bias's. There may be thousands of such.
 _MAX_ALIKE = 1 << 13
 
-
-class Operation(NamedTuple):
-    """A NodeDef, from protobuf or JSON."""
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    attributes: dict[str, Any]  # plain values
+SUPPRESSION = "NonMaxSuppression"  # in the name of the operation that makes a graph a detector
 
 
 def looks_like_graph(head: bytes) -> bool:
@@ -103,6 +97,8 @@ def read(content: bytes, what: str, weights: str = "float32") -> Checkpoint:
                     {key: plain(value) for key, value in node.attr.items()},
                 )
             )
+    if is_detector(operations):
+        return _detector(operations, constants, what)
     made = graph_of(what, "frozen TensorFlow graph", operations, constants, ())
     return from_graph(made, made.format, weights)
 
@@ -116,6 +112,29 @@ def graph_of(
 ) -> Graph:
     """The neutral graph of TensorFlow's operations; without `outputs`, all that nobody uses."""
     return _Nodes(what, form, operations, constants, outputs).graph()
+
+
+def _detector(operations: list[Operation], constants: dict[str, Constant], what: str) -> Checkpoint:
+    """A network of the detection API, between what resizes images and what chooses boxes."""
+    from ..detector import detector_from_graph
+    from .tensorflow_detection import network_of, surroundings
+
+    form = "frozen TensorFlow graph of a detector"
+    around = surroundings(operations, constants, what)
+    inner = network_of(operations, around)
+    made = graph_of(what, form, inner, constants, around.detector.outputs)
+    return detector_from_graph(
+        made,
+        around.detector,
+        form,
+        around.geometry,
+        normalisation=Normalisation((0.0,) * 3, (1.0,) * 3, "the graph's own resize"),
+    )
+
+
+def is_detector(operations: list[Operation]) -> bool:
+    """Whether a graph drops overlapping boxes."""
+    return any(SUPPRESSION in operation.op for operation in operations)
 
 
 def graph_of_json(
