@@ -7,6 +7,7 @@
 """
 
 from .accounting import Stats
+from .detect.found import Box, Detection
 from .engine import Engine, Info, Prediction
 from .errors import (
     CheckpointError,
@@ -21,7 +22,9 @@ from .plan.steps import Plan, Step
 __version__ = "0.1.0"
 
 __all__ = [
+    "Box",
     "CheckpointError",
+    "Detection",
     "Engine",
     "Info",
     "InputError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .detect.answers import refuse_detector
 from .errors import UnsupportedError
 from .untyped import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def check_answers(network: Network) -> None:
     """Raise UnsupportedError, naming what to call instead, unless a network names classes."""
+    refuse_detector(network, "classes of the whole image")
     if not network.classes:
         raise UnsupportedError(
             f"{network.name} has no classifier, so there is nothing to predict; its pooled "

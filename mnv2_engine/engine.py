@@ -13,6 +13,8 @@ from time import perf_counter
 from .accounting import Account, Stats
 from .answers import check_answers
 from .answers import top_k as answers
+from .detect.answers import Finder, checked_threshold, refuse_detector
+from .detect.found import DEFAULT_THRESHOLD, Detection
 from .errors import InputError, ModelFileError, UnsupportedError
 from .executors import backends
 from .images.limits import DEFAULT, Decoding
@@ -234,8 +236,7 @@ class Engine:
         """
         executor, model = self._open()
         count = _at_least_one("top_k", top_k)
-        if errors not in ("raise", "return"):
-            raise InputError(f"errors {errors!r:.80}: expected 'raise' or 'return'")
+        check_errors(errors)
         decoding = self._decoding.but(max_pixels, formats, decode)
         network = self._plan.network
         check_answers(network)
@@ -255,6 +256,75 @@ class Engine:
             return answer(source)
         return _each_or_error(answer, images) if errors == "return" else _each(answer, images)
 
+    @overload
+    def detect(
+        self,
+        source: str | os.PathLike[str] | bytes | bytearray,
+        threshold: float = DEFAULT_THRESHOLD,
+        max_objects: int | None = None,
+    ) -> list[Detection]: ...
+
+    @overload
+    def detect(
+        self,
+        source: list[Any] | tuple[Any, ...],
+        threshold: float = DEFAULT_THRESHOLD,
+        max_objects: int | None = None,
+    ) -> list[list[Detection]]: ...
+
+    @overload
+    def detect(
+        self,
+        source: Any,
+        threshold: float = DEFAULT_THRESHOLD,
+        max_objects: int | None = None,
+        *,
+        errors: str = "raise",
+        max_pixels: int | None = None,
+        formats: Iterable[str] | None = None,
+        decode: str | None = None,
+    ) -> Any: ...
+
+    def detect(
+        self,
+        source: Any,
+        threshold: float = DEFAULT_THRESHOLD,
+        max_objects: int | None = None,
+        *,
+        errors: str = "raise",
+        max_pixels: int | None = None,
+        formats: Iterable[str] | None = None,
+        decode: str | None = None,
+    ) -> Any:
+        """The objects in an image, best first: [Detection(label, index, score, box)].
+
+        A box is (left, top, right, bottom) in pixels of the image that is given, upright if EXIF
+        turns it, and lies within it. What scores `threshold` or less is left out, 0 to 1, and what
+        the model file's own threshold leaves out; at most `max_objects` are given, by default and
+        at most as many as the model file says. `source`, many images, `errors` and the rest are as
+        for `predict`. Raises UnsupportedError for a network that is no detector.
+        """
+        executor, model = self._open()
+        limit = None if max_objects is None else _at_least_one("max_objects", max_objects)
+        finder = Finder(model, checked_threshold(threshold), limit)
+        check_errors(errors)
+        decoding = self._decoding.but(max_pixels, formats, decode)
+
+        def answer(image: Any) -> list[Detection]:
+            started = perf_counter()
+            size: list[tuple[int, int]] = []
+            pixels = self._pixels(image, executor, model, decoding, size)
+
+            def run(**outputs: Any) -> None:
+                self._run(executor, model, pixels, False, started, **outputs)
+
+            return finder.find(run, size[0], lambda index: _label(model, index))
+
+        images = images_in(source)
+        if images is None:
+            return answer(source)
+        return _each_or_error(answer, images) if errors == "return" else _each(answer, images)
+
     def logits(self, x: Any) -> NDArray[np.float32]:
         """Logits, float32 (N, classes), of images of the network's own size.
 
@@ -267,6 +337,7 @@ class Engine:
 
         executor, model = self._open()
         network = self._plan.network
+        refuse_detector(network, "logits")
         if not network.classes:
             check_answers(network)
         batch = batch_of(x, network.resolution)
@@ -295,6 +366,7 @@ class Engine:
 
         executor, model = self._open()
         network = self._plan.network
+        refuse_detector(network, "pooled features")
         decoding = self._decoding.but(max_pixels, formats, decode)
 
         def features(image: Any) -> NDArray[np.float32]:
@@ -476,11 +548,19 @@ class Engine:
         state = self._executor.backend if self._executor else "closed"
         return f"<Engine {self._plan.network.name} {state}>"
 
-    def _pixels(self, image: Any, executor: Executor, model: ModelFile, decoding: Decoding) -> Any:
-        """An image's frame, decoded in the arena's memory where it is an encoded one that fits."""
+    def _pixels(
+        self,
+        image: Any,
+        executor: Executor,
+        model: ModelFile,
+        decoding: Decoding,
+        upright: list[tuple[int, int]] | None = None,
+    ) -> Any:
+        """An image's frame, decoded in the arena's memory where it is an encoded one that fits.
+        `upright` receives (width, height) of the image."""
         resolution = self._plan.network.resolution
         borrow = getattr(executor, "borrow", None)
-        return pixels_of(image, model.input_spec, resolution, decoding, borrow)
+        return pixels_of(image, model.input_spec, resolution, decoding, borrow, upright)
 
     def _run(
         self,
@@ -507,6 +587,12 @@ class Engine:
         if executor is None or model is None:
             raise InputError("this engine is closed; load the model file again")
         return executor, model
+
+
+def check_errors(errors: str) -> None:
+    """Raise InputError unless `errors` says what becomes of images without an answer."""
+    if errors not in ("raise", "return"):
+        raise InputError(f"errors {errors!r:.80}: expected 'raise' or 'return'")
 
 
 def _unpickled(
@@ -541,7 +627,7 @@ def _label(model: ModelFile, index: int) -> str:
     if not labels:
         return f"class {index}"
     # One label of one sigmoid is that of class 1.
-    if len(labels) == 1 and model.network.classes == 1:
+    if len(labels) == 1 and model.network.answer == "sigmoid":
         return labels[0] if index else f"not {labels[0]}"
     return labels[index]
 

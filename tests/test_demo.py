@@ -18,7 +18,7 @@ import pytest
 
 import mnv2_engine.convert
 from mnv2_engine import Engine
-from mnv2_engine.cli import demo, main
+from mnv2_engine.cli import demo, demo_models, main
 from mnv2_engine.errors import CheckpointError, InputError, MissingExtraError, MnvError
 from mnv2_engine.executors.reference import normalise
 from mnv2_engine.executors.reference import run as run_reference
@@ -65,16 +65,16 @@ def test_where_the_model_is_kept(monkeypatch, home, tmp_path):
     assert demo.model_path() == str(home / demo.MODEL_FILE)
     monkeypatch.delenv("MNV2_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert demo.cache_folder() == str(tmp_path / "xdg" / "mnv2_engine")
+    assert demo_models.cache_folder() == str(tmp_path / "xdg" / "mnv2_engine")
     monkeypatch.setenv("HOME", str(tmp_path / "someone"))
     expected = str(tmp_path / "someone" / ".cache" / "mnv2_engine")
     for ignored in ("", "relative/cache"):
         monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-        assert demo.cache_folder() == expected
+        assert demo_models.cache_folder() == expected
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert demo.cache_folder() == expected
+    assert demo_models.cache_folder() == expected
     monkeypatch.setenv("MNV2_HOME", "~/models")
-    assert demo.cache_folder() == str(tmp_path / "someone" / "models")
+    assert demo_models.cache_folder() == str(tmp_path / "someone" / "models")
 
 
 def test_a_process_without_a_home(monkeypatch):
@@ -82,7 +82,7 @@ def test_a_process_without_a_home(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(InputError, match="set MNV2_HOME"):
-        demo.cache_folder()
+        demo_models.cache_folder()
 
 
 # The checkpoint's package

@@ -9,7 +9,10 @@ import mnv2_engine
 
 PACKAGE = Path(mnv2_engine.__file__).parent
 # Of the engine, each importing only what stands before it; docs/architecture.md draws the same.
-ROOMS = ("errors", "network", "model", "plan", "executors", "images", "answers", "accounting")
+ROOMS = (
+    *("errors", "network", "model", "plan", "executors", "images", "detect", "answers"),
+    "accounting",
+)
 ENGINE = (*ROOMS, "engine")
 NO_ROOMS = {"_core", "__version__", "untyped"}
 

@@ -15,10 +15,13 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from asgi_client import call, form, request
+from detector_network import seeded_weights, small_detector
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnv2_engine import Engine, InputError, UnsupportedError, serve
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.serve import Limits
 from mnv2_engine.serve.bodies import Held
 from mnv2_engine.serve.endpoints import ENDPOINTS, Endpoint, Parameter
@@ -126,9 +129,32 @@ def test_what_else_is_answered(engine):
     assert call(app, "GET", "/readyz").status == 503
     document = call(app, "GET", "/openapi.json").json
     assert set(document["paths"]) == {
-        *("/classify", "/models/{name}/classify", "/models"),
+        *("/classify", "/models/{name}/classify", "/detect", "/models/{name}/detect", "/models"),
         *("/healthz", "/readyz", "/metrics", "/openapi.json"),
     }
+
+
+def test_a_detector_answers_with_objects(engine, photo, tmp_path):
+    network = small_detector()
+    path = tmp_path / "detector.npz"
+    write_model(path, network, seeded_weights(network), PRESETS["tf"], ["one", "two"], {})
+    with Engine.load(path) as detector:
+        app = serve.app({"things": detector, "names": engine})
+        found = call(app, "POST", "/detect?threshold=0.1&max_objects=3", photo)
+        assert found.status == 200
+        due = detector.detect(photo, 0.1, 3)
+        assert found.json["objects"] == [
+            {**each._asdict(), "box": each.box._asdict()} for each in due
+        ]
+        assert 0 < len(due) <= 3
+        for target, reason in (
+            ("/classify", "`detect`"), ("/models/names/detect", "is no detector"),
+        ):  # fmt: skip
+            refused = call(app, "POST", target, photo)
+            assert refused.status == 404
+            assert reason in refused.json["error"]
+        for query in ("threshold=2", "threshold=nan", "max_objects=0", "top_k=1"):
+            assert call(app, "POST", f"/detect?{query}", photo).status == 400
 
 
 # --- what is refused ----------------------------------------------------------------------

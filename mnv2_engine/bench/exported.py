@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..cli.demo import HOME_VARIABLE, cache_folder
+from ..cli.demo_models import HOME_VARIABLE, cache_folder
 from ..errors import MissingExtraError, MnvError, UnsupportedError
 from ..model.whole_file import write_whole
 

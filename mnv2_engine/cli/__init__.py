@@ -14,7 +14,19 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import InputError, MnvError, shown
-from . import bench, classify, convert, embed, evaluate, export, networks, quantize, serve, warmup
+from . import (
+    bench,
+    classify,
+    convert,
+    detect,
+    embed,
+    evaluate,
+    export,
+    networks,
+    quantize,
+    serve,
+    warmup,
+)
 from .options import parser
 from .output import abandon_output, as_json, complain, may_write, say, shown_log
 
@@ -55,10 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from . import demo
-
+    report: object
     with shown_log(None):
-        report = demo.run()
+        if args.detect:
+            from . import demo_detect
+
+            report = demo_detect.run(args.draw)
+        else:
+            from . import demo
+
+            if args.draw is not None:
+                raise InputError("--draw is for --detect, which finds boxes to draw")
+            report = demo.run()
     say(as_json(report) if args.json else str(report))
     return 0
 
@@ -93,7 +113,8 @@ def _verify(args: argparse.Namespace) -> int:
             engine.verify()
             network, megabytes = engine.info.network, engine.info.weight_bytes / 1e6
             height, width = network.resolution
-            engine.embed(memoryview(bytes(3 * height * width)).cast("B", (height, width, 3)))
+            black = memoryview(bytes(3 * height * width)).cast("B", (height, width, 3))
+            (engine.embed if network.detection is None else engine.detect)(black)
     except (ModelFileError, UnsupportedError) as error:
         if args.json:
             say(as_json({"file": args.model, "ok": False, "error": str(error)}))
@@ -148,6 +169,7 @@ COMMANDS = {
     "evaluate": evaluate.run,
     "classify": classify.run,
     "embed": embed.run,
+    "detect": detect.run,
     "info": _info,
     "verify": _verify,
     "plan": _plan,

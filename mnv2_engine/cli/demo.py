@@ -8,18 +8,10 @@ and kept in the cache folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import (
-    CheckpointError,
-    InputError,
-    MnvError,
-    ModelFileError,
-    UnsupportedError,
-    missing_extra,
-)
 from ..plan.shown.table import kib
+from .demo_models import Source, checkpoint_of, from_home, made_model, median_ms, path_of
 
 if TYPE_CHECKING:
     from ..engine import Prediction
@@ -34,11 +26,7 @@ LABELS = "imagenet"
 
 PHOTOGRAPH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "chelsea.jpg")
 
-HOME_VARIABLE = "MNV2_HOME"
 MODEL_FILE = "efficientnet_lite0_224.npz"
-
-RUNS = 21
-ENOUGH_SECONDS = 2.0  # of them; the slow reference does a few in that time
 
 
 class Report(NamedTuple):
@@ -72,7 +60,7 @@ class Report(NamedTuple):
             ("weights", kib(self.weight_bytes), "mapped from the model file, read only"),
         )
         lines += ["", *(f"  {name:9}{amount:>14}   {note}" for name, amount, note in rows)]
-        lines += ["", f"  model      {_from_home(self.model)}"]
+        lines += ["", f"  model      {from_home(self.model)}"]
         return "\n".join(lines)
 
 
@@ -99,8 +87,8 @@ def run() -> Report:
 
         image = memoryview(decode()).cast("B", (*size, 3))
         predictions = predict()
-        decode_ms, _ = _median_ms(decode)
-        run_ms, runs = _median_ms(predict)
+        decode_ms, _ = median_ms(decode)
+        run_ms, runs = median_ms(predict)
         return Report(
             photograph=PHOTOGRAPH,
             predictions=predictions,
@@ -116,43 +104,21 @@ def run() -> Report:
         )
 
 
-def _median_ms(call: Callable[[], object]) -> tuple[float, int]:
-    """Median time of a few calls in milliseconds, and how many they were."""
-    from time import perf_counter
-
-    seconds: list[float] = []
-    while len(seconds) < RUNS and sum(seconds) < ENOUGH_SECONDS:
-        started = perf_counter()
-        call()
-        seconds.append(perf_counter() - started)
-    return sorted(seconds)[len(seconds) // 2] * 1e3, len(seconds)
+def source() -> Source:
+    """Where the demo's model file comes from."""
+    return Source(
+        package=PACKAGE,
+        module=MODULE,
+        extra="demo",
+        checkpoint=CHECKPOINT,
+        sha256=SHA256,
+        file=MODEL_FILE,
+    )
 
 
 def model() -> str:
-    """Path of the demo's model file, which is made if it is absent, damaged or out of date.
-
-    It appears by one rename, so any number of processes may ask at once, and once it is there
-    neither the checkpoint nor a network is needed.
-    """
-    path = model_path()
-    if _is_current(path):
-        return path
-    checkpoint = find_checkpoint()
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
-        raise _unwritable(path, "permission denied")
-    from ..convert import convert
-
-    try:
-        convert(checkpoint, path, preprocess=PREPROCESS, labels=LABELS)
-    except MnvError as error:
-        if isinstance(error.__cause__, OSError):  # a full disk, a quota
-            raise _unwritable(path, error.__cause__.strerror or str(error)) from error
-        raise
-    return path
+    """Path of the demo's model file, which is made if it is absent, damaged or out of date."""
+    return made_model(source(), preprocess=PREPROCESS, labels=LABELS)
 
 
 def converted_model() -> str | None:
@@ -163,75 +129,9 @@ def converted_model() -> str | None:
 
 def model_path() -> str:
     """Where the demo's model file is, or will be."""
-    return os.path.join(cache_folder(), MODEL_FILE)
-
-
-def cache_folder() -> str:
-    """MNV2_HOME if set, else mnv2_engine in XDG_CACHE_HOME, else in ~/.cache."""
-    chosen = os.environ.get(HOME_VARIABLE)
-    if chosen:
-        return os.path.abspath(os.path.expanduser(chosen))
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):  # the XDG specification: a relative one is to be ignored
-        cache = os.path.expanduser(os.path.join("~", ".cache"))
-    if not os.path.isabs(cache):
-        raise InputError(f"no home folder to keep models in: set {HOME_VARIABLE} to one")
-    return os.path.join(cache, "mnv2_engine")
+    return path_of(source())
 
 
 def find_checkpoint() -> str:
-    """Path of the checkpoint inside its package, whose code is not run.
-
-    Raises MissingExtraError without the package, CheckpointError if the file is another.
-    """
-    import hashlib
-    from importlib.util import find_spec
-
-    spec = find_spec(MODULE)
-    if spec is None or not spec.submodule_search_locations:
-        raise missing_extra(PACKAGE, "demo", "the demo's checkpoint")
-    path = os.path.join(spec.submodule_search_locations[0], *CHECKPOINT.split("/"))
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}; reinstall {PACKAGE}"
-        ) from error
-    if digest.hexdigest() != SHA256:
-        raise CheckpointError(
-            f"{path}: its sha256 is {digest.hexdigest()}, expected {SHA256}: not the known "
-            f"checkpoint; reinstall {PACKAGE}"
-        )
-    return path
-
-
-def _is_current(path: str) -> bool:
-    """Whether `path` is a whole model file of this format, made from the known checkpoint."""
-    import zipfile
-
-    from ..model.modelfile import open_model
-
-    try:
-        with open_model(path) as opened:
-            if opened.provenance.get("sha256") != SHA256:
-                return False
-        # Opening does not read the weights; the checksums of the members do, in some 20 ms.
-        with zipfile.ZipFile(path) as members:
-            return members.testzip() is None
-    except (ModelFileError, UnsupportedError, OSError, zipfile.BadZipFile):
-        return False
-
-
-def _unwritable(path: str, reason: str) -> InputError:
-    return InputError(
-        f"{os.path.dirname(path)}: the demo's model cannot be kept there: {reason}; "
-        f"set {HOME_VARIABLE} to a folder that can be written and has 20 MB to spare"
-    )
-
-
-def _from_home(path: str) -> str:
-    home = os.path.join(os.path.expanduser("~"), "")
-    return os.path.join("~", path[len(home) :]) if path.startswith(home) else path
+    """Path of the checkpoint inside its package; see `checkpoint_of`."""
+    return checkpoint_of(source())

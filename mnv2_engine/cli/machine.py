@@ -157,7 +157,7 @@ def _photographs() -> dict[str, str]:
 
 
 def _cache() -> str | None:
-    from .demo import cache_folder
+    from .demo_models import cache_folder
 
     try:
         return cache_folder()

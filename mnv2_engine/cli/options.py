@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..detect.found import DEFAULT_THRESHOLD
 from ..model.input_spec import FITS, PRESETS, RESAMPLES
 from ..model.packed import DTYPES
 from ..network.layer import PADDINGS
@@ -38,7 +39,8 @@ def parser(version: str) -> argparse.ArgumentParser:
         "  mnv2 convert mobilenet_v2_1.0_224_quant.tflite mnv2.npz --labels imagenet\n"
         "  mnv2 quantize mnv2.npz mnv2_int8.npz --calibrate photos/\n"
         "  mnv2 export mnv2.npz mnv2.onnx\n"
-        "  mnv2 classify photo.jpg --model mnv2.npz\n" + EXIT_CODES,
+        "  mnv2 classify photo.jpg --model mnv2.npz\n"
+        "  mnv2 detect photo.jpg --model person.npz\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"mnv2 {version}")
@@ -54,6 +56,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         _add_evaluate,
         _add_classify,
         _add_embed,
+        _add_detect,
         _add_info,
         _add_verify,
         _add_plan,
@@ -72,8 +75,14 @@ def _add_demo(commands: Any) -> None:
         "demo",
         "classify a bundled photograph with an ImageNet checkpoint",
         "The checkpoint comes with the extra `demo`. It is converted on first use into the cache\n"
-        "folder: $MNV2_HOME if set, else mnv2_engine in $XDG_CACHE_HOME or ~/.cache.",
-        "example:\n  mnv2 demo\n",
+        "folder: $MNV2_HOME if set, else mnv2_engine in $XDG_CACHE_HOME or ~/.cache.\n"
+        "With --detect: find the person in another photograph, with the SSDLite detector of the\n"
+        "extra `demo-detect`.",
+        "examples:\n  mnv2 demo\n  mnv2 demo --detect --draw found.png\n",
+    )
+    demo.add_argument("--detect", action="store_true", help="find objects instead")
+    demo.add_argument(
+        "--draw", metavar="OUT.png", help="with --detect: the photograph with what was found"
     )
     add_json(demo, "one JSON object")
 
@@ -342,21 +351,9 @@ def _add_embed(commands: Any) -> None:
 
 def _add_photographs(command: Any) -> None:
     """What `mnv2 classify` and `mnv2 embed` have in common."""
-    command.add_argument("photos", metavar="PHOTO", nargs="*", help="a file, a folder, or -")
     # Not "+": of `--ray photos/` argparse takes photos/ for the address, and `run` puts it right.
+    _add_files(command, "*", "mnv2 demo")
     command.set_defaults(refuse=command.error)
-    command.add_argument(
-        "--model",
-        metavar="M.npz",
-        help=f"default: ${MODEL_VARIABLE}, else the demo's model once `mnv2 demo` has made it",
-    )
-    command.add_argument(
-        "--workers",
-        metavar="N",
-        type=positive,
-        help="processes that share the images (default: one a CPU that this process has, divided "
-        "by --threads; 1 for few images)",
-    )
     command.add_argument(
         "--ray",
         metavar="ADDRESS",
@@ -376,10 +373,66 @@ def _add_photographs(command: Any) -> None:
         type=positive,
         help="with --ray: photographs that are written at once (default: 50000)",
     )
+
+
+def _add_files(command: Any, count: str, demo: str) -> None:
+    """Photographs, a model, and how it runs; `demo` is the command that makes the default one."""
+    command.add_argument("photos", metavar="PHOTO", nargs=count, help="a file, a folder, or -")
+    command.add_argument(
+        "--model",
+        metavar="M.npz",
+        help=f"default: ${MODEL_VARIABLE}, else the demo's model once `{demo}` has made it",
+    )
+    command.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        help="processes that share the images (default: one a CPU that this process has, divided "
+        "by --threads; 1 for few images)",
+    )
     add_backend(command)
     add_threads(command, "that share the work of each image")
     add_precision(command)
     add_decoding(command)
+
+
+def _add_detect(commands: Any) -> None:
+    detect = add_command(
+        commands,
+        "detect",
+        "find objects in photographs",
+        "PHOTO is an image file, a folder (searched for images, subfolders too), or - for one\n"
+        "image on standard input. The model must be a detector (docs/detect.md). Images that\n"
+        "cannot be read are reported and skipped.",
+        "examples:\n"
+        "  mnv2 detect photo.jpg --model person.npz\n"
+        "  mnv2 detect photo.jpg --draw found.png --threshold 0.3\n"
+        "  mnv2 detect holidays/ --json > objects.jsonl\n\n"
+        "--json writes a line for each image as soon as it is answered,\n"
+        '  {"file": …, "objects": [{"label": …, "index": …, "score": …,\n'
+        '   "box": {"left": …, "top": …, "right": …, "bottom": …}}, …], "ms": …}\n'
+        '  {"file": …, "error": …}\n'
+        "Boxes are in pixels of the upright photograph.\n",
+    )
+    _add_files(detect, "+", "mnv2 demo --detect")
+    detect.add_argument(
+        "--threshold",
+        metavar="T",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help="leave out what scores T or less, 0 to 1 (default: %(default)s)",
+    )
+    detect.add_argument(
+        "--max-objects",
+        metavar="N",
+        type=positive,
+        help="give the best N at most (default: the model file's own)",
+    )
+    detect.add_argument(
+        "--draw", metavar="OUT.png", help="write the photograph with boxes and labels, of one PHOTO"
+    )
+    detect.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
+    add_json(detect, "one line of JSON for each image")
 
 
 def _add_info(commands: Any) -> None:

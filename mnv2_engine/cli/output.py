@@ -76,17 +76,17 @@ def as_json(value: object) -> str:
     """`value` as one line of JSON."""
     import json
 
-    return json.dumps(_plain(value), allow_nan=False)
+    return json.dumps(plain(value), allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` in JSON's own types: named tuples become objects."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: _plain(part) for key, part in value._asdict().items()}
+        return {key: plain(part) for key, part in value._asdict().items()}
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, (tuple, list, range)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return value
 
 

@@ -67,9 +67,11 @@ def frame_of(
     resolution: tuple[int, int],
     decoding: Decoding,
     borrow: Borrow | None = None,
+    upright: list[tuple[int, int]] | None = None,
 ) -> Any | None:
     """The network's frame, a buffer of height·width·3 bytes, of an encoded image or a path; None
-    where it is left to Pillow. Raises InputError for what the limits of `decoding` forbid and for
+    where it is left to Pillow. `upright`, if given, receives (width, height) of a picture with a
+    frame when it is upright. Raises InputError for what the limits of `decoding` forbid and for
     a file that cannot be read."""
     native = core()
     if native is None:
@@ -85,7 +87,11 @@ def frame_of(
             checked(name, seen.format, seen.width, seen.height, decoding)
         if seen.status != native.lib.MNV2_IMAGE_OK:
             return None
-        return _decode(native, data, len(content), seen, spec, resolution, decoding, borrow)
+        frame = _decode(native, data, len(content), seen, spec, resolution, decoding, borrow)
+    if frame is not None and upright is not None:
+        turn = seen.photo.orientation
+        upright.append(framing(seen.width, seen.height, turn, spec, resolution).upright)
+    return frame
 
 
 def _decode(

@@ -62,20 +62,22 @@ def pixels_of(
     resolution: tuple[int, int],
     decoding: Decoding = DEFAULT,
     borrow: Borrow | None = None,
+    upright: list[tuple[int, int]] | None = None,
 ) -> Any:
     """One image as a contiguous buffer of (H, W, 3) uint8 pixels of the network's own size.
 
     `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 pixels (H, W, 3) in any
     buffer or array. Pixels of the network's own size are used as they are; others are resized and
     cropped as the model file says. `decoding` limits encoded images; `borrow` lends memory to
-    decode in. Raises InputError for anything else.
+    decode in; `upright`, if given, receives (width, height) of the picture when it is upright.
+    Raises InputError for anything else.
     """
     if _is_encoded(source):
-        return encoded_pixels(source, spec, resolution, decoding, borrow)
+        return encoded_pixels(source, spec, resolution, decoding, borrow, upright)
     if _is_pillow(source):
         from .preprocess import photo_pixels
 
-        return photo_pixels(source, spec, resolution)  # type: ignore[arg-type]
+        return photo_pixels(source, spec, resolution, upright=upright)  # type: ignore[arg-type]
     view = _view(source)
     _check_format(view, floats=False)
     if view.ndim != 3 or view.shape[2] != IMAGE_CHANNELS or 0 in view.shape:
@@ -84,12 +86,14 @@ def pixels_of(
             "RGB, none of them zero; for an encoded image give its bytes"
         )
     view = _contiguous(view)
+    height, width = view.shape[:2]
+    if upright is not None:
+        upright.append((width, height))
     if view.shape[:2] == resolution:
         return view
     from .framing import framing
     from .resize import resizer
 
-    height, width = view.shape[:2]
     resize = resizer(framing(width, height, 1, spec, resolution))
     resize.picture(view)
     return resize.finish()
@@ -101,16 +105,17 @@ def encoded_pixels(
     resolution: tuple[int, int],
     decoding: Decoding = DEFAULT,
     borrow: Borrow | None = None,
+    upright: list[tuple[int, int]] | None = None,
 ) -> Any:
     """The same of a path or an encoded image: by the C core, or by Pillow where that leaves it."""
     from .decoded import frame_of
 
-    frame = frame_of(source, spec, resolution, decoding, borrow)
+    frame = frame_of(source, spec, resolution, decoding, borrow, upright)
     if frame is not None:
         return frame
     from .preprocess import photo_pixels
 
-    return photo_pixels(source, spec, resolution, decoding)
+    return photo_pixels(source, spec, resolution, decoding, upright)
 
 
 def batch_of(source: object, resolution: tuple[int, int]) -> Batch:

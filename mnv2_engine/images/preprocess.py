@@ -49,11 +49,15 @@ def photo_pixels(
     spec: InputSpec,
     resolution: tuple[int, int],
     decoding: Decoding | None = DEFAULT,
+    upright: list[tuple[int, int]] | None = None,
 ) -> bytes:
     """The network's frame, height·width·3 bytes, of what `load_image` takes; raises as that and
-    `pixels_for` do."""
+    `pixels_for` do. `upright`, if given, receives (width, height) of the upright picture."""
     with _opened(source, decoding) as (image, name):
-        return _pixels(image, _orientation(image), name, spec, resolution)
+        orientation = _orientation(image)
+        if upright is not None:
+            upright.append(framing(*image.size, orientation, spec, resolution).upright)
+        return _pixels(image, orientation, name, spec, resolution)
 
 
 def load_image(source: Source, decoding: Decoding | None = DEFAULT) -> Image:

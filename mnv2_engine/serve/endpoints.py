@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..detect.found import DEFAULT_THRESHOLD, Box
 from ..engine import Engine
 from .limits import Limits
 from .request import Refused
@@ -81,9 +82,28 @@ def _classify(engine: Engine, image: memoryview, top_k: int, **bounds: Any) -> d
     return {"predictions": [each._asdict() for each in found]}
 
 
+def _detect(
+    engine: Engine, image: memoryview, threshold: float, max_objects: int, **bounds: Any
+) -> dict[str, Any]:
+    found = engine.detect(image, threshold, max_objects, **bounds)
+    return {"objects": [{**each._asdict(), "box": each.box._asdict()} for each in found]}
+
+
 TOP_K = Parameter("top_k", "How many to answer with.", int, 5, 1, lambda limits: limits.top_k)
+THRESHOLD = Parameter(
+    "threshold", "Leave out what scores so much or less.", float, DEFAULT_THRESHOLD, 0, lambda _: 1
+)
+MAX_OBJECTS = Parameter(
+    "max_objects", "How many to answer with at most.", int, 100, 1, lambda limits: limits.top_k
+)
 LABEL = {"label": {"type": "string"}, "index": {"type": "integer", "minimum": 0}}
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+# In pixels of the upright image.
+BOX = {
+    "type": "object",
+    "required": list(Box._fields),
+    "properties": {name: {"type": "number", "minimum": 0} for name in Box._fields},
+}
 
 
 def listed(**properties: Any) -> dict[str, Any]:
@@ -100,5 +120,11 @@ ENDPOINTS: dict[str, Endpoint] = {
         _classify,
         (TOP_K,),
         {"predictions": listed(**LABEL, probability=SHARE)},
+    ),
+    "detect": Endpoint(
+        "Find objects in an image",
+        _detect,
+        (THRESHOLD, MAX_OBJECTS),
+        {"objects": listed(**LABEL, score=SHARE, box=BOX)},
     ),
 }

