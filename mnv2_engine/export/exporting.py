@@ -6,8 +6,9 @@ import os
 from importlib import import_module
 from typing import NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..model.modelfile import open_model
+from ..network.detection import anchors_of
 from .description import feeding
 
 # Each but .c has a module that writes it, onnx_network, tflite_network; .c has c_file.
@@ -24,16 +25,22 @@ class Exported(NamedTuple):
     weights: str  # "float32" or "int8"
     input: tuple[int | str, ...]  # shape of the tensor `input`; the batch may be "N"
     input_dtype: str  # "float32", or of int8 networks "uint8"
-    output: tuple[int | str, ...]  # shape of the tensor `logits`, which is float32; (0,) of none
+    output: tuple[int | str, ...]  # shape of the float32 `logits`, or of a detector's `scores`
     feed: str  # how a pixel becomes an element of `input`
     file_bytes: int
+    boxes: tuple[int | str, ...] | None = None  # shape of a detector's tensor `boxes`, float32
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: {self.name}, {self.format}, {self.weights}, {self.file_bytes:,} bytes\n"
-            f"  input   {self.input_dtype} {_shape(self.input)}: {self.feed}\n"
-            f"  logits  float32 {_shape(self.output)}"
-        )
+        lines = [
+            f"{self.path}: {self.name}, {self.format}, {self.weights}, {self.file_bytes:,} bytes",
+            f"  input   {self.input_dtype} {_shape(self.input)}: {self.feed}",
+        ]
+        if self.boxes is None:
+            lines.append(f"  logits  float32 {_shape(self.output)}")
+        else:
+            lines.append(f"  boxes   float32 {_shape(self.boxes)}: coded, not decoded")
+            lines.append(f"  scores  float32 {_shape(self.output)}: before their conversion")
+        return "\n".join(lines)
 
 
 def export(
@@ -78,6 +85,12 @@ def export(
         if os.path.exists(path) and os.path.samefile(opened.path, path):
             raise InputError(f"{path}: is the model file itself; choose another name")
         opened.verify()
+        detection = opened.network.detection
+        if detection is not None and (suffix != ".tflite" or opened.dtype == "int8"):
+            raise UnsupportedError(
+                f"{path}: {opened.network.name} is a detector, which is written as float32 .tflite "
+                "alone; choose such a name and a float model file"
+            )
         if suffix == ".c":
             from .c_file import export_c
 
@@ -86,6 +99,11 @@ def export(
         writer = import_module(f"{__package__}.{suffix[1:]}_network")
         content: bytes = writer.encode(opened, batch)
         weights, pixels = ("int8", "uint8") if opened.dtype == "int8" else ("float32", "float32")
+        output: tuple[int | str, ...] = (batch, opened.network.classes or opened.network.features)
+        boxes: tuple[int | str, ...] | None = None
+        if detection is not None:
+            count = anchors_of(detection, opened.network.layers)
+            output, boxes = (batch, count, detection.columns), (batch, count, 4)
         made = Exported(
             path,
             opened.network.name,
@@ -93,9 +111,10 @@ def export(
             weights,
             writer.input_shape(opened.network, batch),
             pixels,
-            (batch, opened.network.classes or opened.network.features),
+            output,
             feeding(opened),
             len(content),
+            boxes,
         )
     write_whole(path, f"a model in {suffix[1:]}", len(content), lambda file: file.write(content))
     return made

@@ -25,14 +25,17 @@ def encode(model: ModelFile, batch: int | str) -> bytes:
     kind = IntegerLayers if model.dtype == "int8" else FloatLayers
     layers = kind(graph, model, batch)
     entry, image = layers.image()
-    at = trunk(model.network, image, layers.convolution, layers.shortcut)
-    answer = layers.answer(layers.pool(at))
+    if model.network.detection is not None:
+        answers = layers.raw_heads(image)
+    else:
+        at = trunk(model.network, image, layers.convolution, layers.shortcut)
+        answers = [layers.answer(layers.pool(at))]
     texts = description(model)
     graph.metadata(METADATA, metadata(model, texts))
     graph.metadata("mnv2_engine", json.dumps(texts, ensure_ascii=False).encode())
     summary = f"{texts['name']}, by {texts['exporter']}"
     # Label files stand behind the model, as TFLite's metadata have it.
-    return graph.file(texts["name"], summary, [entry], [answer]) + labels_archive(model.labels)
+    return graph.file(texts["name"], summary, [entry], answers) + labels_archive(model.labels)
 
 
 def input_shape(network: Network, batch: int | str) -> tuple[int | str, ...]:
