@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         answer=args.answer,
         hidden=args.hidden,
         fit=args.fit,
+        colours=args.colours,
     )
     size = os.path.getsize(args.out)
     for line in made.read:

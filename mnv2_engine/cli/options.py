@@ -134,6 +134,12 @@ def _add_convert(commands: Any) -> None:
         "image_dataset_from_directory do",
     )
     convert.add_argument(
+        "--colours",
+        choices=("rgb", "bgr", "grey"),
+        help="what the network was trained on, if not red, green, blue: bgr as OpenCV reads "
+        "pictures, grey three times over; the model file takes red, green and blue all the same",
+    )
+    convert.add_argument(
         "--weights",
         choices=DTYPES,
         default="float32",

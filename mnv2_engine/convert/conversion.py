@@ -15,6 +15,7 @@ from ..model.meta import printable
 from ..model.modelfile import write_model
 from ..network.layer import Network
 from .checkpoint import MAX_SOURCE_BYTES, Checkpoint
+from .colours import weights_in_rgb
 from .options import Options, check_options, said_by, settle
 
 # What reading a damaged file raises where a value is not what its place says.
@@ -55,6 +56,7 @@ def convert(
     answer: str | None = None,
     hidden: str | None = None,
     fit: str | None = None,
+    colours: str | None = None,
 ) -> Conversion:
     """Make the model file `out` of the checkpoint `source`. `out` appears whole or not at all.
 
@@ -63,7 +65,8 @@ def convert(
     label a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels;
     `weights` "float32", "float16" or "bfloat16" for a file of half the size, to which they are
     rounded to nearest, or "int8" for the integers of a quantised source as they are. What the
-    source says need not be given, and may not be contradicted.
+    source says need not be given, and may not be contradicted. `colours` is "bgr" or "grey" for a
+    network that was trained on such pixels; the model file takes red, green and blue all the same.
 
     Raises InputError if something is neither in the source nor given, naming the option, or does
     not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError
@@ -81,6 +84,7 @@ def convert(
         answer=answer,
         hidden=hidden,
         fit=fit,
+        colours=colours,
     )
     check_options(given)
     path, what = _located(source)
@@ -100,6 +104,14 @@ def convert(
             "result with: mnv2 quantize"
         )
     settled = settle(checkpoint, given, what)
+    folded = weights_in_rgb(
+        checkpoint.weights,
+        settled.network,
+        settled.input_spec,
+        colours,
+        checkpoint.quantization is not None,
+        what,
+    )
     from .. import __version__
 
     provenance = {
@@ -111,7 +123,7 @@ def convert(
     write_model(
         out,
         settled.network,
-        checkpoint.weights,
+        folded,
         settled.input_spec,
         settled.labels,
         provenance,

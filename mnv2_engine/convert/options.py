@@ -18,6 +18,7 @@ from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
 from ..model.packed import DTYPES
 from ..network.layer import ACTIVATIONS, ANSWERS, PADDINGS, Network
 from .checkpoint import Checkpoint, Geometry
+from .colours import COLOURS, stated_in_rgb
 from .entrance import GRAPH, Normalisation, composed
 
 IMAGENET = "imagenet"
@@ -40,6 +41,7 @@ class Options(NamedTuple):
     answer: str | None = None
     hidden: str | None = None  # the activation between dense layers
     fit: str | None = None
+    colours: str | None = None
 
 
 class Settled(NamedTuple):
@@ -66,6 +68,8 @@ def check_options(given: Options) -> None:
         )
     if given.resample is not None and given.resample not in RESAMPLES:
         raise InputError(f"resample {given.resample!r}: expected {_alternatives(RESAMPLES)}")
+    if given.colours is not None and given.colours not in COLOURS:
+        raise InputError(f"colours {given.colours!r}: expected {_alternatives(COLOURS)}")
     if given.fit is not None and given.fit not in FITS:
         raise InputError(f"fit {given.fit!r}: expected {_alternatives(FITS)}")
     _checked(
@@ -89,6 +93,7 @@ def check_options(given: Options) -> None:
 def settle(checkpoint: Checkpoint, given: Options, what: str) -> Settled:
     """The source's word completed by the options, or InputError. `what` names the source."""
     _check_complete(checkpoint, given, what)
+    checkpoint = stated_in_rgb(checkpoint, given.colours)
     notes = list(checkpoint.notes)
     padding = _padding(checkpoint, given, what)
     resolution = _resolution(checkpoint, given, what, notes)

@@ -38,7 +38,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "attacks"), str(TESTS / "attacks_checkpoints")]
 
-SECONDS_EACH = 10.0  # for one input, on any machine
+SECONDS_EACH = 10.0  # of a CPU, for one input, on any machine
 READER = (
     "model_file",
     "verify",
@@ -207,7 +207,7 @@ class Target:
         """Why it was refused, or None."""
         from mnv2_engine.errors import MnvError
 
-        started = time.monotonic()
+        started = time.process_time()
         try:
             read()
             return None
@@ -218,8 +218,8 @@ class Target:
         except Exception as error:
             raise Fault(f"{type(error).__name__}: {error}") from error
         finally:
-            if time.monotonic() - started > SECONDS_EACH:
-                raise Fault(f"it took {time.monotonic() - started:.1f} s")
+            if time.process_time() - started > SECONDS_EACH:
+                raise Fault(f"it took {time.process_time() - started:.1f} s of a CPU")
 
 
 class ModelFiles(Target):
