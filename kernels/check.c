@@ -242,6 +242,30 @@ static const char *check_predictors(const mnv2_plan *plan) {
     return NULL;
 }
 
+/* How many taps are of expanded tensors. */
+static int32_t expanded_taps(const mnv2_plan *plan) {
+    int32_t count = 0;
+    for (int32_t i = 0; i < plan->block_count; i++) count += plan->blocks[i].expanded_tap != 0;
+    return count;
+}
+
+static const char *check_expanded_taps(const mnv2_plan *plan) {
+    int32_t next = plan->tap_count - expanded_taps(plan);
+    if (next < 0) return "more expanded tensors than taps";
+    for (int32_t i = 0; i < plan->block_count; i++) {
+        const mnv2_block *block = &plan->blocks[i];
+        if (block->expanded_tap == 0) continue;
+        if (i == 0 || block->expand_weight < 0 || is_int8(plan))
+            return "an expanded tensor is tapped of block 0, without an expand layer or in 8 bits";
+        if (block->expanded_tap != ++next) return "taps of expanded tensors are not in order";
+        const mnv2_tap *tap = &plan->taps[next - 1];
+        if (tap->height != block->in_height || tap->width != block->in_width ||
+            tap->channels != block->hidden)
+            return "a tap has another size than its block's expanded tensor";
+    }
+    return NULL;
+}
+
 static const char *check_layers(const mnv2_plan *plan) {
     const mnv2_stem *stem = &plan->stem;
     const mnv2_head *head = &plan->head;
@@ -256,6 +280,7 @@ static const char *check_layers(const mnv2_plan *plan) {
         return "the stem's activation or fraction is out of range";
     for (int32_t i = 0; i < plan->block_count && !why; i++) why = check_block(plan, i);
     if (!why) why = check_predictors(plan);
+    if (!why) why = check_expanded_taps(plan);
     for (int32_t i = 0; i < plan->conv_count && !why; i++) {
         const mnv2_conv *conv = &plan->convs[i];
         if (!is_map(conv->in_height, conv->in_width, conv->in_channels) ||
@@ -384,8 +409,9 @@ static const char *add_rows(step_arrays *all) {
     if (!is_within(step->strip, 1, MOST_EXTENT)) return "a step's strip is out of range";
     for (int32_t i = step->first; i < step->first + step->count; i++) {
         const mnv2_block *block = &plan->blocks[i];
-        if (block->kernel == 1 || block->within_count > 0)
-            return "a block without a depthwise layer, or with heads within, runs by tiles alone";
+        if (block->kernel == 1 || block->within_count > 0 || block->expanded_tap)
+            return "a block without a depthwise layer, or whose expanded tensor is read, runs by "
+                   "tiles alone";
         const int64_t panels = panels_of(block->hidden), overlap = block->kernel - block->stride;
         const int64_t strip = smaller(step->strip, block->out_width);
         if (panels * step->strip * PANEL > MOST_VALUES) return "a step's strip is out of range";
@@ -496,8 +522,9 @@ static const char *add_layers(step_arrays *all) {
     const mnv2_step *step = all->step;
     if (step->count != 1) return "a step of layers has one block";
     const mnv2_block *block = &all->plan->blocks[step->first];
-    if (block->kernel == 1 || block->within_count > 0)
-        return "a block without a depthwise layer, or with heads within, runs by tiles alone";
+    if (block->kernel == 1 || block->within_count > 0 || block->expanded_tap)
+        return "a block without a depthwise layer, or whose expanded tensor is read, runs by tiles "
+               "alone";
     if (step->first == 0 && block->residual)
         return "block 0 has a residual, which only steps of rows keep";
     if (step->first == 0 && block->expand_weight >= 0)
@@ -710,7 +737,7 @@ static const char *check_steps(const mnv2_plan *plan) {
     }
     if (done.blocks != plan->block_count - plan->predictor_count ||
         done.predictors != plan->predictor_count || done.maps != plan->map_count || done.convs != plan->conv_count ||
-        done.dense != plan->dense_count || done.taps != plan->tap_count)
+        done.dense != plan->dense_count || done.taps != plan->tap_count - expanded_taps(plan))
         return "the steps end before every block, convolution, dense layer and tap had its own";
     return NULL;
 }

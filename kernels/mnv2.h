@@ -100,6 +100,9 @@ typedef struct {
     int32_t thin_rows;
     /* The heads that read its expanded tensor, in its step of tiles; 0 of others. */
     int32_t within, within_count;
+    /* Tiles, in floats: the tap that its expanded tensor goes to, less 1; 0: it goes nowhere. Such
+     * taps are the last of their table, in the order of the blocks, and have no steps. */
+    int32_t expanded_tap;
     /* Of a head, in the arena: what it gives, [out_height][out_width][out_channels]; and, where it
      * runs within another block's step, arrays as that step's own. */
     int64_t output, filtered, sums;
@@ -300,6 +303,39 @@ int32_t mnv2_run_detector(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool 
                           const void *weights, void *arena, const void *image,
                           int32_t image_is_float, float *boxes, float *scores,
                           float *const *taps);
+
+/* How a detector's codes and scores become objects. */
+typedef struct {
+    int32_t anchors, columns; /* rows of anchors; scores of each, the background's included */
+    int32_t has_background;   /* whether the first score is its, and no object's */
+    int32_t is_softmax;       /* over the scores of an anchor; else each has a sigmoid */
+    float coding[4];          /* what codes of y, x, height and width are divided by */
+    float score_threshold;    /* scores above it are candidates */
+    float iou_threshold;      /* a box that overlaps a better one of its class by more is dropped */
+    int32_t max_per_class, max_objects;
+} mnv2_detection;
+
+typedef struct {
+    float score;
+    int32_t anchor; /* whose box it is */
+    int32_t index;  /* of its class, without the background */
+    float box[4];   /* top, left, bottom, right in parts of the picture */
+} mnv2_object;
+
+/* Objects that mnv2_detect needs room for, lest it drops candidates. */
+int64_t mnv2_detect_room(const mnv2_detection *how);
+
+/* The objects in what mnv2_run_detector gave, the best first: their number, at most max_objects, and
+ * themselves at the beginning of `room`, which has `places`, max_objects or more. The other places
+ * are for the candidates of a class; where those are too few its worst ones are left out, and
+ * *dropped (or NULL) says how many. Ties go to the lower anchor, then to the lower class. What is not
+ * finite is no candidate.
+ *
+ *   anchors   [anchors][4]: y and x of the centre, height, width in parts of the picture
+ *   codes     [anchors][4]
+ *   scores    [anchors][columns]; become shares, 0 to 1 */
+int32_t mnv2_detect(const mnv2_detection *how, const float *anchors, const float *codes,
+                    float *scores, mnv2_object *room, int32_t places, int32_t *dropped);
 
 /* Index of the first value that is infinite or not a number, or -1. */
 int64_t mnv2_first_not_finite(const float *x, int64_t count);

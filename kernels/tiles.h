@@ -86,6 +86,21 @@ static void filter_panel(const mnv2_context *context, const mnv2_block *block, i
                 vf_to_values(y + lane, vf_load(x + p * PANEL + lane));
 }
 
+/* Channels [first, first + count) of the expanded tensor to the caller's array, [in_height]
+ * [in_width][hidden]; x: panels panel_step apart, of lines of so many floats. */
+static void tap_expanded(const mnv2_block *block, int first, int count, const float *x,
+                         ptrdiff_t line, ptrdiff_t panel_step, float *y) {
+    for (int c = 0; c < count; c += LANES) {
+        const float *from = x + c / PANEL * panel_step + c % PANEL;
+        const int lanes = least(LANES, block->hidden - first - c);
+        for (int j = 0; j < block->in_height && lanes > 0; j++)
+            for (int p = 0; p < block->in_width; p++) {
+                float *to = y + ((ptrdiff_t)j * block->in_width + p) * block->hidden + first + c;
+                vf_store_part(to, vf_load(from + j * line + p * PANEL), lanes);
+            }
+    }
+}
+
 /* Channels `part` of the `count` of a tile that begins at hidden channel `first`, of the whole
  * input, expanded and filtered by each branch: [count/16][out_height * out_width][16], in blocks
  * (filtered.h), `turn` such tiles behind the branch's first. `expanded` has its zero padding
@@ -100,11 +115,17 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
     const padding room = padding_of(plan, block);
     for (int panel = 0, c = part.first; c < part.end; c += PANEL, panel++) {
         if (panel == EXPANDED_PANELS) panel = 0;
+        float *inside = expanded + room.top * line_floats + room.left * PANEL;
+        const int some = least(EXPANDED_PANELS * PANEL, part.end - c);
         if (panel == 0)
             for (int j = 0; j < block->in_height; j++)
-                expand(context, block, first + c, least(EXPANDED_PANELS * PANEL, part.end - c),
+                expand(context, block, first + c, some,
                        x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
-                       expanded + (room.top + j) * line_floats + room.left * PANEL, panel_step);
+                       inside + j * line_floats, panel_step);
+        if (panel == 0 && block->expanded_tap > 0 && context->taps &&
+            context->taps[block->expanded_tap - 1])
+            tap_expanded(block, first + c, some, inside, line_floats, panel_step,
+                         context->taps[block->expanded_tap - 1]);
         for (int i = 0; i <= block->within_count; i++) {
             const branch each = branch_of(plan, step, i);
             const mnv2_block *to = each.block;

@@ -21,7 +21,14 @@ from .images.limits import DEFAULT, Decoding
 from .images.pixels import batch_of, images_in, pixels_of
 from .model.input_spec import InputSpec
 from .model.modelfile import ModelFile, open_model
-from .network.blocks import match, tap_indices, tap_names
+from .network.blocks import (
+    expanded_indices,
+    match,
+    tap_indices,
+    tap_names,
+    tap_order,
+    tap_shapes,
+)
 from .network.layer import Network
 from .plan.planner import make_plan
 from .plan.shapes import FASTEST, PRECISIONS, natural_precision
@@ -390,7 +397,8 @@ class Engine:
     ) -> list[NDArray[np.float32]]:
         """The thin tensors behind the blocks `at`, float32 (height, width, channels) each.
 
-        `at` names blocks, such as ``block3``; by default it is the last block at each of the
+        `at` names blocks, such as ``block3``, or expand layers, such as ``block13.expand``, whose
+        tensors exist nowhere else; by default it is the last block at each of the
         strides 4, 8, 16 and 32. `source` is one image, as for `predict`. `out` are arrays to fill
         instead of fresh ones. They are planned with the rest: `memory_plan(at)` has the bytes.
         Raises InputError for an unknown block or arrays that do not fit.
@@ -400,10 +408,7 @@ class Engine:
         _, model = self._open()
         runner = self._tapping(at)
         wanted = tap_names(runner.parts, at)
-        shapes = {
-            block.name: (*block.depthwise.out_size, block.out_channels)
-            for block in runner.parts.blocks
-        }
+        shapes = tap_shapes(runner.parts)
         if out is None:
             out = [np.empty(shapes[name], np.float32) for name in wanted]
         if [each.shape for each in out] != [shapes[name] for name in wanted] or not all(
@@ -417,7 +422,8 @@ class Engine:
         by_name = dict(zip(wanted, out, strict=True))
         started = perf_counter()
         pixels = self._pixels(source, runner.executor, model, self._decoding)
-        ordered = [by_name[runner.parts.blocks[index].name] for index in runner.plan.taps]
+        names = tap_order(runner.parts, runner.plan.taps, runner.plan.expanded)
+        ordered = [by_name[name] for name in names]
         self._run(runner.executor, model, pixels, False, started, maps=ordered)
         return list(out)
 
@@ -425,11 +431,11 @@ class Engine:
         """The plan and the executor for the blocks `at`; the last ones are kept."""
         _, model = self._open()
         parts = match(model.network)
-        taps = tap_indices(parts, at)
+        taps, expanded = tap_indices(parts, at), expanded_indices(parts, at)
         kept = self._tapped
-        if kept is None or kept.plan.taps != taps:
+        if kept is None or (kept.plan.taps, kept.plan.expanded) != (taps, expanded):
             plan = self._plan
-            plan = make_plan(plan.network, plan.threads, plan.precision, plan.dtype, taps)
+            plan = make_plan(plan.network, plan.threads, plan.precision, plan.dtype, taps, expanded)
             backend = "c" if self._backend == "c" else "numpy"
             kept = _Tapping(parts, plan, backends.executor(backend, model, plan))
             self._tapped = kept

@@ -426,7 +426,7 @@ except MnvError as error:
         ({"input_spec": PRESETS["tf"]._replace(crop_fraction=np.nan)}, InputError, "cannot desc"),
         ({"input_spec": None}, InputError, "cannot describe"),
         ({"network": SMALL._replace(name="a\nb")}, InputError, "printable"),
-        ({"network": SMALL._replace(answer="boxes")}, InputError, "answer 'boxes'"),
+        ({"network": SMALL._replace(answer="pictures")}, InputError, "answer 'pictures'"),
         ({"network": SMALL._replace(layers=SMALL.layers[1:])}, InputError, "no layer before it"),
         ({"network": mobilenet_v2(0.35, 32, 5)}, CheckpointError, "stem.weight has shape"),
         ({"weights": {}}, CheckpointError, "lack"),

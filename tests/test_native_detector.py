@@ -13,15 +13,21 @@ import pytest
 from detector_network import seeded_weights, small_detector
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, PackedNetwork, image, relative_error
 
-from mnv2_engine.errors import UnsupportedError
+from mnv2_engine import Engine
+from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.executors.reference import run
+from mnv2_engine.export.c_file import export_c
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.plan.arena import least_arena
 from mnv2_engine.plan.planner import assemble, every_schedule, fastest, make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 from mnv2_engine.plan.steps import Plan
+from mnv2_engine.quantize import quantize
 
 NETWORKS = {
     "small": small_detector(),
@@ -99,6 +105,41 @@ def test_any_schedule_gives_the_same_bits() -> None:
         assert np.array_equal(scores, found[0][1])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", SUPPORTED_ISAS)
+def test_expanded_tensors_are_handed_out(isa: str, threads: int) -> None:
+    network, weights = NETWORKS["odd"], WEIGHTS["odd"]
+    x = image(network)
+    seen: dict[str, Any] = {}
+    truth = run(network, weights, x[np.newaxis].astype(np.float64), np.float64, seen)
+    plan = make_plan(network, threads, taps=(2,), expanded=(1, 2, 3))
+    names = ["block2.add", "block1.expand", "block2.expand", "head"]
+    packed: Any = PackedNetwork(network, weights)
+    maps = [np.full(seen[name].shape[1:], np.nan, np.float32) for name in names]
+    boxes = np.full((len(weights["anchors"]), 4), np.nan, np.float32)
+    NativeExecutor(packed, plan, isa).run(x, True, maps=maps, boxes=boxes)
+    for name, found in zip(names, maps, strict=True):
+        assert relative_error(found, seen[name][0]) < 1e-5, name
+    assert truth.boxes is not None
+    assert relative_error(boxes, truth.boxes[0]) < 3e-5
+
+
+def test_features_names_expand_layers(tmp_path: Path) -> None:
+    network = mobilenet_v2(0.35, 64, 10)
+    path = tmp_path / "m.npz"
+    write_model(path, network, seeded_weights(network), PRESETS["tf"], None, {})
+    pixels = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
+    at = ["block13.expand", "block3", "block1.expand"]
+    with Engine.load(path, backend="c") as core, Engine.load(path, backend="numpy") as numpy:
+        found, expected = core.features(pixels, at), numpy.features(pixels, at)
+        assert [each.shape for each in found] == [(4, 4, 192), (8, 8, 16), (32, 32, 48)]
+        for some, true in zip(found, expected, strict=True):
+            assert relative_error(some, true) < 1e-4
+        assert core.memory_plan(at).arena_bytes > core.memory_plan().arena_bytes
+        with pytest.raises(InputError, match="is no block"):
+            core.features(pixels, ["block0.expand"])  # there is none
+
+
 def test_the_person_detector_fits_its_arena() -> None:
     plan = make_plan(ssdlite(classes=1))
     assert plan.arena_bytes <= 440 << 10
@@ -146,6 +187,7 @@ LIES: list[tuple[str, Any, str]] = [
     ("predictors", lambda p: setattr(p, "predictor_count", 64), "out of range"),
     ("no depthwise", lambda p: setattr(p.blocks[2], "depthwise_weight", -1), "supported.def"),
     ("lines", lambda p: setattr(step_of(p, 1), "lines", 3), "lines or columns"),
+    ("expanded tap", lambda p: setattr(p.blocks[1], "expanded_tap", 1), "than taps"),
     ("two blocks", lambda p: setattr(step_of(p, 1), "kind", 0), "tiles alone|strip"),
 ]
 
@@ -173,3 +215,21 @@ def test_a_plan_that_lies_is_refused(lie: Any, said: str) -> None:
     lie(built)
     assert lib.mnv2_check_plan(executor._isa, built, why) == lib.MNV2_BAD_PLAN
     assert re.search(said, ffi.string(why[0]).decode()), ffi.string(why[0])
+
+
+def test_an_exported_c_file_has_the_maps(tmp_path: Path) -> None:
+    network, model = NETWORKS["small"], tmp_path / "d.npz"
+    write_model(model, network, WEIGHTS["small"], PRESETS["tf"], None, {})
+    with open_model(model) as opened:
+        export_c(opened, str(tmp_path / "d.c"), 1, None, False)
+    text = (tmp_path / "d.c").read_text()
+    assert "d_plan, for mnv2_run_detector" in text
+    assert "static const mnv2_map d_maps[3]" in text
+    assert ".predictor_count = 6" in text
+
+
+def test_quantising_a_detector_is_refused_by_name(tmp_path: Path) -> None:
+    network, model = NETWORKS["small"], tmp_path / "d.npz"
+    write_model(model, network, WEIGHTS["small"], PRESETS["tf"], None, {})
+    with pytest.raises(UnsupportedError, match="is a detector"):
+        quantize(model, tmp_path / "q.npz", np.zeros((1, 45, 38, 3), np.uint8))

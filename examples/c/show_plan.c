@@ -32,6 +32,7 @@ static void show_block(FILE *file, int32_t index, const mnv2_block *block) {
     SHOW(block, project_weight), SHOW(block, project_bias);
     SHOW(block, partial), SHOW(block, ring), SHOW(block, thin), SHOW(block, thin_rows);
     SHOW(block, within), SHOW(block, within_count), SHOW(block, output);
+    SHOW(block, expanded_tap);
     SHOW(block, filtered), SHOW(block, sums);
     fputc('\n', file);
 }

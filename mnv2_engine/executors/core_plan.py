@@ -50,7 +50,7 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     blocks = table("blocks", len(parts.blocks) + len(heads), "mnv2_block")
     convs = table("convs", len(parts.convs), "mnv2_conv")
     dense = table("dense", len(parts.dense), "mnv2_dense")
-    taps = table("taps", len(plan.taps), "mnv2_tap")
+    taps = table("taps", len(plan.taps) + len(plan.expanded), "mnv2_tap")
     steps = table("steps", len(plan.steps), "mnv2_step")
     built.block_count, built.conv_count = len(blocks), len(convs)
     built.dense_count, built.tap_count, built.step_count = len(dense), len(taps), len(steps)
@@ -78,7 +78,12 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
         row.inputs, row.outputs = layer.in_channels, layer.out_channels
         row.activation = activations[layer.activation]
         row.weight, row.bias = places(layer)
-    for index, tap in zip(plan.taps, taps, strict=True):
+    for number, index in enumerate(plan.expanded, len(plan.taps)):
+        block, tap = blocks[index], taps[number]
+        block.expanded_tap = number + 1
+        tap.height, tap.width, tap.channels = block.in_height, block.in_width, block.hidden
+        tap.values = -1
+    for index, tap in zip(plan.taps, list(taps)[: len(plan.taps)], strict=True):
         project = parts.blocks[index].project
         tap.height, tap.width = project.out_size
         tap.channels = project.out_channels

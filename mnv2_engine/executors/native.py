@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
 from ..plan.steps import Plan
-from ..untyped import Any
+from ..untyped import TYPE_CHECKING, Any
 from .core_plan import core_plan, core_precision
 from .memory import private_memory
 from .pool import Pool
+
+if TYPE_CHECKING:
+    from ..network.detection import Detection
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -155,6 +158,33 @@ class NativeExecutor:
     def new_floats(self, count: int) -> Any:
         """A fresh array of `count` floats, a buffer without numpy."""
         return self._ffi.new("float[]", count)
+
+    def objects(
+        self, how: Detection, anchors: Any, boxes: Any, scores: Any
+    ) -> list[tuple[int, int, float, tuple[float, float, float, float]]]:
+        """(anchor, class, score, (top, left, bottom, right)) of what a run left in `boxes` and
+        `scores`, whose values become shares; as mnv2_engine.detect defines it, best first."""
+        ffi = self._ffi
+        given = ffi.new("mnv2_detection *")
+        rows = self.floats(boxes)
+        given.anchors, given.columns = len(rows) // 4, how.columns
+        given.has_background, given.is_softmax = how.background, how.score_conversion == "softmax"
+        given.coding = list(how.box_coding)
+        given.score_threshold, given.iou_threshold = how.score_threshold, how.iou_threshold
+        given.max_per_class = how.max_per_class
+        given.max_objects = min(how.max_objects, given.anchors * how.classes)
+        places = self._lib.mnv2_detect_room(given)
+        with (
+            self.borrow(places * ffi.sizeof("mnv2_object")) as memory,
+            ffi.from_buffer("char[]", memory, require_writable=True) as start,
+            ffi.from_buffer("float[]", anchors) as corners,
+        ):
+            room = ffi.cast("mnv2_object *", start)
+            count = self._lib.mnv2_detect(
+                given, corners, rows, self.floats(scores), room, places, ffi.NULL
+            )
+            found = [room[i] for i in range(count)]
+            return [(each.anchor, each.index, each.score, tuple(each.box)) for each in found]
 
     def first_not_finite(self, values: Any) -> int:
         """Index of the first value of a float32 buffer that is not finite, or -1."""

@@ -198,6 +198,8 @@ class ReferenceExecutor(ArrayExecutor):
         self._model = model
         blocks = match(model.network).blocks
         self._taps = [blocks[index].output for index in (plan.taps if plan else ())]
+        inner = (blocks[index].expand for index in (plan.expanded if plan else ()))
+        self._taps += [layer.name for layer in inner if layer is not None]
         self._weights: dict[str, NDArray[Any]] | None = None
 
     def run(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..model.npz import ALIGNMENT
+from ..network.detection import anchors_of
 from .exporting import Exported
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ def _head(model: ModelFile, plan: Plan, name: str, include_weights: bool) -> Ite
     network = model.network
     height, width = network.resolution
     logits = f"{network.classes} floats, answer: {network.answer}"
+    call = "mnv2_run" if network.detection is None else "mnv2_run_detector"
     yield f"/* {_comment(network.name)}, for kernels/mnv2.h: written by mnv2 export."
     yield " *"
-    yield f" *   plan      {name}_plan, for mnv2_run: {plan.precision}, {plan.threads} threads"
+    yield f" *   plan      {name}_plan, for {call}: {plan.precision}, {plan.threads} threads"
     if include_weights:
         yield f" *   weights   {name}_weights, in this file"
     else:
@@ -126,8 +128,14 @@ def _head(model: ModelFile, plan: Plan, name: str, include_weights: bool) -> Ite
         yield f" *             {name}_is_weights tells it from another"
     yield f" *   arena     {plan.arena_bytes} bytes, at a multiple of 64"
     yield f" *   image     uint8 [{height}][{width}][3], red, green, blue"
-    yield f" *   logits    {logits if network.classes else 'none: the features are the answer'}"
-    yield f" *   features  {network.features} floats */"
+    if network.detection is not None:
+        anchors = anchors_of(network.detection, network.layers)
+        yield f" *   boxes     [{anchors}][4] floats"
+        yield f" *   scores    [{anchors}][{network.detection.columns}] floats"
+        yield " *             (mnv2_detect makes objects of both) */"
+    else:
+        yield f" *   logits    {logits if network.classes else 'none: the features are the answer'}"
+        yield f" *   features  {network.features} floats */"
     yield '#include "mnv2.h"'
     yield ""
 

@@ -150,10 +150,12 @@ def tap_names(parts: Parts, at: Sequence[str] | None) -> list[str]:
         ends = (i for i in range(first, len(blocks) - 1) if blocks[i + 1].stride > 1)
         return [blocks[i].name for i in (*ends, len(blocks) - 1)]
     names = {name: block.name for block in blocks for name in (block.output, block.name)}
+    names |= {layer.name: layer.name for layer in _expanding(parts)}
     wanted = [at] if isinstance(at, str) else list(at)
     unknown = [name for name in wanted if not isinstance(name, str) or name not in names]
     if unknown or not wanted or len(set(wanted)) != len(wanted):
         problem = f"{unknown[0]!r:.80} is no block" if unknown else "expected blocks, each once"
+        # An expand layer behind the first block is one, too: its output never exists whole.
         raise InputError(
             f"features at {at!r:.80}: {problem}; there are {blocks[0].name} to {blocks[-1].name}"
         )
@@ -164,6 +166,37 @@ def tap_indices(parts: Parts, at: Sequence[str] | None) -> tuple[int, ...]:
     """The indices of the blocks `at`, ascending."""
     wanted = tap_names(parts, at)
     return tuple(i for i, block in enumerate(parts.blocks) if block.name in wanted)
+
+
+def expanded_indices(parts: Parts, at: Sequence[str] | None) -> tuple[int, ...]:
+    """The indices of the blocks whose expand layers are among `at`, ascending."""
+    wanted = tap_names(parts, at)
+    found = (i for i, block in enumerate(parts.blocks) if block.expand in _expanding(parts))
+    return tuple(i for i in found if _expand_name(parts, i) in wanted)
+
+
+def tap_shapes(parts: Parts) -> dict[str, tuple[int, int, int]]:
+    """(height, width, channels) of everything that `tap_names` may name."""
+    shapes = {block.name: (*block.depthwise.out_size, block.out_channels) for block in parts.blocks}
+    return shapes | {
+        layer.name: (*layer.out_size, layer.out_channels) for layer in _expanding(parts)
+    }
+
+
+def tap_order(parts: Parts, taps: Sequence[int], expanded: Sequence[int]) -> list[str]:
+    """The names of a plan's taps in the order in which an executor fills them."""
+    thin = [parts.blocks[index].name for index in taps]
+    return [*thin, *(_expand_name(parts, index) for index in expanded)]
+
+
+def _expanding(parts: Parts) -> list[Layer]:
+    return [block.expand for block in parts.blocks[1:] if block.expand is not None]
+
+
+def _expand_name(parts: Parts, index: int) -> str:
+    layer = parts.blocks[index].expand
+    assert layer is not None
+    return layer.name
 
 
 def match_block(

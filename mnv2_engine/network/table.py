@@ -85,12 +85,10 @@ def from_json(obj: object) -> Network:
     for i, row in enumerate(rows):
         _add(build, i, row)
     outputs, answer = obj["outputs"], obj["answer"]
-    if (
-        not isinstance(outputs, list)
-        or not isinstance(answer, str)
-        or not all(isinstance(each, str) for each in outputs)
-    ):
+    if not isinstance(outputs, list) or not isinstance(answer, str):
         raise ModelFileError("network: expected a list of outputs and a text for answer")
+    if not all(isinstance(each, str) for each in outputs):
+        raise ModelFileError(f"outputs {outputs!r:.80}: expected one name, or a detector's names")
     detection = detected.from_json(obj["detection"]) if is_detector else None
     network = build.network(name, tuple(outputs), answer, detection)
     for row, layer in zip(rows, network.layers, strict=True):

@@ -8,7 +8,7 @@ alignment included; the caller's image and the mapped weights are stated apart.
 
 from __future__ import annotations
 
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..model.members import packed_members
 from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from .arena import least_arena, moves, unused_bytes
@@ -39,17 +39,24 @@ def make_plan(
     precision: str = "float32",
     dtype: str | None = None,
     taps: tuple[int, ...] = (),
+    expanded: tuple[int, ...] = (),
 ) -> Plan:
     """The fastest plan whose arena is the least, or larger by a little room (ROOM of it), for
     `threads` threads, of which each needs scratch of its own. `precision` is what it is computed
     in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default the same.
-    `taps` are the blocks whose thin outputs the caller wants, ascending.
+    `taps` are the blocks whose thin outputs the caller wants, ascending, and `expanded` those whose
+    expanded tensors are wanted.
 
     Raises UnsupportedError for a network that no kernel runs.
     """
-    shapes = Shapes(network, threads, PRECISIONS[precision], dtype, taps)
+    shapes = Shapes(network, threads, PRECISIONS[precision], dtype, taps, expanded)
     if list(taps) != sorted(set(taps) & set(range(shapes.chain))):
         raise InputError(f"taps {taps!r:.80}: expected blocks of the network, ascending")
+    expanding = [i for i in range(1, shapes.chain) if shapes.blocks[i].expand is not None]
+    if list(expanded) != sorted(set(expanded) & set(expanding)):
+        raise InputError(f"expanded {expanded!r:.80}: expected blocks that expand, ascending")
+    if expanded and precision == "int8":
+        raise UnsupportedError("an expanded tensor in int8: this version gives those of floats")
     return plan_of(shapes, every_schedule(shapes))
 
 
@@ -90,6 +97,7 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
         image_bytes=elements((*network.resolution, IMAGE_CHANNELS)),
         unfused_bytes=max(step.unfused_bytes for step in steps),
         taps=shapes.taps,
+        expanded=shapes.expanded,
     )
 
 

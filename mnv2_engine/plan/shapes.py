@@ -61,6 +61,7 @@ class Shapes:
         precision: Precision = FLOAT32,
         dtype: str | None = None,
         taps: tuple[int, ...] = (),
+        expanded: tuple[int, ...] = (),
     ) -> None:
         self.network = network
         self.parts = match(network)
@@ -71,6 +72,7 @@ class Shapes:
         self.precision = precision
         self.dtype = dtype or precision.name  # of the weights
         self.taps = taps  # blocks whose thin outputs the caller wants, ascending
+        self.expanded = expanded  # and whose expanded tensors
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
         self.outputs = place_outputs(self)
 
@@ -108,10 +110,11 @@ class Shapes:
         return range(self.chain + found[0], self.chain + found[-1] + 1) if found else range(0)
 
     def only_tiles(self, index: int) -> bool:
-        """Whether nothing but tiles runs block `index`: heads, blocks that heads read within, and
-        those without a depthwise layer."""
+        """Whether nothing but tiles runs block `index`: heads, blocks whose expanded tensors heads
+        or the caller read, and those without a depthwise layer."""
         plain = self.blocks[index].depthwise.operation == IDENTITY
-        return plain or index >= self.chain or len(self.heads_within(index)) > 0
+        read = index in self.expanded or len(self.heads_within(index)) > 0
+        return plain or read or index >= self.chain
 
     def bytes_of(self, shape: tuple[int, ...], item_bytes: int) -> int:
         """Bytes of an array in the arena, rounded up to ALIGNMENT."""

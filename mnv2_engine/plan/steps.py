@@ -52,6 +52,7 @@ class Plan(NamedTuple):
     image_bytes: int  # the caller's uint8 image
     unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
     taps: tuple[int, ...] = ()  # blocks whose thin outputs go to the caller, ascending
+    expanded: tuple[int, ...] = ()  # blocks whose expanded tensors do, within their steps
 
     def __str__(self) -> str:
         from .shown.table import describe

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..convert.conversion import sha256_of
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..executors import integer, reference
 from ..model.input_spec import InputSpec
 from ..model.meta import printable
@@ -58,6 +58,11 @@ def quantize(
         if source.quantization is not None:
             raise InputError(
                 f"{source.path}: is quantised already; give the model file it was made of"
+            )
+        if source.network.detection is not None:
+            raise UnsupportedError(
+                f"{source.path}: {source.network.name} is a detector: this version quantises "
+                "classifiers"
             )
         _check_output(out, source.path)
         network, spec = source.network, source.input_spec
