@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mnv2_engine.errors import InputError
-from mnv2_engine.images.framing import Framing, covering
-from mnv2_engine.images.resize import NativeResizer, NumpyResizer
+from mnv2_engine.images.framing import MOST_STORED, Framing, covering, framing
+from mnv2_engine.images.resize import NativeResizer, NumpyResizer, native_framing
+from mnv2_engine.model.input_spec import PRESETS
 
 np = pytest.importorskip("numpy")
 Image = pytest.importorskip("PIL.Image")
@@ -160,7 +161,6 @@ def test_a_tall_photograph_is_resampled_across_first(orientation):
 
 def test_the_tall_photograph_is_its_reference(shared: Path):
     from mnv2_engine.images.preprocess import load_image, pixels_for
-    from mnv2_engine.model.input_spec import PRESETS
 
     with np.load(shared / "images" / "tall_references.npz") as reference:
         image = load_image(shared / "images" / str(reference["name"]))
@@ -183,14 +183,25 @@ def test_a_sliver_beyond_all_measure_is_refused():
             make(framed)
 
 
+def test_a_picture_beyond_what_is_counted_is_refused():
+    """Bytes of a turned picture's line fit 32 bits: found by fuzzing, at 730,493,084 columns."""
+    core = pytest.importorskip("mnv2_engine._core")
+    largest = Framing(MOST_STORED, MOST_STORED, 6, (32, 32), "bilinear", 0.875)
+    plan = core.ffi.new("mnv2_resize_plan *")
+    assert core.lib.mnv2_resize_plan_for(native_framing(core, largest, 4), plan) == 0
+    assert plan.sum_bytes > 4 * 4 * 0.8 * MOST_STORED
+    for sides in ((MOST_STORED + 1, 9), (9, 730_493_084)):
+        with pytest.raises(InputError, match="expected sides of at most 268,435,456; crop it"):
+            framing(*sides, 1, PRESETS["tf"], (224, 224))
+
+
 def test_the_core_refuses_framings_that_cannot_be():
     core = pytest.importorskip("mnv2_engine._core")
-    from mnv2_engine.images.resize import native_framing
-
     plan = core.ffi.new("mnv2_resize_plan *")
     sound = Framing(9, 9, 1, (4, 4), "box", 1.0)
     for field, value in (
         *(("width", 0), ("height", -1), ("orientation", 0), ("orientation", 9)),
+        *(("width", MOST_STORED + 1), ("height", MOST_STORED + 1)),
         *(("out_width", 0), ("out_height", 1 << 21), ("filter", 7), ("filter", -1)),
         *(("fit", 2), ("fit", -1)),
         *(("pixel_bytes", 2), ("crop_fraction", 0.0), ("crop_fraction", float("nan"))),

@@ -5,7 +5,7 @@
  *
  *   1. mnv2_resize_plan_for says which part of the picture is read and how much memory that takes;
  *   2. mnv2_resize_begin makes the memory a resize;
- *   3. mnv2_resize_line takes the lines of that part, from the first to the last.
+ *   3. mnv2_resize_lines takes the lines of that part, from the first to the last.
  *
  * The picture covers the network's frame and its middle is cut out: its shorter side becomes
  * round(frame / crop_fraction), halves to even, the longer one in proportion, rounded down. Or it is
@@ -39,7 +39,7 @@ typedef enum {
 } mnv2_fit;
 
 typedef struct {
-    int32_t width, height;     /* of the picture as it is stored */
+    int32_t width, height;     /* of the picture as it is stored, up to 2^28 */
     int32_t orientation;       /* EXIF's, 1 to 8: how it is turned to be upright */
     int32_t out_width, out_height; /* the network's frame */
     int32_t filter;            /* mnv2_filter */

@@ -40,7 +40,8 @@ struct mnv2_resize {
 
 enum {
     MOST_COVERING = 1 << 28,
-    MOST_SIDE = 1 << 20, /* of a frame */
+    MOST_STORED = 1 << 28, /* pixels of a picture's side: a line's bytes fit 32 bits */
+    MOST_SIDE = 1 << 20,   /* of a frame */
     OVERREAD = (GROUP_TAPS - 1) * 4
 };
 
@@ -133,7 +134,8 @@ static int32_t lay_out(mnv2_resize *r, const mnv2_framing *f, region *from) {
 int32_t mnv2_resize_plan_for(const mnv2_framing *f, mnv2_resize_plan *plan) {
     mnv2_resize r = {.row = 0};
     region counted = {NULL, 0, 0};
-    if (f->width < 1 || f->height < 1 || f->orientation < 1 || f->orientation > 8 ||
+    if (f->width < 1 || f->height < 1 || f->width > MOST_STORED || f->height > MOST_STORED ||
+        f->orientation < 1 || f->orientation > 8 ||
         f->out_width < 1 || f->out_height < 1 || f->out_width > MOST_SIDE ||
         f->out_height > MOST_SIDE || f->filter < 0 || f->filter >= MNV2_FILTERS ||
         f->fit < 0 || f->fit >= MNV2_FITS ||
@@ -238,6 +240,8 @@ static void sum_ring(mnv2_resize *r, int32_t stored) {
 
 static void take(mnv2_resize *r, const uint8_t *line) {
     const int32_t stored = r->plan.first_row + r->row++;
+    /* Filters that skip pixels leave out whole lines. */
+    if (axis_window(&r->across, r->finished).start > stored) return;
     uint8_t *kept = r->slots ? r->narrow : r->ring + (int64_t)(stored % r->most) * r->elements;
     if (!r->is_turned) {
         along(r, line, kept, 3);

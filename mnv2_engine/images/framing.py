@@ -13,6 +13,8 @@ from ..untyped import NamedTuple
 
 # A side of the resized picture; a longer one is a sliver's, whose every pixel is noise.
 MOST_COVERING = 1 << 28
+# A side of the stored picture.
+MOST_STORED = 1 << 28
 
 # EXIF's orientations: are rows and columns exchanged, are stored columns mirrored, are stored rows?
 TURNS = {
@@ -49,9 +51,14 @@ def framing(
     width: int, height: int, orientation: int, spec: InputSpec, frame: tuple[int, int]
 ) -> Framing:
     """The framing of a picture by a model file's input specification. Raises InputError for a
-    picture without pixels, for an unknown filter and for an unknown fit."""
+    picture without pixels or beyond MOST_STORED, for an unknown filter and for an unknown fit."""
     if width < 1 or height < 1:
         raise InputError(f"image of {width}×{height} pixels: expected at least one pixel")
+    if max(width, height) > MOST_STORED:
+        raise InputError(
+            f"image of {width}×{height} pixels: expected sides of at most {MOST_STORED:,}; crop it "
+            "first"
+        )
     if spec.resample not in RESAMPLES:
         known = ", ".join(RESAMPLES)
         raise InputError(f"resampling filter {spec.resample!r:.80}: expected one of {known}")
