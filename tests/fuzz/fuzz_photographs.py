@@ -1,10 +1,11 @@
 """Fuzzes the photograph sources and the resize under address and undefined-behaviour sanitizers.
 
-usage: python tests/fuzz/fuzz_photographs.py SECONDS [SEED]
+usage: python tests/fuzz/fuzz_photographs.py SECONDS [SEED [FOLDER]]
 
 Needs a C compiler with sanitizers, the headers of libjpeg-turbo and libpng, and Pillow, which makes
 the first files. A fault ends it with exit code 1, and the file is left in crash.bin. With clang,
-MNV2_LIBFUZZER=1 builds for libFuzzer instead, which follows the branches.
+MNV2_LIBFUZZER=1 builds for libFuzzer instead, which follows the branches, keeps in FOLDER the files
+that reach new ones, and leaves a fault's file in crash-HASH.
 """
 
 from __future__ import annotations
@@ -74,11 +75,16 @@ def main() -> int:
     seconds, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
     libfuzzer = bool(os.environ.get("MNV2_LIBFUZZER"))
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "fuzz_photo"
+        program, first = Path(folder) / "fuzz_photo", Path(folder) / "first"
+        found = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(folder) / "found"
         build(program, libfuzzer)
-        files = first_files(Path(folder))
+        first.mkdir()
+        found.mkdir(exist_ok=True)
+        files = first_files(first)
         if libfuzzer:
-            return subprocess.call([program, f"-max_total_time={seconds}", f"-seed={seed}", folder])
+            options = [f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=16384"]
+            options += ["-timeout=20", "-rss_limit_mb=1024", "-print_final_stats=1"]
+            return int(subprocess.call([program, *options, found, first]) != 0)
         return int(subprocess.call([program, str(seconds), str(seed), *map(str, files)]) != 0)
 
 

@@ -43,7 +43,7 @@ static void resize(const uint8_t *data, size_t size) {
                              .crop_fraction = (words[7] >> 8) / 16777216.0};
     if (mnv2_resize_plan_for(&framing, &plan) != MNV2_IMAGE_OK) return;
     const int64_t line = (int64_t)plan.columns * framing.pixel_bytes + plan.overread;
-    if (plan.bytes > 1 << 24 || plan.rows > 4096 || line > 1 << 20) return;
+    if (plan.bytes > 1 << 24 || plan.rows > 4096 || line > (1 << 23) / plan.rows) return;
     void *memory = room_of(plan.bytes);
     uint8_t *out = malloc((size_t)framing.out_width * (size_t)framing.out_height * 3);
     uint8_t *pixels = malloc((size_t)line);
