@@ -25,6 +25,7 @@ from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shown.figures import per_block
 from mnv2_engine.plan.shown.picture import draw
+from mnv2_engine.plan.shown.table import kib
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -405,6 +406,27 @@ def test_plan_svg(run, model, tmp_path):
     assert (code, err) == (0, "")
     assert path.read_text("utf-8") == expected
     assert out == f"{path}: mobilenet_v2_0.1_32, {path.stat().st_size:,} bytes\n"
+
+
+def test_plan_svg_of_a_photograph(run, model, photo, tmp_path):
+    pytest.importorskip("mnv2_engine._core")
+    from mnv2_engine.images.decoded import decoders
+
+    if "PNG" not in decoders():
+        pytest.skip("the C core was built without libpng")
+    path = tmp_path / "plan.svg"
+    code, _, err = run("plan", model, "--photo", photo, "--svg", path)
+    assert (code, err) == (0, "")
+    drawn = path.read_text("utf-8")
+    with Engine.load(model) as engine:
+        plan = engine.photo_plan(50, 40, "png")
+    assert f"PNG, {plan.width}×{plan.height} pixels: decoding takes {kib(plan.bytes)}, " in drawn
+    assert f"decoding: libpng, {kib(plan.library_bytes)}<" in drawn
+    before = Path(photo).read_bytes()
+    code, _, err = run("plan", model, "--photo", photo, "--svg", photo, "--force")
+    assert code == 2
+    assert "is the photograph itself" in err
+    assert Path(photo).read_bytes() == before
 
 
 def test_plan_svg_replaces_a_file_only_if_forced(run, model, tmp_path):

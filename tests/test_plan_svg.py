@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.plan.planner import make_plan
+from mnv2_engine.plan.shown.decoding import DECODING_STYLE, Decoding
 from mnv2_engine.plan.shown.figures import live_buffers, multiply_adds, peak, per_block
 from mnv2_engine.plan.shown.picture import (
     ARENA_BOTTOM,
     ARENA_TOP,
     COLOURS,
+    DECODING,
+    GAP,
+    HIGHEST,
     LEFT,
     NARROWEST,
     RIGHT,
@@ -165,6 +169,51 @@ def test_labels_lie_inside_their_rectangles(variant):
         # In DejaVu Sans, as wide as any, figures have 0.636 of the font size, and × has 0.838.
         room = height if "transform" in text.attrib else width
         assert 6.3 * len(words) + 2 * words.count("×") <= room + 3
+
+
+@pytest.mark.parametrize("window", [0, 190_000])
+def test_decoding_comes_first(window, headline):
+    """In the arena's memory where it fits, else above the arena; every part at its scale."""
+    plan, without = headline
+    parts = (("taps", 24_000), ("sums", 5_376), ("window", window), ("libjpeg", 150_000))
+    whole = sum(size for _, size in parts) + 300
+    root = ElementTree.fromstring(draw(plan, Decoding("a <JPEG>", parts, whole, 150_528, 36 << 20)))
+    above = plan.arena_bytes if whole > plan.arena_bytes else 0
+    assert bool(above) == bool(window)
+    height = min((ARENA_BOTTOM - ARENA_TOP) * (above + whole) / plan.arena_bytes, HIGHEST)
+    scale = max(height, ARENA_BOTTOM - ARENA_TOP) / max(above + whole, plan.arena_bytes)
+    bottom = ARENA_TOP + scale * max(above + whole, plan.arena_bytes)
+    drawn = [each for each in rects(root, "buffer") if sides(each)[0] < LEFT + DECODING]
+    expected, at = [part for part in parts if part[1]], above
+    for each, (name, size) in zip(drawn, expected, strict=True):
+        x, y, width, high = sides(each)
+        assert (x, width) == (LEFT, DECODING)
+        assert (high, y + high) == pytest.approx((size * scale, bottom - at * scale), abs=0.03)
+        assert title(each) == f"decoding: {name}, {kib(size)}"
+        at += size
+    waiting = [title(each) for each in rects(root, "waits")]
+    assert waiting == ([f"the arena, {kib(plan.arena_bytes)}, waits"] if above else [])
+    assert len(columns(root)) == len(plan.steps) + 1
+    (need,) = [e for e in root.iter(f"{SVG}path") if title(e).startswith("decoding: this plan")]
+    assert kib(whole) in title(need)
+    assert float(re.findall(r"M([\d.]+)", need.attrib["d"])[0]) == LEFT
+    network = [left for left, _ in columns(root) if left > LEFT]
+    assert min(network) == LEFT + DECODING + GAP
+    # The network's own rectangles are as many as without.
+    assert len(rects(root, "buffer")) == len(rects(without, "buffer")) + len(expected)
+    words = "".join(root.itertext())
+    place = "beside the arena, then given back" if above else "in the arena's memory"
+    assert (
+        f"a <JPEG>: decoding takes {kib(whole)}, {place}, and makes a frame of 147.0 KiB" in words
+    )
+    lowest = max(float(each.attrib["y"]) for each in root.iter(f"{SVG}text"))
+    assert lowest < float(root.attrib["viewBox"].split()[3])
+
+
+def test_decodings_colours_have_their_dark_counterparts():
+    light, dark = DECODING_STYLE.split("@media (prefers-color-scheme: dark)")
+    filled = r"^ *(\S+) \{ fill: #"
+    assert re.findall(filled, light, re.MULTILINE) == re.findall(filled, dark, re.MULTILINE)
 
 
 def test_every_colour_has_its_dark_counterpart(headline):

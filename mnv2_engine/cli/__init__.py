@@ -144,10 +144,15 @@ def _plan(args: argparse.Namespace) -> int:
         photo = plan_of_file(args.photo, spec, plan.network.resolution, plan.arena_bytes)
     if args.svg is not None:
         from ..model.whole_file import write_whole
-        from ..plan.shown.picture import draw
+        from ..plan.shown.picture import Decoding, draw
 
         may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
-        drawing = draw(plan).encode()
+        before = None
+        if photo is not None:
+            may_write(args.svg, args.force, args.photo, "the photograph itself", "FILE")
+            size = photo.width * photo.height * 3
+            before = Decoding(photo.picture, photo.parts, photo.bytes, photo.frame_bytes, size)
+        drawing = draw(plan, before).encode()
         write_whole(args.svg, "a drawing", len(drawing), lambda file: file.write(drawing))
         say(f"{shown(args.svg)}: {plan.network.name}, {len(drawing):,} bytes")
     elif args.json:

@@ -478,7 +478,7 @@ def _add_plan(commands: Any) -> None:
         "say how a model runs and how much memory that takes",
         "Every step with its bytes, beside what the same layers need block by block and one after\n"
         "the other; then which blocks stream into which, and where each buffer lies.",
-        "examples:\n  mnv2 plan mnv2.npz\n  mnv2 plan mnv2.npz --svg plan.svg\n",
+        "examples:\n  mnv2 plan mnv2.npz\n  mnv2 plan mnv2.npz --photo photo.jpg --svg plan.svg\n",
     )
     plan.add_argument("model", metavar="M.npz", help="a model file")
     add_threads(plan, "that the work is planned for")
@@ -486,7 +486,7 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument(
         "--photo",
         metavar="FILE",
-        help="say first what decoding that photograph takes, a JPEG or a PNG",
+        help="say, or draw, first what decoding that photograph takes, a JPEG or a PNG",
     )
     answer = plan.add_mutually_exclusive_group()
     add_json(answer, "one JSON object")

@@ -39,6 +39,30 @@ class PhotoPlan(NamedTuple):
     arena_bytes: int  # of the network, which runs afterwards in the same memory
 
     @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """What decoding takes, as it lies in memory, from the lowest on."""
+        return (
+            ("taps", self.taps_bytes),
+            ("sums", self.sum_bytes),
+            ("lines", self.line_bytes),
+            ("window", self.window_bytes),
+            (self.library, self.library_bytes),
+        )
+
+    @property
+    def library(self) -> str:
+        """What decodes it."""
+        return {"JPEG": "libjpeg", "PNG": "libpng"}[self.format]
+
+    @property
+    def picture(self) -> str:
+        """What it is, in words."""
+        words = f"{self.format}, {self.width}×{self.height} pixels"
+        if self.scans > 1:
+            words += f", {self.scans} scans in step"
+        return words + (f", decoded at 1/{self.reduced}" if self.reduced > 1 else "")
+
+    @property
     def peak_bytes(self) -> int:
         """The most that is in use at any time, frame included. Decoding takes the arena's memory
         where it fits, and memory of its own beside an arena that is there already."""
@@ -46,14 +70,9 @@ class PhotoPlan(NamedTuple):
         return self.frame_bytes + self.arena_bytes + beside
 
     def __str__(self) -> str:
-        form = f"{self.format}, {self.width}×{self.height} pixels"
-        if self.scans > 1:
-            form += f", {self.scans} scans in step"
-        if self.reduced > 1:
-            form += f", decoded at 1/{self.reduced}"
         place = "in the arena's memory" if self.bytes <= self.arena_bytes else "beside the arena"
         rows = [
-            ("library", self.library_bytes, "at most"),
+            (self.library, self.library_bytes, "at most"),
             ("window", self.window_bytes, "coefficients of one row of MCUs"),
             ("lines", self.line_bytes, ""),
             ("taps", self.taps_bytes, ""),
@@ -64,7 +83,7 @@ class PhotoPlan(NamedTuple):
             ("peak", self.peak_bytes, ""),
         ]
         lines = [f"  {name:<10}{count:>12,}  {note}".rstrip() for name, count, note in rows]
-        return "\n".join([f"{form}, bytes:", *lines])
+        return "\n".join([f"{self.picture}, bytes:", *lines])
 
 
 def plan_of_file(

@@ -2,7 +2,8 @@
 
 Above, what each step needs: unfused, with no block streaming into another, and by this plan.
 Below, the arena: a rectangle for each live buffer, as high as its bytes, at its offset. A step is
-as wide as its share of the multiply-adds, so that the course resembles time.
+as wide as its share of the multiply-adds, so that the course resembles time. What decodes a
+photograph first is a column before them (decoding.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Callable
 
 from ...untyped import TYPE_CHECKING, NamedTuple
+from .decoding import DECODING_STYLE, Decoding, DecodingColumn
 from .figures import (
     RING,
     ROLES,
@@ -33,6 +35,8 @@ WIDTH, HEIGHT = 900, 660
 LEFT, RIGHT = 58, 886  # of both panels
 NEEDS_TOP, NEEDS_BOTTOM = 68, 186
 ARENA_TOP, ARENA_BOTTOM = 244, 572
+HIGHEST = 560  # pixels of the arena's panel, where decoding lies above the arena
+DECODING, GAP = 120, 12  # pixels of the column of decoding, and behind it
 NARROWEST = 32  # pixels of a step; half its equal share where there are too many of them
 
 COLOURS = {TENSOR: "tensor", SUMS: "sums", RING: "ring", STRIP: "strip"}  # classes of STYLE
@@ -95,8 +99,20 @@ class Need(NamedTuple):
     steps: tuple[int, ...]
 
 
-def draw(plan: Plan) -> str:
-    """The drawing, a standalone SVG document that follows the reader's light or dark scheme."""
+class Panel(NamedTuple):
+    """The arena's place: bytes from `bottom` upwards."""
+
+    bottom: float
+    scale: float  # pixels a byte
+    decoding: DecodingColumn | None
+
+    def y_of(self, offset: float) -> float:
+        return self.bottom - offset * self.scale
+
+
+def draw(plan: Plan, decoding: Decoding | None = None) -> str:
+    """The drawing, a standalone SVG document that follows the reader's light or dark scheme. With
+    `decoding`, what a photograph takes before the network runs comes first."""
     without = per_block(plan)
     needs = (
         Need("unfused", "unfused", plan.unfused_bytes, tuple(s.unfused_bytes for s in plan.steps)),
@@ -104,27 +120,37 @@ def draw(plan: Plan) -> str:
         Need("this plan", "plan", plan.arena_bytes, tuple(s.bytes for s in plan.steps)),
     )
     adds = multiply_adds(plan)
-    columns = _columns(plan, adds)
+    first = None if decoding is None else DecodingColumn(decoding, LEFT, DECODING, plan.arena_bytes)
+    columns = _columns(plan, adds, LEFT if first is None else LEFT + DECODING + GAP)
+    highest = plan.arena_bytes if first is None else max(first.end, plan.arena_bytes)
+    height = min((ARENA_BOTTOM - ARENA_TOP) * highest / plan.arena_bytes, HIGHEST)
+    height = max(height, ARENA_BOTTOM - ARENA_TOP)
+    panel = Panel(ARENA_TOP + height, height / highest, first)
     title = f"Memory over one prediction: {plan.network.name}"
     sums = "; ".join(f"{need.name}: {kib(need.whole)}" for need in reversed(needs))
     caption = (
         "blocks, from the image to the logits; a step is as wide as its share of "
         f"{sum(adds) / 1e6:,.1f} million multiply-adds, but no narrower than is legible"
     )
+    whole = round(HEIGHT - ARENA_BOTTOM + panel.bottom)
+    captions = [caption] if first is None else [first.caption, caption]
+    whole += 18 * (len(captions) - 1)
+    sums = sums if first is None else f"{first.caption}; {sums}"
     parts = [
         text("title", LEFT, 26, title),
-        *_needs_panel(needs, columns),
-        *_arena_panel(plan.arena_bytes, columns),
-        *_axis(columns),
-        text("quiet", LEFT, HEIGHT - 12, caption),
+        *_needs_panel(needs, columns, first),
+        *_arena_panel(plan.arena_bytes, columns, panel),
+        *_axis(columns, panel),
+        *(text("quiet", LEFT, whole - 12 - 18 * i, each) for i, each in enumerate(captions[::-1])),
     ]
-    return document(title, sums, STYLE, (WIDTH, HEIGHT), parts)
+    style = STYLE if first is None else STYLE + DECODING_STYLE
+    return document(title, sums, style, (WIDTH, whole), parts)
 
 
-def _columns(plan: Plan, adds: list[int]) -> list[Column]:
-    """The steps side by side from LEFT to RIGHT: as wide as their share of the multiply-adds, but
+def _columns(plan: Plan, adds: list[int], left: int) -> list[Column]:
+    """The steps side by side from `left` to RIGHT: as wide as their share of the multiply-adds, but
     none narrower than NARROWEST."""
-    room = float(RIGHT - LEFT)
+    room = float(RIGHT - left)
     narrowest = min(float(NARROWEST), room / len(adds) / 2)
     narrow: set[int] = set()
     while True:  # what the narrow ones take, the others lack, which may make one of them narrow
@@ -135,7 +161,7 @@ def _columns(plan: Plan, adds: list[int]) -> list[Column]:
         if not more:
             break
         narrow |= more
-    columns, x, highest = [], float(LEFT), peak(plan)
+    columns, x, highest = [], float(left), peak(plan)
     for i, (step, count) in enumerate(zip(plan.steps, adds, strict=True)):
         width = narrowest if i in narrow else count * share
         columns.append(Column(step, x, width, step is highest))
@@ -146,8 +172,11 @@ def _columns(plan: Plan, adds: list[int]) -> list[Column]:
 # --- what each step needs -----------------------------------------------------------------
 
 
-def _needs_panel(needs: tuple[Need, ...], columns: list[Column]) -> list[str]:
+def _needs_panel(
+    needs: tuple[Need, ...], columns: list[Column], first: DecodingColumn | None
+) -> list[str]:
     counts = [count for need in needs for count in need.steps]
+    counts += [] if first is None else [first.bytes]
     low, high = math.log(min(counts) / 1.3), math.log(max(counts) * 1.3)
 
     def y_of(count: float) -> float:
@@ -178,7 +207,7 @@ def _needs_panel(needs: tuple[Need, ...], columns: list[Column]) -> list[str]:
         )
         words = f"{need.name}: {kib(need.whole)}"
         parts.append(element("path", titled(words), class_=f"need {need.class_}", d=path))
-    return parts
+    return parts if first is None else parts + first.need(NEEDS_TOP, NEEDS_BOTTOM, y_of)
 
 
 def _grid(ticks: list[float], y_of: Callable[[float], float]) -> list[str]:
@@ -192,13 +221,10 @@ def _grid(ticks: list[float], y_of: Callable[[float], float]) -> list[str]:
 # --- the arena ----------------------------------------------------------------------------
 
 
-def _arena_panel(arena: int, columns: list[Column]) -> list[str]:
-    scale = (ARENA_BOTTOM - ARENA_TOP) / arena  # pixels a byte
-
-    def y_of(offset: float) -> float:
-        return ARENA_BOTTOM - offset * scale
-
-    parts = [text("heading", LEFT, 226, f"What lies where in the arena of {kib(arena)}")]
+def _arena_panel(arena: int, columns: list[Column], panel: Panel) -> list[str]:
+    y_of, scale, top_of_arena = panel.y_of, panel.scale, panel.y_of(arena)
+    beside = "" if top_of_arena == ARENA_TOP else ", and above it"
+    parts = [text("heading", LEFT, 226, f"What lies where in the arena of {kib(arena)}{beside}")]
     x = float(RIGHT)
     for role in reversed(ROLES):
         x -= text_width(role, 11)
@@ -206,7 +232,7 @@ def _arena_panel(arena: int, columns: list[Column]) -> list[str]:
         parts.append(rect(COLOURS[role], x - 16, 217, 11, 11))
         x -= 22
     parts += [
-        rect("peak", column.x, ARENA_TOP, column.width, ARENA_BOTTOM - ARENA_TOP)
+        rect("peak", column.x, top_of_arena, column.width, panel.bottom - top_of_arena)
         for column in columns
         if column.is_peak
     ]
@@ -218,10 +244,15 @@ def _arena_panel(arena: int, columns: list[Column]) -> list[str]:
             class_, title = f"buffer {COLOURS[live.role]}", titled(_described(column.step, live))
             parts.append(rect(class_, column.x, top, column.width, height, title))
             parts += label(_labels(column.step, live), column.x, top, column.width, height)
-    parts.append(line("limit", LEFT, ARENA_TOP, RIGHT, ARENA_TOP))
-    parts.append(text("heading right", LEFT - 8, ARENA_TOP + 4, kib_number(arena)))
+    if panel.decoding is not None:
+        parts += panel.decoding.pieces(y_of)
+        if beside:
+            end = panel.decoding.end
+            parts.append(text("heading right", LEFT - 8, y_of(end) + 4, kib_number(end)))
+    parts.append(line("limit", LEFT, top_of_arena, RIGHT, top_of_arena))
+    parts.append(text("heading right", LEFT - 8, top_of_arena + 4, kib_number(arena)))
     parts += [
-        text("label heading middle", column.x + column.width / 2, ARENA_TOP - 4, "peak")
+        text("label heading middle", column.x + column.width / 2, top_of_arena - 4, "peak")
         for column in columns
         if column.is_peak
     ]
@@ -259,14 +290,14 @@ def _labels(step: Step, live: Live) -> list[list[str]]:
     return [[f"{shape}, {size}"], [shape, size], [shape], [size_alone]]
 
 
-def _axis(columns: list[Column]) -> list[str]:
-    parts = []
+def _axis(columns: list[Column], panel: Panel) -> list[str]:
+    parts = [] if panel.decoding is None else panel.decoding.foot(panel.bottom + 15)
     for column in columns:
         name = column.step.name.replace("block", "")
         middle = column.x + column.width / 2
         if text_width(name, LABEL) <= column.width:
-            parts.append(text("label middle", middle, ARENA_BOTTOM + 15, name))
+            parts.append(text("label middle", middle, panel.bottom + 15, name))
         else:
-            turned = text("label right", middle + 4, ARENA_BOTTOM + 6, name, upwards=True)
+            turned = text("label right", middle + 4, panel.bottom + 6, name, upwards=True)
             parts.append(turned)
     return parts
