@@ -91,4 +91,5 @@ class DecodingColumn:
         return parts
 
     def foot(self, y: float) -> list[str]:
+        """Its name on the axis."""
         return [text("label middle", self._x + self._width / 2, y, "decoding")]

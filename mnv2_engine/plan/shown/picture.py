@@ -107,6 +107,7 @@ class Panel(NamedTuple):
     decoding: DecodingColumn | None
 
     def y_of(self, offset: float) -> float:
+        """Where a byte of the arena lies."""
         return self.bottom - offset * self.scale
 
 
