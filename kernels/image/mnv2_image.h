@@ -9,8 +9,10 @@
  *
  * The picture covers the network's frame and its middle is cut out: its shorter side becomes
  * round(frame / crop_fraction), halves to even, the longer one in proportion, rounded down. Or it is
- * squashed: both sides become so. A picture of exactly the frame's size is used as it is. Lines are resampled horizontally, rounded
- * to 8 bits, then vertically: the arithmetic of Pillow up to version 12, to the bit. */
+ * squashed: both sides become so. A picture of exactly the frame's size is used as it is.
+ *
+ * Lines are resampled horizontally, rounded to 8 bits, then vertically: the arithmetic of Pillow up
+ * to version 12, to the bit. */
 #ifndef MNV2_IMAGE_H
 #define MNV2_IMAGE_H
 

@@ -144,7 +144,8 @@ def _plan(args: argparse.Namespace) -> int:
         photo = plan_of_file(args.photo, spec, plan.network.resolution, plan.arena_bytes)
     if args.svg is not None:
         from ..model.whole_file import write_whole
-        from ..plan.shown.picture import Decoding, draw
+        from ..plan.shown.decoding import Decoding
+        from ..plan.shown.picture import draw
 
         may_write(args.svg, args.force, args.model, "the model file itself", "FILE")
         before = None

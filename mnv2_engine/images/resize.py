@@ -1,9 +1,9 @@
 """The resize, defined once: horizontally, then vertically, rounded to 8 bits after each.
 
 Its arithmetic is that of Pillow up to version 12, to the bit, whatever Pillow is installed, also
-where a filter is not Pillow's. Lines
-of a picture are fed as they come; `resizer` gives the C core's where that is there, else the same
-in NumPy, which is the definition (docs/photographs.md) and the tests' oracle.
+where a filter is not Pillow's. Lines of a picture are fed as they come; `resizer` gives the C
+core's where that is there, else the same in NumPy, which is the definition (docs/photographs.md)
+and the tests' oracle.
 """
 
 from __future__ import annotations
