@@ -132,3 +132,12 @@ def test_a_damaged_graph_ends_in_an_error(tmp_path: Path) -> None:
             converted(tmp_path, bytes(content)).close()
         except MnvError:
             continue
+
+
+def test_torchvisions_detector_is_named(tmp_path: Path) -> None:
+    names = ("backbone.features.0.0.0.weight", "head.classification_head.module_list.0.0.0.weight")
+    safetensors = pytest.importorskip("safetensors.numpy", reason="needs safetensors")
+    source = tmp_path / "ssdlite320.safetensors"
+    safetensors.save_file({name: np.zeros((8, 8, 1, 1), np.float32) for name in names}, source)
+    with pytest.raises(UnsupportedError, match=r"ssdlite320_mobilenet_v3_large.*MobileNetV3"):
+        convert(source, tmp_path / "out.npz")

@@ -212,6 +212,8 @@ def _resolution(
 
 def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[str]) -> InputSpec:
     asked = PRESETS[given.preprocess] if isinstance(given.preprocess, str) else given.preprocess
+    if asked is not None and isinstance(given.preprocess, str) and checkpoint.answer == "boxes":
+        asked = _as_fed(asked, checkpoint.geometry)
     stated = checkpoint.normalisation
     if stated is None:
         if asked is None:
@@ -250,6 +252,18 @@ def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[s
         return from_json(to_json(spec))
     except ModelFileError as error:
         raise CheckpointError(f"{what}: {stated.stated_by}: {error}") from None
+
+
+def _as_fed(preset: InputSpec, said: Geometry | None) -> InputSpec:
+    """A preset's numbers with a detector's geometry: it sees the whole picture, which a
+    classifier's presets crop."""
+    if said is None:
+        return preset
+    return preset._replace(
+        resample=said.resample or preset.resample,
+        crop_fraction=said.crop_fraction or preset.crop_fraction,
+        fit=said.fit or preset.fit,
+    )
 
 
 def _with_geometry(spec: InputSpec, given: Options) -> InputSpec:

@@ -31,6 +31,10 @@ class _Dense(NamedTuple):
     shape: tuple[int, int]  # (out, in)
 
 
+# What its detectors' heads are called.
+_TORCHVISION_DETECTOR = ("head.classification_head.", "head.regression_head.")
+
+
 def read(
     tensors: Tensors,
     beside: Beside | None = None,
@@ -47,6 +51,12 @@ def read(
     shapes = {
         name: shape for name, shape in tensors.shapes.items() if name.split(".")[-1] != _COUNTER
     }
+    if any(name.startswith(_TORCHVISION_DETECTOR) for name in shapes):
+        raise UnsupportedError(
+            f"{what}: torchvision's ssdlite320_mobilenet_v3_large or a kin of it: a detector on "
+            "MobileNetV3, whose hard-swish and squeeze-and-excitation this engine does not run; "
+            "use SSDLite on MobileNetV2 from TensorFlow's detection API (docs/detect.md)"
+        )
     found = scheme_of(shapes)
     if found is None:
         raise CheckpointError(

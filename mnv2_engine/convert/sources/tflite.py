@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from ...errors import CheckpointError, UnsupportedError
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, Geometry
+from ..detector import detector_from_graph
 from ..entrance import Normalisation, reciprocal
 from ..from_graph import from_graph
+from .tflite_detection import detector_of, is_detector
 from .tflite_metadata import Metadata, read_metadata
 from .tflite_nodes import to_graph
 from .tflite_schema import read_graph
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from ..graph import Image
 
 _METADATA = "its metadata"
+# The file says nothing of it, but its boxes are parts of the whole picture.
+_SQUASHED = Geometry("bilinear-no-antialias", 1.0, "how detectors are fed", "squash")
 
 
 def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") -> Checkpoint:
@@ -38,6 +42,14 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
             f"{what}: compiled for the Edge TPU, whose program cannot be read back; use the "
             ".tflite file that was given to edgetpu_compiler, without _edgetpu in its name"
         )
+    detector, more = None, tuple[str, ...]()
+    if is_detector(file):
+        detector, file, more = detector_of(file)
+        if weights == "int8":
+            raise UnsupportedError(
+                f"{what}: a detector, whose integers are not taken as they are; convert it to "
+                "float32"
+            )
     graph = to_graph(file)
     if graph.image.size is None:
         raise UnsupportedError(
@@ -49,6 +61,15 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
         said = read_metadata(file.metadata, handle, what)
     normalisation, notes = _normalisation(graph.image, said, what)
     kind = file.tensors[file.inputs[0]].type.lower()
+    if detector is not None:
+        return detector_from_graph(
+            graph,
+            detector,
+            f"TFLite detector, {kind} input",
+            _SQUASHED,
+            normalisation=normalisation,
+            notes=(*notes, *more),
+        )
     return from_graph(
         graph,
         f"TFLite, {kind} input",

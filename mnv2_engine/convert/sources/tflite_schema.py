@@ -27,6 +27,8 @@ _MAX_OPERATORS = 1 << 12
 _MAX_TENSORS = 1 << 14
 _MAX_OPERANDS = 16
 _MAX_RANK = 8
+_MAX_OPTIONS = 1 << 12  # bytes, of a custom operator
+DETECTION = "TFLite_Detection_PostProcess"  # the custom operator that chooses boxes
 _LEFT_OUT = -1  # instead of an operand
 _METADATA = b"TFLITE_METADATA"
 
@@ -309,6 +311,8 @@ def _operator(index: int, stated: Any, kinds: list[str], what: str, schema: Modu
         reader = getattr(schema, name)()
         reader.Init(table.Bytes, table.Pos)
         options = {field: getattr(reader, field)() for field in fields}
+    elif kind == DETECTION:
+        options = _flexible_options(stated, index, what)
     return Operator(
         index,
         kind,
@@ -316,6 +320,22 @@ def _operator(index: int, stated: Any, kinds: list[str], what: str, schema: Modu
         _indices(stated.OutputsLength(), stated.OutputsAsNumpy, what),
         options,
     )
+
+
+def _flexible_options(stated: Any, index: int, what: str) -> dict[str, Any]:
+    """The numbers that a custom operator's options hold by name, a flexbuffer."""
+    count = stated.CustomOptionsLength()
+    if not 0 < count <= _MAX_OPTIONS:
+        raise CheckpointError(
+            f"{what}: operator {index}, {DETECTION}, has {count} bytes of options"
+        )
+    content = bytes(stated.CustomOptionsAsNumpy())
+    found = import_module("flatbuffers.flexbuffers").Loads(content)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{what}: operator {index}, {DETECTION}: its options are no map")
+    return {
+        str(key): value for key, value in found.items() if isinstance(value, (bool, int, float))
+    }
 
 
 def _metadata(model: Any, what: str) -> bytes | None:
