@@ -325,7 +325,7 @@ class Engine:
             def run(**outputs: Any) -> None:
                 self._run(executor, model, pixels, False, started, **outputs)
 
-            return finder.find(run, size[0], lambda index: _label(model, index))
+            return finder.find(run, size[0], lambda index: _label(model, index), executor)
 
         images = images_in(source)
         if images is None:

@@ -10,6 +10,7 @@ from .found import Box, Detection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..executors import Executor
     from ..model.input_spec import InputSpec
     from ..model.modelfile import ModelFile
     from ..network.detection import Detection as Specification
@@ -56,32 +57,47 @@ class Finder:
         self._anchors = anchors_of(self._specification, model.network.layers)
 
     def find(
-        self, run: Callable[..., None], size: tuple[int, int], label: Callable[[int], str]
+        self,
+        run: Callable[..., None],
+        size: tuple[int, int],
+        label: Callable[[int], str],
+        executor: Executor,
     ) -> list[Detection]:
         """The objects in an image of `size`, (width, height), best first. `run` runs it: it fills
-        the arrays `boxes` and `scores`."""
-        import numpy as np
+        the arrays `boxes` and `scores`. The C core finds the objects, too; for other executors
+        NumPy does."""
+        codes = executor.new_floats(self._anchors * 4)
+        logits = executor.new_floats(self._anchors * self._specification.columns)
+        run(boxes=codes, scores=logits)
+        objects = getattr(executor, "objects", None)
+        found = self._by_definition(codes, logits) if objects is None else None
+        if found is None:
+            given = self._specification._replace(
+                score_threshold=self._threshold, max_objects=self._most
+            )
+            tensor = self._model.tensors[ANCHORS]
+            place = slice(tensor.offset, tensor.offset + tensor.size)
+            with memoryview(self._model.buffer) as whole, whole[place] as anchors:
+                found = objects(given, anchors, codes, logits)
+        frame = Placement(size, self._model.input_spec, self._model.network.resolution)
+        return [
+            Detection(label(index), index, score, frame.box(box)) for _, index, score, box in found
+        ]
 
+    def _by_definition(self, codes: Any, logits: Any) -> list[Any]:
         from .decoding import converted, decoded
         from .suppression import suppressed
 
         given = self._specification
-        codes = np.empty((self._anchors, 4), np.float32)
-        logits = np.empty((self._anchors, given.columns), np.float32)
-        run(boxes=codes, scores=logits)
         kept = suppressed(
-            decoded(codes, self._model.array(ANCHORS), given.box_coding),
-            converted(logits, given.score_conversion, given.background),
+            decoded(codes.reshape(-1, 4), self._model.array(ANCHORS), given.box_coding),
+            converted(logits.reshape(-1, given.columns), given.score_conversion, given.background),
             self._threshold,
             given.iou_threshold,
             given.max_per_class,
             self._most,
         )
-        place = Placement(size, self._model.input_spec, self._model.network.resolution)
-        return [
-            Detection(label(each.index), each.index, each.score, place.box(each.box))
-            for each in kept
-        ]
+        return list(kept)
 
 
 class Placement:
