@@ -12,13 +12,16 @@ import pytest
 
 from mnv2_engine.cli import demo
 from mnv2_engine.convert import convert
+from mnv2_engine.convert.options import Options, check_options
 from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.families import family_network
+from mnv2_engine.network.layer import PADDINGS
 
 tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
 
 CATALOG = Path(__file__).parents[1] / "weights" / "catalog.toml"
-CHECKPOINTS = tomllib.loads(CATALOG.read_text(encoding="utf-8"))["checkpoint"]
+WHOLE = tomllib.loads(CATALOG.read_text(encoding="utf-8"))
+CHECKPOINTS, PUBLISHED = WHOLE["checkpoint"], WHOLE["published"]
 
 each = pytest.mark.parametrize("entry", CHECKPOINTS, ids=lambda entry: entry["name"])
 
@@ -55,6 +58,25 @@ def test_entries_are_complete(entry):
         assert 0 < accuracy["top1"] <= accuracy.get("top5", 100) <= 100
         assert accuracy["images"]
         assert accuracy["by"].startswith(("published: ", "stated with "))
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry["name"])
+def test_what_is_to_be_fetched_by_hand_is_described_whole(entry):
+    due = {"name", "source", "file", "format", "licence", "classes", "padding", "options", "tried"}
+    assert {*entry} == due
+    assert all(entry[key] for key in due - {"options"})
+    assert entry["format"] in ("PyTorch", "safetensors", "Keras weights", "TFLite", "ONNX")
+    assert entry["padding"] in PADDINGS
+    assert "://" not in entry["source"]
+    check_options(Options(**entry["options"]))  # raises for what mnv2 convert does not take
+    stated = "config.json" in entry["file"] or entry["format"] == "TFLite"
+    assert "preprocess" in entry["options"] or stated
+    labels = entry["options"].get("labels")
+    assert labels != "imagenet" or entry["classes"] in (1000, 1001)
+
+
+def test_published_names_are_unique():
+    assert len({entry["name"] for entry in PUBLISHED}) == len(PUBLISHED) >= 10
 
 
 def test_the_demo_uses_the_checkpoint_of_the_catalog():

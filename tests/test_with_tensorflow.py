@@ -41,13 +41,13 @@ for layer in base.layers:
     if layer.__class__.__name__ == "BatchNormalization":
         count = layer.get_weights()[0].shape
         layer.set_weights([random.uniform(0.7, 1.5, count), random.normal(0, 0.4, count),
-                           random.normal(0, 0.1, count), random.uniform(0.02, 0.1, count)])
+                           random.normal(0, 0.1, count), random.uniform(0.08, 0.3, count)])
 model = keras.Sequential([
     base,
     keras.layers.GlobalAveragePooling2D(),
     keras.layers.Dropout(0.2),
-    keras.layers.Dense(10, activation="relu"),
-    keras.layers.Dense(5, activation="softmax", kernel_initializer="random_normal"),
+    keras.layers.Dense(10, activation="relu", kernel_initializer="he_normal"),
+    keras.layers.Dense(5, activation="softmax", kernel_initializer="he_normal"),
 ])
 model.build((None, size, size, 3))
 x = random.uniform(-1, 1, (2, size, size, 3)).astype("f4")
