@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +250,20 @@ def test_info_plan_and_verify_know_detectors(
     assert "boxes" in capsys.readouterr().out
     assert main(["verify", str(path)]) == 0
     assert "sound" in capsys.readouterr().out
+
+
+def test_objects_are_found_without_numpy(path: Path) -> None:
+    """In the C core; NumPy is for arrays and for the definition."""
+    script = (
+        "import sys; from mnv2_engine import Engine; "
+        f"size = ({HEIGHT}, {WIDTH}, 3); "
+        "pixels = memoryview(bytes(range(1, 253)) * 100)[: size[0] * size[1] * 3].cast('B', size); "
+        "found = Engine.load(sys.argv[1]).detect(pixels, 0); "
+        "print(len(found), 'numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    count, loaded = done.stdout.split()
+    assert int(count) > 0
+    assert loaded == "False"
