@@ -17,15 +17,28 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import struct
+import sys
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from conftest import make_weights
+
 from mnv2_engine.export import export
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
+from mnv2_engine.network.families import mobilenet_v2
+from mnv2_engine.quantize import quantize
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = ROOT / "weights" / "shapes"
 PHOTOGRAPH = ROOT / "mnv2_engine" / "data" / "chelsea.jpg"
+if (SHAPES / "drawing.py").is_file():
+    sys.path.insert(0, str(SHAPES))
+    import drawing
 PAGES = (
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -86,17 +99,38 @@ def commands(snippet: Snippet) -> list[list[str]]:
 
 def make_files(folder: Path) -> None:
     """The files that the pages' snippets name: small networks, pictures, labels."""
-    for name in ("mnv2", "mnv2_1.0", "my_model", "new", "model"):
-        shutil.copy(SHAPES / "shapes.npz", folder / f"{name}.npz")
-    for name in ("mnv2_int8", "breeds"):
-        shutil.copy(SHAPES / "shapes_int8.npz", folder / f"{name}.npz")
+    names = list(drawing.NAMES)
+    network, random = (
+        mobilenet_v2(0.1, drawing.SIZE, len(names), divisor=4),
+        np.random.default_rng(0),
+    )
+    first, small = folder / "mnv2.npz", folder / "mnv2_int8.npz"
+    write_model(first, network, make_weights(network), PRESETS["tf"], names, {"source": "seeded"})
+    for place in ("photos", *(f"imagenet/val/{name}" for name in names)):
+        (folder / place).mkdir(parents=True)
+    for name in names:
+        pixels = drawing.picture(name, random)
+        write_png(folder / "photos" / f"{name}.png", pixels)
+        shutil.copy(folder / "photos" / f"{name}.png", folder / "imagenet" / "val" / name)
+    quantize(first, small, np.stack([drawing.picture(name, random) for name in names]))
+    for name in ("mnv2_1.0", "my_model", "new", "model"):
+        shutil.copy(first, folder / f"{name}.npz")
+    shutil.copy(small, folder / "breeds.npz")
     for module, ending in (("onnx", "onnx"), ("tflite", "tflite")):
         if find_spec(module) is not None:
             for name in ("mnv2", "my_model"):
                 export(folder / f"{name}.npz", folder / f"{name}.{ending}")
     shutil.copy(PHOTOGRAPH, folder / "photo.jpg")
-    shutil.copytree(SHAPES / "pictures", folder / "photos")
-    for picture in (SHAPES / "pictures").glob("*.png"):
-        place = folder / "imagenet" / "val" / picture.stem
-        place.mkdir(parents=True)
-        shutil.copy(picture, place)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """RGB pixels as a PNG, without Pillow."""
+    height, width, _ = pixels.shape
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))

