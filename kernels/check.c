@@ -562,7 +562,8 @@ static tensor map_of(const mnv2_block *block) {
 static const char *add_outputs(step_arrays *all, progress *done, int32_t first, int32_t count) {
     const mnv2_plan *plan = all->plan;
     const int32_t chain = plan->block_count - plan->predictor_count;
-    if (first != chain + done->predictors) return "the steps do not cover the heads once, in order";
+    if (first != chain + done->predictors || count > plan->predictor_count - done->predictors)
+        return "the steps do not cover the heads once each, in order";
     done->predictors += count;
     for (int32_t i = 0; i < count; i++) done->waiting |= (uint64_t)1 << (first - chain + i);
     return NULL;
@@ -586,18 +587,20 @@ static const char *check_blocks(step_arrays *all, progress *done) {
     const mnv2_plan *plan = all->plan;
     const mnv2_step *step = all->step;
     const int32_t chain = plan->block_count - plan->predictor_count;
-    const mnv2_block *block = &plan->blocks[step->first];
     tensor at = done->at;
     if (step->first >= chain && step->kind == MNV2_TILES) { /* a head, whose input stays */
-        if (!is_the_map(&at, block->in_height, block->in_width, block->in_channels))
+        const char *why = add_outputs(all, done, step->first, 1);
+        if (why) return why;
+        const mnv2_block *head = &plan->blocks[step->first];
+        if (!is_the_map(&at, head->in_height, head->in_width, head->in_channels))
             return "a head's input is not the map that lies before it";
         if (step->output != step->input) return "the output of a head's step is not its input";
         add_array(all, step->input, map_bytes(plan, &at), 0);
-        const char *why = add_outputs(all, done, step->first, 1);
-        return why ? why : add_tiles(all);
+        return add_tiles(all);
     }
     if (step->count < 1 || step->first != done->blocks || step->count > chain - done->blocks)
         return "the steps do not cover the blocks once each, in order";
+    const mnv2_block *block = &plan->blocks[step->first];
     if (step->first == 0) {
         if (at.kind != IMAGE) return "block 0 does not begin at the image";
         at = (tensor){MAP, plan->stem.out_height, plan->stem.out_width, plan->stem.channels, 0};

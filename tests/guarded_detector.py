@@ -1,7 +1,8 @@
 """Runs a detector with all that the C core touches between inaccessible pages.
 
-usage: guarded_detector.py THREADS. Run as a script by test_native_detector.py, in a process of its
-own: an access out of bounds ends it. Prints "ok".
+usage: guarded_detector.py THREADS [changes]. Run as a script by test_native_detector.py, in a
+process of its own: an access out of bounds ends it. With `changes` numbers of the plan are changed,
+one at a time: mnv2_check_plan refuses the plan, or it runs inside its arrays. Prints "ok".
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from typing import Any
 
 import numpy as np
 from detector_network import seeded_weights, small_detector
+from guarded_hand_plans import changed, numbers_of
 from guarded_run import guarded, kept
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, PackedNetwork, image
 
+from mnv2_engine._core import ffi, lib
 from mnv2_engine.executors import native
 from mnv2_engine.plan.planner import make_plan
+
+MAP_FIELDS = ("boxes", "scores", "anchors")
 
 
 def main(threads: int) -> None:
@@ -51,5 +56,60 @@ def main(threads: int) -> None:
     print("ok")
 
 
+def change(threads: int) -> None:
+    """Every number of a plan, changed."""
+    network = small_detector((21, 18))
+    weights = seeded_weights(network)
+    packed: Any = PackedNetwork(network, weights)
+    plan = make_plan(network, threads, taps=(2,), expanded=(1, 3))
+    executor = native.NativeExecutor(packed, plan, SUPPORTED_ISAS[0])
+    built = executor._plan
+    maps = [built.maps[i] for i in range(built.map_count)]
+    steps = [built.steps[i] for i in range(built.step_count)]
+    taps = [built.taps[i] for i in range(built.tap_count)]
+    random = np.random.default_rng(threads)
+    refused = ran = 0
+    for owner, field in [*numbers_of(built), *((m, name) for m in maps for name in MAP_FIELDS)]:
+        before = getattr(owner, field)
+        size = ffi.sizeof(dict(ffi.typeof(owner).fields)[field].type)
+        for _ in range(3):
+            setattr(owner, field, changed(before, size, random))
+            if lib.mnv2_check_plan(executor._isa, built, ffi.NULL) != lib.MNV2_OK:
+                refused += 1
+            else:
+                ran += run_changed(executor._isa, built, bytes(packed.buffer), maps, taps)
+        setattr(owner, field, before)
+    assert len(steps) > 5
+    assert refused > 500
+    assert ran > 20
+
+
+def run_changed(isa: Any, built: Any, weights: bytes, maps: list[Any], taps: list[Any]) -> int:
+    """Runs a plan that was found sound, if it is small."""
+    blocks = [built.blocks[each.boxes] for each in maps]
+    pixels = (each.out_height * each.out_width for each in blocks)
+    anchors = sum(count * each.anchors for count, each in zip(pixels, maps, strict=True))
+    sizes = [built.arena_bytes, built.weight_bytes]
+    sizes += [built.stem.in_height * built.stem.in_width * 3]
+    sizes += [16 * anchors, 4 * anchors * built.columns]
+    sizes += [4 * each.height * each.width * each.channels for each in taps]
+    if max(sizes) > 1 << 24:
+        return 0
+    arena, memory, image, boxes, scores, *tensors = (guarded(size, fill=0x3C) for size in sizes)
+    content = weights[: len(memory)]
+    memoryview(memory).cast("B")[: len(content)] = content
+    pointers = ffi.new("float *[]", [ffi.from_buffer("float[]", each) for each in tensors])
+    places = [ffi.from_buffer(each) for each in (memory, arena, image)]
+    rows = [ffi.from_buffer("float[]", each) for each in (boxes, scores)]
+    status = lib.mnv2_run_detector(isa, built, ffi.NULL, *places, 0, *rows, pointers)
+    assert status == lib.MNV2_OK
+    del kept[-len(sizes) :]
+    return 1
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    if sys.argv[2:] == ["changes"]:
+        change(int(sys.argv[1]))
+        print("ok")
+    else:
+        main(int(sys.argv[1]))
