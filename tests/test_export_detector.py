@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,32 @@ from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
 
 pytest.importorskip("tflite", reason="needs tflite, the extra tflite")
+
+# Prints the first anchor and what else a program needs.
+PROGRAM_INCLUDED = """
+#include <stdio.h>
+#include "mnv2.h"
+extern const mnv2_plan found_plan;
+extern const mnv2_detection found_detection;
+extern const int64_t found_anchors;
+extern const uint64_t found_weights[];
+int main(void) {
+    const mnv2_detection *how = &found_detection;
+    const float *anchors = (const float *)((const char *)found_weights + found_anchors);
+    printf("%.9g %d %d %d %d %g %g %d %d", anchors[0], how->anchors, how->columns,
+           how->has_background, how->is_softmax, how->coding[0], how->score_threshold,
+           found_plan.predictor_count, found_plan.map_count);
+    return 0;
+}
+"""
+PROGRAM = PROGRAM_INCLUDED.replace(
+    "extern const uint64_t found_weights[];", "static char found_weights[1 << 20];"
+).replace(
+    "int main(void) {",
+    """int main(int count, char **arguments) {
+    FILE *file = fopen(arguments[count - 1], "rb");
+    if (!file || !fread(found_weights, 1, sizeof found_weights, file)) return 1;""",
+)
 
 NETWORK = small_detector()
 WEIGHTS = seeded_weights(NETWORK)
@@ -48,7 +76,28 @@ def test_litert_gives_the_oracles_numbers(model: Path, tmp_path: Path) -> None:
 
 
 def test_other_formats_are_refused(model: Path, tmp_path: Path) -> None:
-    for name in ("detector.onnx", "detector.c"):
-        with pytest.raises(UnsupportedError, match=r"is a detector.*\.tflite alone"):
-            export(model, tmp_path / name)
-        assert not (tmp_path / name).exists()
+    with pytest.raises(UnsupportedError, match=r"is a detector.*\.tflite or \.c"):
+        export(model, tmp_path / "detector.onnx")
+    assert not (tmp_path / "detector.onnx").exists()
+
+
+@pytest.mark.parametrize("include_weights", [False, True])
+def test_c_has_plan_anchors_and_thresholds(
+    model: Path, tmp_path: Path, include_weights: bool
+) -> None:
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    out = tmp_path / "found.c"
+    made = export(model, out, include_weights=include_weights)
+    assert (made.boxes, made.output) == ((len(WEIGHTS["anchors"]), 4), (len(WEIGHTS["anchors"]), 3))
+    main = tmp_path / "main.c"
+    main.write_text(PROGRAM_INCLUDED if include_weights else PROGRAM)
+    kernels = Path(__file__).parents[1] / "kernels"
+    program = tmp_path / "program"
+    options = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-I", kernels, "-o", program]
+    subprocess.run([compiler, *options, main, out], check=True, timeout=60)
+    said = subprocess.run([program, model], check=True, capture_output=True, text=True).stdout
+    anchor, *numbers = said.split()
+    assert float(anchor) == pytest.approx(float(WEIGHTS["anchors"][0, 0]))
+    assert numbers == [str(len(WEIGHTS["anchors"])), "3", "1", "0", "10", "0.5", "6", "3"]

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..model.npz import ALIGNMENT
-from ..network.detection import anchors_of
-from .exporting import Exported
+from ..network.detection import ANCHORS, anchors_of
+from .exporting import Exported, detector_shapes
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
+    from ..network.layer import Network
     from ..plan.steps import Plan
 
 FORMAT = "C, for kernels/mnv2.h"
@@ -64,9 +65,10 @@ def export_c(
         weights=f"{model.dtype}, {'included' if include_weights else 'in the model file'}",
         input=(*network.resolution, 3),
         input_dtype="uint8",
-        output=(network.classes,),
+        output=(network.classes,) if network.detection is None else detector_shapes(network)[1],
         feed="RGB pixels, 0 to 255, as they are",
         file_bytes=size,
+        boxes=None if network.detection is None else detector_shapes(network)[0],
     )
 
 
@@ -80,6 +82,8 @@ def encode(model: ModelFile, plan: Plan, path: str, include_weights: bool) -> It
     built = core_plan(_core.ffi, _core.lib, packed or model, plan)
     lines = [*_head(model, plan, name, include_weights)]
     lines += _tables(_core.ffi, built.struct, name)
+    if model.network.detection is not None:
+        lines += _detection(model.network, (packed or model).tensors[ANCHORS].offset, name)
     lines += _labels(model, name)
     if packed is None:
         lines += _check(model, name)
@@ -132,7 +136,8 @@ def _head(model: ModelFile, plan: Plan, name: str, include_weights: bool) -> Ite
         anchors = anchors_of(network.detection, network.layers)
         yield f" *   boxes     [{anchors}][4] floats"
         yield f" *   scores    [{anchors}][{network.detection.columns}] floats"
-        yield " *             (mnv2_detect makes objects of both) */"
+        yield f" *   objects   {name}_detection, for mnv2_detect; the anchors begin"
+        yield f" *             {name}_anchors bytes into the weights */"
     else:
         yield f" *   logits    {logits if network.classes else 'none: the features are the answer'}"
         yield f" *   features  {network.features} floats */"
@@ -197,6 +202,26 @@ def _value(ffi: Any, kind: Any, value: Any) -> str:
     if isinstance(value, float):
         return "0" if value == 0 else f"{value.hex()}f"
     return str(value)
+
+
+def _detection(network: Network, anchors: int, name: str) -> Iterator[str]:
+    """How the outputs become objects."""
+    said = network.detection
+    assert said is not None
+    coding = ", ".join(f"{float(each).hex()}f" for each in said.box_coding)
+    yield f"extern const mnv2_detection {name}_detection;"
+    yield f"const mnv2_detection {name}_detection = {{"
+    yield f"    .anchors = {anchors_of(said, network.layers)}, .columns = {said.columns},"
+    yield f"    .has_background = {int(said.background)},"
+    yield f"    .is_softmax = {int(said.score_conversion == 'softmax')},"
+    yield f"    .coding = {{{coding}}},"
+    yield f"    .score_threshold = {float(said.score_threshold).hex()}f,"
+    yield f"    .iou_threshold = {float(said.iou_threshold).hex()}f,"
+    yield f"    .max_per_class = {said.max_per_class}, .max_objects = {said.max_objects},"
+    yield "};"
+    yield f"extern const int64_t {name}_anchors;"
+    yield f"const int64_t {name}_anchors = {anchors};"
+    yield ""
 
 
 # --- labels, weights ----------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..errors import InputError, UnsupportedError
 from ..model.modelfile import open_model
 from ..network.detection import anchors_of
+from ..network.layer import Network
 from .description import feeding
 
 # Each but .c has a module that writes it, onnx_network, tflite_network; .c has c_file.
@@ -86,10 +87,10 @@ def export(
             raise InputError(f"{path}: is the model file itself; choose another name")
         opened.verify()
         detection = opened.network.detection
-        if detection is not None and (suffix != ".tflite" or opened.dtype == "int8"):
+        if detection is not None and suffix == ".onnx":
             raise UnsupportedError(
-                f"{path}: {opened.network.name} is a detector, which is written as float32 .tflite "
-                "alone; choose such a name and a float model file"
+                f"{path}: {opened.network.name} is a detector, which is written as .tflite or .c; "
+                "choose such a name"
             )
         if suffix == ".c":
             from .c_file import export_c
@@ -102,8 +103,7 @@ def export(
         output: tuple[int | str, ...] = (batch, opened.network.classes or opened.network.features)
         boxes: tuple[int | str, ...] | None = None
         if detection is not None:
-            count = anchors_of(detection, opened.network.layers)
-            output, boxes = (batch, count, detection.columns), (batch, count, 4)
+            boxes, output = ((batch, *shape) for shape in detector_shapes(opened.network))
         made = Exported(
             path,
             opened.network.name,
@@ -118,6 +118,14 @@ def export(
         )
     write_whole(path, f"a model in {suffix[1:]}", len(content), lambda file: file.write(content))
     return made
+
+
+def detector_shapes(network: Network) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of a detector's codes of boxes, and of its scores: (anchors, columns)."""
+    detection = network.detection
+    assert detection is not None
+    count = anchors_of(detection, network.layers)
+    return (count, 4), (count, detection.columns)
 
 
 def _out_path(out: str | os.PathLike[str]) -> str:
