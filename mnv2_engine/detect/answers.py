@@ -70,8 +70,9 @@ class Finder:
         logits = executor.new_floats(self._anchors * self._specification.columns)
         run(boxes=codes, scores=logits)
         objects = getattr(executor, "objects", None)
-        found = self._by_definition(codes, logits) if objects is None else None
-        if found is None:
+        if objects is None:
+            found = self._by_definition(codes, logits)
+        else:
             given = self._specification._replace(
                 score_threshold=self._threshold, max_objects=self._most
             )
