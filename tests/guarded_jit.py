@@ -86,6 +86,6 @@ def run_plans(
 
 if __name__ == "__main__":
     small = small_mixed()
-    for network in [*matrix()[::3], small["everything"], small["no head"]]:
+    for network in [*matrix(every=True)[::3], small["everything"], small["no head"]]:
         counts = run_guarded(network), run_int8_guarded(network)
         print(network.name, network.padding, *counts, flush=True)

@@ -25,7 +25,7 @@ from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors import native
 from mnv2_engine.executors.memory import private_memory
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
-from mnv2_engine.network.layer import Network
+from mnv2_engine.network.layer import PADDINGS, Network
 from mnv2_engine.plan.planner import make_plan
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -140,12 +140,12 @@ def run_int8_guarded(network: Network) -> None:
     kept.clear()  # a process may have some 65 000 mappings
 
 
-def matrix() -> list[Network]:
+def matrix(every: bool = False) -> list[Network]:
+    """The networks; by default with one padding each, in turn."""
     networks = [
         mobilenet_v2(width, size, 10, padding, divisor=4 if width == 0.1 else 8)
-        for width in (0.1, 0.35, 1.0, 1.4)
-        for size in (32, (96, 61), 97, 224)
-        for padding in ("same", "symmetric")
+        for i, (width, size) in enumerate(product((0.1, 0.35, 1.0, 1.4), (32, (96, 61), 97, 224)))
+        for padding in (PADDINGS if every else [PADDINGS[(i + i // 4) % 2]])
     ]
     return [*networks, efficientnet_lite(0, (75, 64), 3), efficientnet_lite(3, (33, 90), 17)]
 
@@ -161,7 +161,7 @@ def kinds(network: Network) -> list[tuple[str, str, str]]:
 
 
 if __name__ == "__main__":
-    for network in matrix():
+    for network in matrix("--every" in sys.argv):
         for isa, precision, dtype in kinds(network):
             for threads in (1, 3):
                 run_guarded(network, isa, threads, precision, dtype)

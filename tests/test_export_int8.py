@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,18 @@ def random_file(path: Path, network: Network, preset: str) -> Path:
 
 
 def quantised_file(path: Path, network: Network, preset: str) -> Path:
-    source = path.with_name("float32.npz")
-    write_model(source, network, weights_of(network), PRESETS[preset], None, {})
-    quantize(source, path, pixels_of(network, 2))
+    path.write_bytes(_quantised(network, preset))
     return path
+
+
+@cache
+def _quantised(network: Network, preset: str) -> bytes:
+    """The file. Quantising is what takes the time here."""
+    with TemporaryDirectory() as folder:
+        source, path = Path(folder, "float32.npz"), Path(folder, "int8.npz")
+        write_model(source, network, weights_of(network), PRESETS[preset], None, {})
+        quantize(source, path, pixels_of(network, 2))
+        return path.read_bytes()
 
 
 # Layer by layer
