@@ -100,6 +100,25 @@ def test_boxes_are_in_pixels_of_the_image_that_was_given(engine: Engine) -> None
     assert_same(engine.detect(larger, 0), truth(pixels), (3 * WIDTH, 2 * HEIGHT))
 
 
+def test_boxes_of_a_cropped_frame_lie_where_it_was_cut_out(tmp_path: Path) -> None:
+    """A network that sees the middle of the picture, as a crop fraction says."""
+    path = tmp_path / "cropped.npz"
+    spec = SPEC._replace(crop_fraction=0.5, fit="crop")
+    write_model(path, NETWORK, WEIGHTS, spec, LABELS, {})
+    whole = np.zeros((2 * HEIGHT, 2 * WIDTH, 3), np.uint8)
+    top, left = round(HEIGHT / 2), round(WIDTH / 2)
+    whole[top : top + HEIGHT, left : left + WIDTH] = picture()
+    due = truth(picture())
+    with Engine.load(path) as engine:
+        found = engine.detect(whole, 0)
+    assert len(found) == len(due)
+    for some, true in zip(found, due, strict=True):
+        corners = [(each * HEIGHT + top) for each in true.box[::2]]
+        sides = [(each * WIDTH + left) for each in true.box[1::2]]
+        assert [some.box.top, some.box.bottom] == pytest.approx(corners, abs=0.05)
+        assert [some.box.left, some.box.right] == pytest.approx(sides, abs=0.05)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_are_upright(engine: Engine, orientation: int) -> None:
     """Of a file that EXIF turns, in every way that a picture comes."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> int:
     """Print the report, and return whether some image could not be read: exit code 0 or 1."""
+    if args.coco is not None:
+        return _evaluate_detector(args)
     with _Progress() as watcher:
         try:
             report = _evaluate(args, watcher)
@@ -23,6 +25,22 @@ def run(args: Namespace) -> int:
     say(as_json(report.to_json()) if args.json else str(report))
     if report.unreadable:
         complain(f"{report.unreadable} of {report.images} images could not be read")
+    return int(report.unreadable > 0)
+
+
+def _evaluate_detector(args: Namespace) -> int:
+    from ..evaluate.coco import evaluate_coco
+
+    report = evaluate_coco(
+        args.model,
+        args.folder,
+        args.coco,
+        limit=args.limit,
+        threads=args.threads,
+        precision=args.precision,
+        note=complain,
+    )
+    say(as_json(report.to_json()) if args.json else str(report))
     return int(report.unreadable > 0)
 
 

@@ -264,7 +264,8 @@ def _add_evaluate(commands: Any) -> None:
         "examples:\n"
         "  mnv2 evaluate mnv2.npz imagenet/val/\n"
         "  mnv2 evaluate mnv2_int8.npz photos/ --against mnv2.npz --out results.jsonl\n"
-        "  mnv2 evaluate mnv2.npz photos/ --classes truth.csv --against litert:mnv2.tflite\n\n"
+        "  mnv2 evaluate mnv2.npz photos/ --classes truth.csv --against litert:mnv2.tflite\n"
+        "  mnv2 evaluate person.npz photos/ --coco instances.json\n\n"
         "With --out, a line of JSON is written for each image as soon as it is done; the same\n"
         "command run again goes on where it stopped (docs/evaluate.md).\n",
     )
@@ -282,6 +283,12 @@ def _add_evaluate(commands: Any) -> None:
         default="auto",
         help="where an image's class is said: its sub-folder, the beginning of its file's name, or "
         "a CSV of images and classes (default: found out, and told)",
+    )
+    evaluate.add_argument(
+        "--coco",
+        metavar="FILE.json",
+        help="of a detector: average precision on the photographs that FILE.json lists with their "
+        "objects, in COCO's form (the extra coco)",
     )
     evaluate.add_argument(
         "--index-offset",
