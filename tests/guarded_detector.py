@@ -27,7 +27,7 @@ MAP_FIELDS = ("boxes", "scores", "anchors")
 
 def main(threads: int) -> None:
     """The same bits as without guards, with the arena against a page before and one after."""
-    network = small_detector()
+    network = small_detector((21, 18))
     weights = seeded_weights(network)
     x = image(network)
     kinds = [*product(SUPPORTED_ISAS, ["float32"]), *product(BFLOAT16_ISAS, ["bfloat16"])]
