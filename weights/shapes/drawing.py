@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-SIZE = 64  # pixels
+SIZE = 48  # pixels
 
 Values = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def picture(name: str, random: np.random.Generator) -> NDArray[np.uint8]:
         size = random.uniform(0.2, 0.34) * SIZE
         share = 0.5 - SHAPES[name](x / size, y / size) * size
     else:
-        period = random.uniform(9, 20)
+        period = random.uniform(8, 16)
         share = 0.5 - TEXTURES[name](x / period, y / period) * period / 4
     share = np.clip(share, 0, 1)[..., None]
     noise = random.normal(0, random.uniform(0, 10), (SIZE, SIZE, 1))
