@@ -18,6 +18,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,14 @@ def _weights_bombs() -> Iterator[tuple[str, bytes]]:
         opened["layers/again"] = opened["layers"]
 
     yield "a group that holds itself", file(hard)
+
+    def three_times(opened: Any) -> None:
+        groups = [opened.create_group(f"layers/step{i}") for i in range(20)]
+        for outer, inner in pairwise(groups):
+            for name in "abc":
+                outer[name] = inner
+
+    yield "twenty groups, each three times in the one before", file(three_times)
 
     def deep(opened: Any) -> None:
         opened.create_group("/".join(["a"] * 200))

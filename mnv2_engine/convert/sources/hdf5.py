@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import count
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...errors import CheckpointError, MnvError, UnsupportedError, missing_extra
@@ -53,9 +54,11 @@ class File:
         for part in name.split("/"):
             if not part:
                 continue
-            if not isinstance(at, self.h5py.Group) or part in (".", "..") or part not in at:
+            if not isinstance(at, self.h5py.Group) or part in (".", ".."):
                 return None
             with damaged(self.what):
+                if part not in at:
+                    return None
                 link = at.get(part, getlink=True)
                 if not isinstance(link, self.h5py.HardLink):
                     raise CheckpointError(
@@ -70,15 +73,16 @@ class File:
         found = self._inside(parent, name)
         if not isinstance(found, self.h5py.Dataset):
             return None
-        kind, size = found.dtype.kind, found.dtype.itemsize
-        if found.external or found.is_virtual:
-            raise CheckpointError(f"{self.what}: {name[:80]!r} has its data in another file")
-        if kind not in "fiu" or size > 8:
-            raise CheckpointError(
-                f"{self.what}: {name[:80]!r} holds {found.dtype!s:.40}: expected numbers"
-            )
-        shape = tuple(int(extent) for extent in found.shape or ())
-        stored = int(found.id.get_storage_size())
+        with damaged(self.what):
+            kind, size = found.dtype.kind, found.dtype.itemsize
+            if found.external or found.is_virtual:
+                raise CheckpointError(f"{self.what}: {name[:80]!r} has its data in another file")
+            if kind not in "fiu" or size > 8:
+                raise CheckpointError(
+                    f"{self.what}: {name[:80]!r} holds {found.dtype!s:.40}: expected numbers"
+                )
+            shape = tuple(int(extent) for extent in found.shape or ())
+            stored = int(found.id.get_storage_size())
         due = size
         for extent in shape:
             due *= extent
@@ -271,13 +275,18 @@ def weight_names(file: File) -> Iterator[tuple[str, str, Constant]]:
                 if constant is not None:
                     yield layer, variable, constant
         return
-    yield from _numbered(file, file.root, 0)
+    yield from _numbered(file, file.root, 0, count())
 
 
-def _numbered(file: File, group: Any, depth: int) -> Iterator[tuple[str, str, Constant]]:
+def _numbered(
+    file: File, group: Any, depth: int, visited: Iterator[int]
+) -> Iterator[tuple[str, str, Constant]]:
     """Keras 3's: each layer's group says the layer's name."""
-    if depth > _MAX_DEPTH:
-        raise CheckpointError(f"{file.what}: groups within groups without end")
+    if depth > _MAX_DEPTH or next(visited) > _MAX_ENTRIES:  # a group may stand in many others
+        raise CheckpointError(
+            f"{file.what}: groups within groups without end, which Keras never writes; save the "
+            "model again"
+        )
     with damaged(file.what):
         keys = list(group)[:_MAX_ENTRIES]
     for key in keys:
@@ -286,15 +295,15 @@ def _numbered(file: File, group: Any, depth: int) -> Iterator[tuple[str, str, Co
             continue
         if key == "vars":
             stated = file.attribute(inside, "name") or file.attribute(group, "name")
-            name = _text(stated) if stated is not None else group.name.rsplit("/", 1)[-1]
             with damaged(file.what):
-                count = len(inside)
-            for index in range(min(count, 16)):
+                name = _text(stated) if stated is not None else group.name.rsplit("/", 1)[-1]
+                variables = len(inside)
+            for index in range(min(variables, 16)):
                 constant = file.constant(inside, str(index))
                 if constant is not None:
                     yield name, str(index), constant
         else:
-            yield from _numbered(file, inside, depth + 1)
+            yield from _numbered(file, inside, depth + 1, visited)
 
 
 def _text(stated: Any) -> str:
