@@ -25,8 +25,10 @@ from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.plan_race import PlanRace
 from mnv2_engine.bench.samples import BUSY, pairwise
 from mnv2_engine.bench.turns import busy_with_others, pin
+from mnv2_engine.executors.backends import cpu_family
 from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.layer import Network
+from mnv2_engine.plan.cpu_costs import CPU_COSTS
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, natural_precision
 from mnv2_engine.plan.steps import Plan
@@ -38,6 +40,12 @@ Values = dict[str, Any]  # "module.CONSTANT": another value
 def room(share: float) -> Values:
     """A plan may be larger than the least by `share`, whatever it is computed in."""
     return {"planner.ROOM": share, "planner.ROOM_INT8": share}
+
+
+def costs(**values: int) -> Values:
+    """What the planner takes for granted of this CPU, some of it at other values."""
+    of = {key: each._replace(**values) for key, each in CPU_COSTS.items()}
+    return {"shapes.CPU_COSTS": of}
 
 
 def strips(*pixels: int) -> Values:
@@ -64,8 +72,8 @@ OTHERS: dict[str, Values] = {
     },
     "tiles of 32": {"schedules.TILE_CHANNELS": (32,)},
     "tiles of 64": {"schedules.TILE_CHANNELS": (32, 64)},
-    "weights always cached": {"cost.CACHED_WEIGHT_BYTES": 1 << 40},
-    "weights never cached": {"cost.CACHED_WEIGHT_BYTES": 0, **room(1)},
+    "weights always cached": costs(cached=1 << 40),
+    "weights never cached": {**costs(cached=0), **room(1)},
 }
 
 
@@ -90,7 +98,7 @@ def constants(values: Values) -> Iterator[None]:
 def plans(network: Network, dtype: str = "float32") -> dict[str, Plan]:
     """The default plan for weights of `dtype` and every other one, by the name of the first that
     gives it."""
-    make = partial(make_plan, network, 1, natural_precision(dtype), dtype)
+    make = partial(make_plan, network, 1, natural_precision(dtype), dtype, cpu=cpu_family("c"))
     found = {DEFAULT: make()}
     for name, values in OTHERS.items():
         with constants(values):

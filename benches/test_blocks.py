@@ -16,7 +16,7 @@ from mnv2_engine.bench.kernel_shapes import (
     multiply_adds,
     networks,
 )
-from mnv2_engine.plan.cost import cycles_of
+from mnv2_engine.plan.cost import time_of
 from mnv2_engine.plan.schedules import Schedule
 from mnv2_engine.plan.shapes import Shapes
 
@@ -44,7 +44,7 @@ def cases(every: bool) -> list[Case]:
 
 def schedule_of(shapes: Shapes, index: int, kind: str) -> Schedule:
     """The block alone, not in place; rows and tiles as the planner's model of time likes best."""
-    return min(alone(shapes, index, kind), key=lambda schedule: cycles_of(shapes, schedule))
+    return min(alone(shapes, index, kind), key=lambda schedule: time_of(shapes, schedule))
 
 
 def test_block(benchmark: Any, tell: Any, case: Case) -> None:

@@ -68,6 +68,13 @@ int32_t mnv2_isa_slow(const mnv2_isa *isa, int32_t precision) {
 #endif
 }
 
+const char *mnv2_cpu_family(void) {
+#if defined(__x86_64__)
+    if (mnv2_has_amx()) return "amx"; /* whether this process may use it or not */
+#endif
+    return "any";
+}
+
 int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision) {
     if (!mnv2_isa_computes(isa, precision)) return 0;
     for (const mnv2_isa *lesser = isa + 1; lesser < built + BUILT; lesser++)

@@ -7,8 +7,9 @@
  * A program takes four steps; examples/c has all of them in C, ready to be taken over:
  *
  *   1. It maps a model file (docs/model-file.md), whose arrays are what the kernels read.
- *   2. It describes the network and places all arrays of a run in one arena: a mnv2_plan. That
- *      depends on nothing but the network, the precision and the number of threads.
+ *   2. It describes the network, and mnv2_make_plan places all arrays of a run in one arena: a
+ *      mnv2_plan. That depends on nothing but the network, the precision, the number of threads and
+ *      the family of CPUs.
  *   3. It takes the first instruction set of mnv2_isa_at that is supported by the CPU and has
  *      kernels of its own for the precision.
  *   4. It calls mnv2_run for each image, with the same plan and, a call at a time, the same arena.
@@ -31,6 +32,8 @@ extern "C" {
 #define MNV2_MAX_TAPS 64
 #define MNV2_MAX_MAPS 16
 #define MNV2_MAX_THREADS 64
+/* One a block, a convolution, a dense layer, and the head. */
+#define MNV2_MAX_STEPS 73
 #define MNV2_OVERREAD 128
 
 /* How a network is computed, and what the weights of its layers are; biases and the weights of
@@ -248,7 +251,18 @@ int32_t mnv2_isa_computes(const mnv2_isa *isa, int32_t precision);
 /* Whether they are its own, not those of a lesser set. */
 int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision);
 
+/* The family of this CPU, by what it has, as the planner's costs know it: "amx", or "any". */
+const char *mnv2_cpu_family(void);
+
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
+
+/* Plans a network: `plan` has everything but its steps, the blocks' scratch and `arena_bytes`, and no
+ * taps and no detector's heads; this fills them in. `blocks` are plan->blocks, `steps` has room for MNV2_MAX_STEPS. The
+ * arena is the least that any sequence of schedules needs, plus at most a seventh or 7 KiB, which are
+ * spent on longer strips and larger tiles: speed, on the family of CPUs `cpu`. The plan runs on
+ * every other one, too, and whatever is chosen, the answer is the same to the bit. MNV2_OK; or
+ * MNV2_BAD_PLAN for counts beyond the limits above. Takes 30 KB of stack. */
+int32_t mnv2_make_plan(mnv2_plan *plan, mnv2_block *blocks, mnv2_step *steps, const char *cpu);
 
 /* Whether mnv2_run may believe a plan: the kernels compute all that it asks for, every size follows
  * from those before it, all that a step touches lies within weight_bytes and arena_bytes, and no

@@ -15,7 +15,7 @@ from .answers import check_answers
 from .answers import top_k as answers
 from .detect.answers import Finder, checked_threshold, refuse_detector
 from .detect.found import DEFAULT_THRESHOLD, Detection
-from .errors import InputError, ModelFileError, UnsupportedError
+from .errors import InputError, MnvError, ModelFileError, UnsupportedError
 from .executors import backends
 from .images.limits import DEFAULT, Decoding
 from .images.pixels import batch_of, images_in, pixels_of
@@ -30,9 +30,8 @@ from .network.blocks import (
     tap_shapes,
 )
 from .network.layer import Network
-from .plan.planner import make_plan
 from .plan.shapes import FASTEST, PRECISIONS, natural_precision
-from .plan.steps import Plan
+from .plan.steps import Order, Plan
 from .untyped import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -136,11 +135,18 @@ class Engine:
         self._options = (threads, backend, precision)  # as they were asked for
         found = backends.found(asked, chosen)
         count = _thread_count(threads, asked, found)
-        self._plan = make_plan(model.network, count, chosen, model.dtype)
-        self._account = Account(self._plan.arena_bytes)
+        cpu = backends.cpu_family(found)
+        self._order = Order(model.network, count, chosen, model.dtype, cpu)
+        # The C core plans for itself; in Python that waits until someone asks to see it.
+        in_core = found == "c" and model.network.detection is None
+        self._planned = None if in_core else self._order.plan()
         self._model: ModelFile | None = model
         self._backend = found
-        self._executor: Executor | None = backends.executor(found, model, self._plan)
+        executor = backends.executor(found, model, self._planned or self._order)
+        self._executor: Executor | None = executor
+        planned: Any = self._planned or executor
+        self._arena_bytes: int = planned.arena_bytes
+        self._account = Account(self._arena_bytes)
         self._tapped: _Tapping | None = None
 
     @classmethod
@@ -245,7 +251,7 @@ class Engine:
         count = _at_least_one("top_k", top_k)
         check_errors(errors)
         decoding = self._decoding.but(max_pixels, formats, decode)
-        network = self._plan.network
+        network = self._order.network
         check_answers(network)
         logits = executor.new_floats(network.classes)
 
@@ -343,7 +349,7 @@ class Engine:
         import numpy as np
 
         executor, model = self._open()
-        network = self._plan.network
+        network = self._order.network
         refuse_detector(network, "logits")
         if not network.classes:
             check_answers(network)
@@ -372,7 +378,7 @@ class Engine:
         import numpy as np
 
         executor, model = self._open()
-        network = self._plan.network
+        network = self._order.network
         refuse_detector(network, "pooled features")
         decoding = self._decoding.but(max_pixels, formats, decode)
 
@@ -434,9 +440,12 @@ class Engine:
         taps, expanded = tap_indices(parts, at), expanded_indices(parts, at)
         kept = self._tapped
         if kept is None or (kept.plan.taps, kept.plan.expanded) != (taps, expanded):
-            plan = self._plan
-            plan = make_plan(plan.network, plan.threads, plan.precision, plan.dtype, taps, expanded)
+            from .plan.planner import make_plan
+
+            network, threads, precision, dtype, _ = self._order
             backend = "c" if self._backend == "c" else "numpy"
+            cpu = backends.cpu_family(backend)
+            plan = make_plan(network, threads, precision, dtype, taps, expanded, cpu)
             kept = _Tapping(parts, plan, backends.executor(backend, model, plan))
             self._tapped = kept
         return kept
@@ -445,6 +454,19 @@ class Engine:
         """What a prediction needs, step by step, in bytes; `str()` of it is for people. With `at`,
         what `features` needs for those blocks."""
         return self._plan if at is None else self._tapping(at).plan
+
+    @property
+    def _plan(self) -> Plan:
+        """The plan, as Python makes it, once someone looks at it."""
+        if self._planned is None:
+            plan = self._order.plan()
+            if plan.arena_bytes != self._arena_bytes:
+                raise MnvError(
+                    f"the C core planned {self._arena_bytes} bytes and Python {plan.arena_bytes}: "
+                    "they are of different versions; install the package again"
+                )
+            self._planned = plan
+        return self._planned
 
     def photo_plan(
         self,
@@ -471,8 +493,8 @@ class Engine:
             sampling,
             orientation,
             model.input_spec,
-            self._plan.network.resolution,
-            self._plan.arena_bytes,
+            self._order.network.resolution,
+            self._arena_bytes,
             self._decoding,
         )
 
@@ -490,9 +512,9 @@ class Engine:
             model.input_spec,
             len(model.labels or ()),
             model.dtype,
-            self._plan.precision,
+            self._order.precision,
             dict(model.provenance),
-            self._plan.arena_bytes,
+            self._arena_bytes,
             model.weight_bytes,
             model.private,
         )
@@ -552,7 +574,7 @@ class Engine:
 
     def __repr__(self) -> str:
         state = self._executor.backend if self._executor else "closed"
-        return f"<Engine {self._plan.network.name} {state}>"
+        return f"<Engine {self._order.network.name} {state}>"
 
     def _pixels(
         self,
@@ -564,7 +586,7 @@ class Engine:
     ) -> Any:
         """An image's frame, decoded in the arena's memory where it is an encoded one that fits.
         `upright` receives (width, height) of the image."""
-        resolution = self._plan.network.resolution
+        resolution = self._order.network.resolution
         borrow = getattr(executor, "borrow", None)
         return pixels_of(image, model.input_spec, resolution, decoding, borrow, upright)
 

@@ -14,9 +14,10 @@ import pytest
 from c_program import SOURCE
 
 from mnv2_engine import _core
+from mnv2_engine.plan.cpu_costs import ANY
 
 SOURCES = (
-    *("show_plan", "planner", "schedule", "cost", "meta", "table", "family", "network", "json"),
+    *("show_plan", "planner", "meta", "table", "family", "network", "json"),
     *("refusal", "npy"),
 )
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -27,6 +28,9 @@ WEIGHTS = {
     *("project_weight", "project_bias", "head_weight", "head_bias"),
 }
 
+KERNELS = SOURCE.parents[1] / "kernels"
+FAMILIES = ("any", "amx")  # as in plan_metas.c
+
 Record = tuple[str, dict[str, Any]]  # such as ("step3", {"kind": 1, ...})
 
 
@@ -34,6 +38,7 @@ class Asked(NamedTuple):
     meta: bytes
     threads: int = 1
     precision: int = 0  # of mnv2_precision; 0: that of the weights
+    cpu: str = ANY
 
 
 class CPlans(NamedTuple):
@@ -44,7 +49,7 @@ class CPlans(NamedTuple):
     def __call__(self, asked: Iterable[Asked]) -> list[str]:
         """An answer for each."""
         given = b"".join(
-            struct.pack("<III", len(each.meta), each.threads, each.precision) + each.meta
+            struct.pack("<IIII", len(each.meta), *each[1:3], FAMILIES.index(each.cpu)) + each.meta
             for each in asked
         )
         run = subprocess.run([self.path], input=given, capture_output=True, timeout=300)
@@ -58,8 +63,9 @@ def build_plans(folder: Path) -> CPlans:
     if shutil.which(compiler) is None:
         pytest.skip("needs a C compiler")
     sources = [SOURCE / f"{name}.c" for name in SOURCES]
+    sources += [KERNELS / "plan" / f"{name}.c" for name in ("planner", "schedule", "cost")]
     options = ["-std=c11", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-    folders = ["-I", SOURCE, "-I", SOURCE.parents[1] / "kernels"]
+    folders = ["-I", SOURCE, "-I", KERNELS]
     ends = [Path(__file__).with_name("plan_metas.c"), *sources, "-lm", "-o", folder / "plan_metas"]
     for extra in (SANITIZERS, ()):
         run = subprocess.run(

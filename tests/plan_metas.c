@@ -1,13 +1,15 @@
 /* For the tests of examples/c: reads the `meta` members of model files from standard input and
- * says of each what it is refused for, or plans it. A record is three little-endian uint32 (bytes
- * of the JSON, threads, mnv2_precision to compute in, or 0 for that of the weights), then the
- * JSON. Each answer ends with an empty line. */
+ * says of each what it is refused for, or plans it. A record is four little-endian uint32 (bytes
+ * of the JSON, threads, mnv2_precision to compute in, or 0 for that of the weights, family of CPUs),
+ * then the JSON. Each answer ends with an empty line. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "meta.h"
 #include "planner.h"
 #include "show_plan.h"
+
+static const char *const families[] = {"any", "amx"}; /* FAMILIES of c_plans.py */
 
 static void answer(char *text, const uint32_t *record) {
     static network net;
@@ -20,14 +22,14 @@ static void answer(char *text, const uint32_t *record) {
         return;
     }
     if (record[2]) net.precision = (mnv2_precision)record[2];
-    plan_network(&made, &net, 0, (int32_t)record[1]);
+    plan_network(&made, &net, 0, (int32_t)record[1], families[record[3]]);
     show_plan(stdout, &made.plan);
     puts("");
     free(labels);
 }
 
 int main(void) {
-    uint32_t record[3];
+    uint32_t record[4];
     while (fread(record, sizeof record, 1, stdin) == 1) {
         char *text = malloc((size_t)record[0] + 1); /* exactly, for the sanitizer to see */
         if (!text || fread(text, 1, record[0], stdin) != record[0]) return 1;

@@ -5,37 +5,41 @@ from __future__ import annotations
 import json
 import random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from c_plans import Asked, CPlans, Record, records_of, records_of_struct, without_weights
+from c_plans import FAMILIES, Asked, CPlans, Record, records_of, records_of_struct, without_weights
 from conftest import networks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_tables import random_table, some_quantization
 
 from mnv2_engine import _core
-from mnv2_engine.executors.core_plan import core_plan
+from mnv2_engine.executors.core_plan import core_plan, core_planned
 from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.members import packed_members
 from mnv2_engine.model.meta import encode
+from mnv2_engine.model.modelfile import Tensor
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.kin import by_name
 from mnv2_engine.network.layer import Network
+from mnv2_engine.plan.cpu_costs import ANY
 from mnv2_engine.plan.planner import make_plan
-from mnv2_engine.plan.steps import Plan
+from mnv2_engine.plan.steps import Order, Plan
 
 THREADS = range(1, 9)
 COMPUTED = (("float32", "float32"), ("bfloat16", "bfloat16"), ("int8", "int8"))
 ODD = (("float32", "float16"), ("float32", "bfloat16"))
 SPEC = PRESETS["imagenet"]
 
-Way = tuple[int, str, str]  # threads, precision, dtype of the weights
+Way = tuple[int, str, str, str]  # threads, precision, dtype of the weights, family of CPUs
 
 
-def asked(network: Network, threads: int, precision: str, dtype: str) -> Asked:
+def asked(network: Network, threads: int, precision: str, dtype: str, cpu: str = ANY) -> Asked:
     quantization = some_quantization(network) if dtype == "int8" else None
     meta = encode(network, SPEC, None, {}, dtype, quantization)
     computed = _core.lib.MNV2_BFLOAT16 if precision == "bfloat16" else 0
-    return Asked(meta, threads, computed)
+    return Asked(meta, threads, computed, cpu)
 
 
 def records_of_plan(plan: Plan) -> list[Record]:
@@ -48,27 +52,46 @@ def records_of_plan(plan: Plan) -> list[Record]:
     return without_weights(records_of_struct(built.struct))
 
 
+def test_the_core_plans_for_itself_what_python_plans() -> None:
+    for network in (mobilenet_v2(0.35, 96), efficientnet_lite(0)):
+        for precision, dtype in COMPUTED:
+            quantization = some_quantization(network) if dtype == "int8" else None
+            tensors = dict.fromkeys(packed_members(network, dtype), Tensor(64, ()))
+            model: Any = SimpleNamespace(
+                buffer=bytearray(64), tensors=tensors, input_spec=SPEC, quantization=quantization
+            )
+            order = Order(network, 2, precision, dtype, ANY)
+            built = core_planned(_core.ffi, _core.lib, model, order)
+            assert without_weights(records_of_struct(built.struct)) == records_of_plan(order.plan())
+
+
 def compare(c_plans: CPlans, cases: list[tuple[Network, Way]]) -> None:
     answers = c_plans(asked(network, *way) for network, way in cases)
     for (network, way), answer in zip(cases, answers, strict=True):
         found = without_weights(records_of(answer))
-        assert found == records_of_plan(make_plan(network, *way)), (network, way)
+        threads, precision, dtype, cpu = way
+        plan = make_plan(network, threads, precision, dtype, cpu=cpu)
+        assert found == records_of_plan(plan), (network, way)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     networks,
     st.lists(
-        st.tuples(st.sampled_from(THREADS), st.sampled_from([*COMPUTED, *ODD])),
+        st.tuples(
+            st.sampled_from(THREADS),
+            st.sampled_from([*COMPUTED, *ODD]),
+            st.sampled_from(FAMILIES),
+        ),
         min_size=4,
         max_size=4,
         unique=True,
     ),
 )
 def test_whole_plans_are_equal(
-    c_plans: CPlans, network: Network, ways: list[tuple[int, tuple[str, str]]]
+    c_plans: CPlans, network: Network, ways: list[tuple[int, tuple[str, str], str]]
 ) -> None:
-    compare(c_plans, [(network, (threads, *kinds)) for threads, kinds in ways])
+    compare(c_plans, [(network, (threads, *kinds, cpu)) for threads, kinds, cpu in ways])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +100,8 @@ def test_whole_plans_are_equal(
     ids=lambda network: network.name,
 )
 def test_plans_of_published_networks_are_equal(c_plans: CPlans, network: Network) -> None:
-    compare(c_plans, [(network, (n, *kinds)) for n in THREADS for kinds in COMPUTED])
+    ways = [(n, *kinds, cpu) for n in THREADS for kinds in COMPUTED for cpu in FAMILIES]
+    compare(c_plans, [(network, way) for way in ways])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -86,7 +110,8 @@ def test_plans_of_random_tables_are_equal(c_plans: CPlans, seed: int) -> None:
     cases: list[tuple[Network, Way]] = []
     for _ in range(100):
         network = random_table(choose)
-        cases.append((network, (choose.choice(THREADS), *choose.choice([*COMPUTED, *ODD]))))
+        way = choose.choice(THREADS), *choose.choice([*COMPUTED, *ODD]), choose.choice(FAMILIES)
+        cases.append((network, way))
     compare(c_plans, cases)
 
 

@@ -2,54 +2,88 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import pytest
+from c_plans import FAMILIES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnv2_engine.executors.backends import cpu_family
 from mnv2_engine.network.families import mobilenet_v2
-from mnv2_engine.plan.cost import cycles_of, pointwise_cycles, reread_cycles
+from mnv2_engine.plan.cost import pointwise_time, reread_time, time_of
+from mnv2_engine.plan.cpu_costs import CPU_COSTS, CpuCosts
 from mnv2_engine.plan.planner import every_schedule, make_plan
-from mnv2_engine.plan.shapes import Shapes
+from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
 sizes = st.integers(1, 300)
 
 
+every_cpu = pytest.mark.parametrize("costs", CPU_COSTS.values(), ids=map("-".join, CPU_COSTS))
+
+
+@every_cpu
 @given(pixels=sizes, depth=sizes, panels=st.integers(1, 80))
-def test_no_convolution_beats_the_rate_of_its_multiply_adds(pixels, depth, panels):
-    cycles = pointwise_cycles(pixels, depth, panels)
-    assert cycles > pixels * panels // 2 * depth
-    assert cycles <= pointwise_cycles(pixels + 1, depth, panels)
-    assert cycles <= pointwise_cycles(pixels, depth, panels + 1)
+def test_no_convolution_beats_the_rate_of_its_multiply_adds(costs, pixels, depth, panels):
+    time = pointwise_time(costs, pixels, depth, panels)
+    assert time > pixels * panels // 2 * depth * costs.term
+    assert time <= pointwise_time(costs, pixels + 1, depth, panels)
+    assert time <= pointwise_time(costs, pixels, depth, panels + 1)
 
 
-def test_weights_that_are_read_once_are_not_read_again():
-    assert reread_cycles(1 << 20, 0) == 0 < reread_cycles(1 << 20, 1)
+@every_cpu
+def test_weights_that_are_read_once_are_not_read_again(costs):
+    assert reread_time(costs, 1 << 20, 0) == 0 <= reread_time(costs, 1 << 20, 1)
 
 
-def test_the_model_knows_what_was_measured():
+def test_c_and_python_have_one_table():
+    path = Path(__file__).parents[1] / "kernels" / "plan" / "cpu_costs.def"
+    lines = re.findall(r"^CPU_COSTS\((\w+), (\w+), ([\d, ]+)\)$", path.read_text(), re.MULTILINE)
+    found = {
+        (cpu, precision): CpuCosts(*map(int, costs.split(","))) for cpu, precision, costs in lines
+    }
+    assert found == CPU_COSTS
+    assert {cpu for cpu, _ in CPU_COSTS} == set(FAMILIES)
+    assert cpu_family() in FAMILIES
+
+
+def test_no_family_of_cpus_has_larger_arenas():
+    for network in (mobilenet_v2(1.0, 224), mobilenet_v2(0.35, 96), mobilenet_v2(0.5, 160)):
+        for precision in PRECISIONS:
+            for threads in (1, 2):
+                least = make_plan(network, threads, precision).arena_bytes
+                for cpu in FAMILIES:
+                    plan = make_plan(network, threads, precision, cpu=cpu)
+                    assert plan.arena_bytes <= least, (network.name, precision, threads, cpu)
+
+
+@pytest.mark.parametrize("cpu", FAMILIES)
+def test_the_model_knows_what_was_measured(cpu):
     """What benches/schedules.py finds faster, it finds faster."""
-    shapes = Shapes(mobilenet_v2(1.0, 224), 1)
+    shapes = Shapes(mobilenet_v2(1.0, 224), 1, cpu=cpu)
     choices = every_schedule(shapes)
 
-    def cycles(block: int, kind: str, **sizes: int) -> int:
+    def time(block: int, kind: str, **sizes: int) -> int:
         return min(
-            cycles_of(shapes, s)
+            time_of(shapes, s)
             for s in choices[block]
             if s.kind == kind
             and len(s.blocks) == 1
             and all(getattr(s, name) == size for name, size in sizes.items())
         )
 
-    assert cycles(2, "rows", strip=28) < cycles(2, "rows", strip=14)
-    assert cycles(15, "tiles", tile=64) < cycles(15, "tiles", tile=32)
+    assert time(2, "rows", strip=28) < time(2, "rows", strip=14)
+    assert time(15, "tiles", tile=64) < time(15, "tiles", tile=32)
     # Weights of hundreds of kilobytes are not read for every row.
-    assert cycles(14, "tiles") < 0.6 * cycles(14, "rows")
+    assert time(14, "tiles") < 0.6 * time(14, "rows")
 
 
 def test_threads_share_the_work_of_every_block():
     network = mobilenet_v2(1.0, 224)
     one, two = (
         sum(
-            min(cycles_of(shapes, s) / len(s.blocks) for s in each)
+            min(time_of(shapes, s) / len(s.blocks) for s in each)
             for each in every_schedule(shapes)[:-2]
         )
         for shapes in (Shapes(network, 1), Shapes(network, 2))

@@ -144,7 +144,8 @@ static bool start(session *s, const options *said, refusal *why) {
                       said->model);
     if (said->bfloat16) net->precision = MNV2_BFLOAT16;
     if (!choose_isa(&s->isa, said->isa, net->precision, why)) return false;
-    plan_network(&s->planned, net, s->model.buffer_bytes, (int32_t)said->threads);
+    plan_network(&s->planned, net, s->model.buffer_bytes, (int32_t)said->threads,
+                 mnv2_cpu_family());
     const int64_t arena = s->planned.plan.arena_bytes;
     s->arena = aligned_alloc(ARENA_ALIGNMENT, (size_t)(arena + 63) / 64 * 64);
     const char *fault = NULL;

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..executors.backends import cpu_family
 from ..model.modelfile import ModelFile
 from ..network.layer import Network
 from ..plan.planner import assemble, every_schedule, fastest, make_plan, plan_of
@@ -55,7 +56,8 @@ def plans(
 ) -> dict[str, Plan]:
     """The plans by what is in them, each with one idea more than those before. Arguments are those
     of make_plan. A plan that is the same as one before is left out."""
-    shapes = Shapes(network, threads, PRECISIONS[precision], dtype)
+    cpu = cpu_family()
+    shapes = Shapes(network, threads, PRECISIONS[precision], dtype, cpu=cpu)
     *blocks, head, classifier = every_schedule(shapes)
 
     def only(keep: Callable[[Schedule], bool]) -> list[list[Schedule]]:
@@ -89,7 +91,7 @@ def plans(
     made["cascades, not in place, in the least memory"] = plan_of(
         shapes, only(lambda s: not s.in_place)
     )
-    planned = make_plan(network, threads, precision, dtype)
+    planned = make_plan(network, threads, precision, dtype, cpu=cpu)
     found: dict[str, Plan] = {}
     for name, plan in made.items():
         if plan not in (planned, *found.values()):

@@ -67,10 +67,13 @@ def _result(
     processes: bool,
 ) -> Result:
     from ..engine import checked_precision
+    from ..executors.backends import cpu_family
     from ..plan.planner import make_plan
 
     precision = checked_precision(model, options.precision)
-    arena = make_plan(model.network, options.threads, precision, model.dtype).arena_bytes
+    cpu = cpu_family()
+    plan = make_plan(model.network, options.threads, precision, model.dtype, cpu=cpu)
+    arena = plan.arena_bytes
     ours, control = contest.samples[:2]
     quietness = Quietness(
         control=quartiles(pairwise(ours, control)).median,

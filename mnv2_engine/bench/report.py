@@ -85,10 +85,12 @@ def measured(
 
 
 def _part(model: ModelFile, result: Result, options: Options) -> Part:
+    from ..executors.backends import cpu_family
     from ..plan.planner import make_plan
     from ..plan.shown.picture import draw
 
-    plan = make_plan(model.network, options.threads, result.precision, model.dtype)
+    cpu = cpu_family(result.backend.split(",")[0])
+    plan = make_plan(model.network, options.threads, result.precision, model.dtype, cpu=cpu)
     steps = None
     if result.backend.split(",")[0] == "c":
         steps = step_times(model, result.precision, isa=options.isa)

@@ -62,10 +62,10 @@ def step_times(
     """Of the plan for one thread."""
     import numpy as np
 
-    from ..executors.native import NativeExecutor
+    from ..executors.native import NativeExecutor, cpu_family
     from ..plan.planner import make_plan
 
-    plan = make_plan(model.network, 1, precision, model.dtype)
+    plan = make_plan(model.network, 1, precision, model.dtype, cpu=cpu_family())
     executor = NativeExecutor(model, plan, isa)
     shape = (*model.network.resolution, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -129,13 +129,15 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from ..engine import checked_precision
+    from ..executors.backends import cpu_family
     from ..executors.cpus import thread_count
     from ..model.modelfile import open_model
     from ..plan.planner import make_plan
 
     with open_model(args.model) as model:
         precision = checked_precision(model, args.precision)
-        plan = make_plan(model.network, thread_count(args.threads), precision, model.dtype)
+        threads, cpu = thread_count(args.threads), cpu_family()
+        plan = make_plan(model.network, threads, precision, model.dtype, cpu=cpu)
         spec = model.input_spec
     photo = None
     if args.photo is not None:

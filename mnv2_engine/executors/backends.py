@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
+from ..plan.cpu_costs import ANY
 from ..plan.shapes import natural_precision
+from ..plan.steps import Order
 from ..untyped import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,8 +76,18 @@ def fastest_precision(backend: str, dtype: str) -> str:
     return natural_precision(dtype)
 
 
-def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
-    """The executor of a plan in a backend that was `found`."""
+def cpu_family(backend: str = "c") -> str:
+    """The family of CPUs (plan/cpu_costs.py) that plans of a backend that was `found` are made for:
+    that of this CPU, where it is the C core's to run them and it is there."""
+    if backend != "c" or not has_core():
+        return ANY
+    from .native import cpu_family
+
+    return cpu_family()
+
+
+def executor(backend: str, model: ModelFile, plan: Plan | Order) -> Executor:
+    """The executor of a plan, or of what is yet to be planned, in a backend that was `found`."""
     if backend == "c":
         from .native import NativeExecutor
 
@@ -86,6 +98,8 @@ def executor(backend: str, model: ModelFile, plan: Plan) -> Executor:
                 'precision out, or ask for precision="fastest"'
             )
         return made
+    if isinstance(plan, Order):
+        plan = plan.plan()
     if backend == "numba":
         from . import jit
 

@@ -9,7 +9,7 @@ from ..errors import UnsupportedError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
 from ..network.detector import IDENTITY
-from ..plan.steps import Plan, Step
+from ..plan.steps import Order, Plan, Step
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -33,6 +33,50 @@ class CorePlan(NamedTuple):
 
 def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     """The plan of a network with the weights of `model`."""
+    built, kept, blocks, table = _network(ffi, lib, model, plan)
+    taps = table("taps", len(plan.taps) + len(plan.expanded), "mnv2_tap")
+    steps = table("steps", len(plan.steps), "mnv2_step")
+    built.tap_count, built.step_count = len(taps), len(steps)
+    built.arena_bytes = plan.arena_bytes
+    parts = match(plan.network)
+    for number, index in enumerate(plan.expanded, len(plan.taps)):
+        block, tap = blocks[index], taps[number]
+        block.expanded_tap = number + 1
+        tap.height, tap.width, tap.channels = block.in_height, block.in_width, block.hidden
+        tap.values = -1
+    for index, tap in zip(plan.taps, list(taps)[: len(plan.taps)], strict=True):
+        project = parts.blocks[index].project
+        tap.height, tap.width = project.out_size
+        tap.channels = project.out_channels
+        values = model.tensors.get(f"{project.name}.values")
+        tap.values = -1 if values is None else values.offset
+    if plan.network.detection is not None:
+        maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
+        _build_detector(built, maps, parts, plan.network.detection)
+    outputs = {
+        head.project.name: block
+        for head, block in zip(parts.heads, list(blocks)[len(parts.blocks) :], strict=True)
+    }
+    for planned, step in zip(plan.steps, steps, strict=True):
+        _build_step(lib, planned, step, blocks, outputs)
+    return CorePlan(built, kept)
+
+
+def core_planned(ffi: Any, lib: Any, model: ModelFile, order: Order) -> CorePlan:
+    """The same of what is yet to be planned: the C core makes the steps, those that Python would.
+    The tests compare them."""
+    built, kept, blocks, _ = _network(ffi, lib, model, order)
+    steps = ffi.new("mnv2_step[]", lib.MNV2_MAX_STEPS)
+    kept.append(steps)
+    if lib.mnv2_make_plan(built, blocks, steps, order.cpu.encode()) != lib.MNV2_OK:
+        raise UnsupportedError(f"the C core does not plan {order.network.name}: it is too large")
+    return CorePlan(built, kept)
+
+
+def _network(
+    ffi: Any, lib: Any, model: ModelFile, plan: Plan | Order
+) -> tuple[Any, list[Any], Any, Callable[[str, int, str], Any]]:
+    """A `mnv2_plan *` without steps, what it points into, its blocks, and what makes a table."""
     parts = match(plan.network)
     places = _places(model)
     built = ffi.new("mnv2_plan *")
@@ -50,13 +94,11 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     blocks = table("blocks", len(parts.blocks) + len(heads), "mnv2_block")
     convs = table("convs", len(parts.convs), "mnv2_conv")
     dense = table("dense", len(parts.dense), "mnv2_dense")
-    taps = table("taps", len(plan.taps) + len(plan.expanded), "mnv2_tap")
-    steps = table("steps", len(plan.steps), "mnv2_step")
     built.block_count, built.conv_count = len(blocks), len(convs)
-    built.dense_count, built.tap_count, built.step_count = len(dense), len(taps), len(steps)
+    built.dense_count = len(dense)
     built.precision = core_precision(lib, plan.precision, plan.dtype)
     built.threads = plan.threads
-    built.arena_bytes, built.weight_bytes = plan.arena_bytes, len(model.buffer)
+    built.weight_bytes = len(model.buffer)
 
     activations = {"linear": lib.MNV2_LINEAR, "relu": lib.MNV2_RELU, "relu6": lib.MNV2_RELU6}
     _build_stem(built.stem, parts.stem, model.input_spec, places)
@@ -78,29 +120,9 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
         row.inputs, row.outputs = layer.in_channels, layer.out_channels
         row.activation = activations[layer.activation]
         row.weight, row.bias = places(layer)
-    for number, index in enumerate(plan.expanded, len(plan.taps)):
-        block, tap = blocks[index], taps[number]
-        block.expanded_tap = number + 1
-        tap.height, tap.width, tap.channels = block.in_height, block.in_width, block.hidden
-        tap.values = -1
-    for index, tap in zip(plan.taps, list(taps)[: len(plan.taps)], strict=True):
-        project = parts.blocks[index].project
-        tap.height, tap.width = project.out_size
-        tap.channels = project.out_channels
-        values = model.tensors.get(f"{project.name}.values")
-        tap.values = -1 if values is None else values.offset
-    if plan.network.detection is not None:
-        maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
-        _build_detector(built, maps, parts, plan.network.detection)
-    outputs = {
-        head.project.name: block
-        for head, block in zip(parts.heads, list(blocks)[len(parts.blocks) :], strict=True)
-    }
-    for planned, step in zip(plan.steps, steps, strict=True):
-        _build_step(lib, planned, step, blocks, outputs)
     if model.quantization is not None:
         _build_quantization(built, parts, model.quantization, model.input_spec)
-    return CorePlan(built, kept)
+    return built, kept, blocks, table
 
 
 def core_precision(lib: Any, precision: str, dtype: str) -> int:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
-from ..plan.steps import Plan
+from ..plan.steps import Order, Plan
 from ..untyped import TYPE_CHECKING, Any
-from .core_plan import core_plan, core_precision
+from .core_plan import core_plan, core_planned, core_precision
 from .memory import private_memory
 from .pool import Pool
 
@@ -26,7 +26,7 @@ ISA_VARIABLE = "MNV2_ISA"
 
 
 class NativeExecutor:
-    """A plan and a model file, ready for the C core.
+    """A plan and a model file, ready for the C core; or an order, which the C core plans.
 
     `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``, ...); by default the
     environment variable MNV2_ISA decides, else the best that this CPU has for the plan's precision.
@@ -36,7 +36,7 @@ class NativeExecutor:
 
     backend = "c"
 
-    def __init__(self, model: ModelFile, plan: Plan, isa: str | None = None) -> None:
+    def __init__(self, model: ModelFile, plan: Plan | Order, isa: str | None = None) -> None:
         from .. import _core
 
         if plan.network.detection is not None and plan.precision == "int8":
@@ -47,10 +47,11 @@ class NativeExecutor:
         self._isa = _choose_isa(isa, plan.precision, self._precision)
         self._network = plan.network
         self._is_detector = plan.network.detection is not None
-        self._arena_bytes = plan.arena_bytes
         self._arenas: list[Any] = []
         self._weights = self._ffi.from_buffer(model.buffer)
-        self._plan, self._kept = core_plan(self._ffi, self._lib, model, plan)
+        build: Any = core_plan if isinstance(plan, Plan) else core_planned
+        self._plan, self._kept = build(self._ffi, self._lib, model, plan)
+        self._arena_bytes = int(self._plan.arena_bytes)
         self._check(self._plan)
         self._pool = Pool(self._ffi, self._lib, plan.threads, (self._plan, self._kept))
 
@@ -64,6 +65,11 @@ class NativeExecutor:
     def threads(self) -> int:
         """Threads that share the work of one image."""
         return int(self._plan.threads)
+
+    @property
+    def arena_bytes(self) -> int:
+        """What a run needs."""
+        return self._arena_bytes
 
     @property
     def isa(self) -> str:
@@ -237,6 +243,13 @@ def chosen_isa(precision: str, dtype: str) -> str:
 
     isa = _choose_isa(None, precision, core_precision(_core.lib, precision, dtype))
     return str(_core.ffi.string(_core.lib.mnv2_isa_name(isa)).decode())
+
+
+def cpu_family() -> str:
+    """The family of this CPU, as plan/cpu_costs.py names it."""
+    from .. import _core
+
+    return str(_core.ffi.string(_core.lib.mnv2_cpu_family()).decode())
 
 
 _image_isas: dict[str | None, Any] = {}  # chosen: asking the CPU takes as long as a small picture

@@ -12,7 +12,8 @@ from ..errors import InputError, UnsupportedError
 from ..model.members import packed_members
 from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from .arena import least_arena, moves, unused_bytes
-from .cost import cycles_of
+from .cost import time_of
+from .cpu_costs import ANY
 from .schedules import (
     FIRST_CACHE_BYTES,
     Schedule,
@@ -40,16 +41,18 @@ def make_plan(
     dtype: str | None = None,
     taps: tuple[int, ...] = (),
     expanded: tuple[int, ...] = (),
+    cpu: str = ANY,
 ) -> Plan:
     """The fastest plan whose arena is the least, or larger by a little room (ROOM of it), for
     `threads` threads, of which each needs scratch of its own. `precision` is what it is computed
     in, one of shapes.PRECISIONS, and `dtype` that of the model file's weights, by default the same.
     `taps` are the blocks whose thin outputs the caller wants, ascending, and `expanded` those whose
-    expanded tensors are wanted.
+    expanded tensors are wanted. `cpu` is the family of CPUs (cpu_costs.py) that it is to be fast
+    on; it runs on every other one, too.
 
     Raises UnsupportedError for a network that no kernel runs.
     """
-    shapes = Shapes(network, threads, PRECISIONS[precision], dtype, taps, expanded)
+    shapes = Shapes(network, threads, PRECISIONS[precision], dtype, taps, expanded, cpu)
     if list(taps) != sorted(set(taps) & set(range(shapes.chain))):
         raise InputError(f"taps {taps!r:.80}: expected blocks of the network, ascending")
     expanding = [i for i in range(1, shapes.chain) if shapes.blocks[i].expand is not None]
@@ -116,7 +119,7 @@ def fastest(
 ) -> list[tuple[Schedule, bool]]:
     """Of the schedules from each block on (see `every_schedule`), those that take the least time
     within `arena` bytes, each with the end of its output."""
-    Cost = tuple[int, int]  # cycles, bytes
+    Cost = tuple[int, int]  # picoseconds, bytes
     Path = tuple[Cost, list[tuple[Schedule, bool]]]
     reached: dict[tuple[int, bool], Path] = {(0, False): ((0, 0), [])}
     for at, schedules in enumerate(choices):
@@ -124,9 +127,9 @@ def fastest(
         for schedule in schedules:
             if not before or schedule.bytes > arena:
                 continue
-            taken = cycles_of(shapes, schedule)
-            for high, (cycles, total), path in before:
-                cost = (cycles + taken, total + schedule.bytes)
+            taken = time_of(shapes, schedule)
+            for high, (time, total), path in before:
+                cost = (time + taken, total + schedule.bytes)
                 for end in moves(schedule, high):
                     key = at + max(1, len(schedule.blocks)), end
                     if key not in reached or cost < reached[key][0]:

@@ -7,6 +7,7 @@ from ..network.blocks import match
 from ..network.detector import IDENTITY
 from ..network.layer import Layer, Network
 from ..untyped import Any, NamedTuple
+from .cpu_costs import ANY, CPU_COSTS
 
 ALIGNMENT = 64  # bytes; a cache line, and one AVX-512 vector
 # What int8 kernels may read, and ignore, behind an array: MNV2_OVERREAD of kernels/mnv2.h. A lone
@@ -62,6 +63,7 @@ class Shapes:
         dtype: str | None = None,
         taps: tuple[int, ...] = (),
         expanded: tuple[int, ...] = (),
+        cpu: str = ANY,
     ) -> None:
         self.network = network
         self.parts = match(network)
@@ -73,6 +75,7 @@ class Shapes:
         self.dtype = dtype or precision.name  # of the weights
         self.taps = taps  # blocks whose thin outputs the caller wants, ascending
         self.expanded = expanded  # and whose expanded tensors
+        self.costs = CPU_COSTS[cpu, precision.name]
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
         self.outputs = place_outputs(self)
 

@@ -13,12 +13,12 @@ static int64_t smaller64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static bool is_int8(const planned *plan) { return plan->net->precision == MNV2_INT8; }
 
-planned planned_of(const network *net, mnv2_block *blocks, int32_t threads) {
+planned mnv2_planned_of(const mnv2_plan *net, mnv2_block *blocks, const char *cpu) {
     static const value_sizes single = {4, 4, 4, 4, 1}, half = {2, 4, 2, 4, 2}, byte = {1, 1, 1, 4, 4};
     const value_sizes sizes = net->precision == MNV2_INT8       ? byte
                               : net->precision == MNV2_BFLOAT16 ? half
                                                                 : single;
-    return (planned){net, blocks, threads, sizes};
+    return (planned){net, blocks, net->threads, sizes, mnv2_costs_of(cpu, net->precision)};
 }
 
 /* Of an array in the arena. Int8 kernels may read, and ignore, a little behind it: a lone thread
@@ -161,7 +161,7 @@ static bool is_cut(const planned *plan, const schedule *tiles) {
     const int64_t tensor = array_bytes(plan, (int64_t)block->in_height * block->in_width *
                                                  block->hidden * plan->sizes.expanded);
     mnv2_step step;
-    place_scratch(plan, tiles, 0, &step);
+    mnv2_place_scratch(plan, tiles, 0, &step);
     return tensor <= FIRST_CACHE_BYTES || step.thread_bytes * 3 < tensor;
 }
 
@@ -176,7 +176,8 @@ static int64_t place_dense(const planned *plan, const schedule *s, int64_t at, m
     return start + plan->threads * step->thread_bytes;
 }
 
-int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, mnv2_step *step) {
+int64_t mnv2_place_scratch(const planned *plan, const schedule *chosen, int64_t at,
+                           mnv2_step *step) {
     *step = (mnv2_step){
         .kind = (int32_t)chosen->kind,
         .first = chosen->first,
@@ -202,7 +203,7 @@ int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, m
     return at;
 }
 
-/* Adds a schedule of blocks with its bytes and cycles. */
+/* Adds a schedule of blocks with its bytes and its time. */
 static void add(const planned *plan, schedule s, schedule *found, int *count) {
     const mnv2_block *begin = &plan->blocks[s.first], *end = begin + s.count - 1;
     mnv2_step step;
@@ -210,9 +211,9 @@ static void add(const planned *plan, schedule s, schedule *found, int *count) {
         s.input_bytes =
             tensor_bytes(plan, begin->in_height, begin->in_width, begin->in_channels);
     s.output_bytes = tensor_bytes(plan, end->out_height, end->out_width, end->out_channels);
-    s.bytes = place_scratch(plan, &s, s.input_bytes + s.output_bytes, &step);
+    s.bytes = mnv2_place_scratch(plan, &s, s.input_bytes + s.output_bytes, &step);
     if (s.is_in_place) s.bytes -= smaller64(s.input_bytes, s.output_bytes);
-    s.cycles = cycles_of(plan, &s);
+    s.time = mnv2_time_of(plan, &s);
     found[(*count)++] = s;
 }
 
@@ -223,7 +224,7 @@ static int64_t vector_bytes(const planned *plan, int32_t channels) {
 
 /* The one way to run step `number` behind the blocks: convolutions, the head, dense layers. */
 static int tail_schedule(const planned *plan, int32_t number, schedule *found) {
-    const network *net = plan->net;
+    const mnv2_plan *net = plan->net;
     const int32_t dense = number - net->conv_count - 1;
     mnv2_step step;
     if (number < net->conv_count) {
@@ -244,13 +245,13 @@ static int tail_schedule(const planned *plan, int32_t number, schedule *found) {
         if (dense + 1 < net->dense_count)
             found->output_bytes = vector_bytes(plan, net->dense[dense].outputs);
     }
-    found->bytes = place_scratch(plan, found, found->input_bytes + found->output_bytes, &step);
+    found->bytes = mnv2_place_scratch(plan, found, found->input_bytes + found->output_bytes, &step);
     return 1;
 }
 
-int32_t tail_count(const network *net) { return net->conv_count + 1 + net->dense_count; }
+int32_t mnv2_tail_count(const mnv2_plan *net) { return net->conv_count + 1 + net->dense_count; }
 
-int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]) {
+int mnv2_schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]) {
     static const int32_t single[] = {14, 28, 0}, half[] = {56, 0}, byte[] = {28, 56, 0};
     const int32_t *strips = is_int8(plan)                                ? byte
                             : plan->net->precision == MNV2_BFLOAT16 ? half

@@ -8,8 +8,11 @@
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
 
-#include "network.h"
+#include <stdbool.h>
 
+#include "mnv2.h"
+
+enum { PANEL = 16, IMAGE_CHANNELS = 3, ARENA_ALIGNMENT = 64 };
 enum {
     LONGEST_CASCADE = 6, /* blocks; the rows of a longer one outgrow the tensors that it saves */
     MOST_SCHEDULES = 32  /* that begin at a block */
@@ -23,7 +26,7 @@ typedef struct {
     int32_t tile;  /* tiles: hidden channels of a thread's part of one, at most */
     int64_t input_bytes, output_bytes; /* of tensors in the arena; 0 where they are the caller's */
     int64_t bytes;                     /* that are live: tensors and scratch */
-    int64_t cycles;
+    int64_t time; /* picoseconds */
 } schedule;
 
 /* Bytes of a value of each kind of array, in the precision of the plan, and how many terms of a sum
@@ -36,25 +39,29 @@ typedef struct {
     int64_t terms;
 } value_sizes;
 
+typedef struct cpu_costs cpu_costs; /* cost.h */
+
 /* A network that is being planned. Blocks get the offsets of their scratch. */
 typedef struct {
-    const network *net;
-    mnv2_block *blocks;
+    const mnv2_plan *net; /* all but its steps and the blocks' scratch */
+    mnv2_block *blocks;   /* its own */
     int32_t threads;
     value_sizes sizes;
+    const cpu_costs *costs;
 } planned;
 
-planned planned_of(const network *net, mnv2_block *blocks, int32_t threads);
+planned mnv2_planned_of(const mnv2_plan *net, mnv2_block *blocks, const char *cpu);
 
 /* Steps behind the blocks: convolutions, head, dense layers. */
-int32_t tail_count(const network *net);
+int32_t mnv2_tail_count(const mnv2_plan *net);
 
 /* Every way to run the blocks from `first` on, one or several; past the last block the one way of
  * each step behind them. Returns how many there are. */
-int schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]);
+int mnv2_schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]);
 
 /* Places the scratch of a schedule from byte `at` of the arena on: offsets, strip, tile and sizes
  * of `step` and of its blocks. Returns where it ends. */
-int64_t place_scratch(const planned *plan, const schedule *chosen, int64_t at, mnv2_step *step);
+int64_t mnv2_place_scratch(const planned *plan, const schedule *chosen, int64_t at,
+                           mnv2_step *step);
 
 #endif

@@ -1,31 +1,47 @@
 #include "cost.h"
 
-enum {
-    TILE_PIXELS = 14,
-    TILE_CYCLES = 35,
-    LATENCY_CYCLES = 4,
-    DEPTHWISE_CALL_CYCLES = 30,
-    REREAD_BYTES_A_CYCLE = 16,
-    MOVED_BYTES_A_CYCLE = 32,
-    CACHED_WEIGHT_BYTES = 256 << 10,
-    PHASE_CYCLES = 1000,
-    STEM_TAPS = 27
+#include <string.h>
+
+enum { TILE_PIXELS = 14, LEAST_AT_ONCE = 4, MOVED_BYTES = 32, REREAD_BYTES = 16, STEM_TAPS = 27 };
+
+static const struct {
+    const char *family, *precision;
+    cpu_costs costs;
+} known[] = {
+#define CPU_COSTS(family, precision, ...) {#family, #precision, {__VA_ARGS__}},
+#include "cpu_costs.def"
+#undef CPU_COSTS
 };
+
+enum { KNOWN = sizeof known / sizeof *known };
+
+const cpu_costs *mnv2_costs_of(const char *family, int32_t precision) {
+    const char *name = precision == MNV2_INT8       ? "int8"
+                       : precision == MNV2_BFLOAT16 ? "bfloat16"
+                                                    : "float32";
+    for (int i = 0; i < KNOWN; i++)
+        if (!strcmp(known[i].family, family) && !strcmp(known[i].precision, name))
+            return &known[i].costs;
+    return &known[0].costs;
+}
 
 static int64_t over(int64_t count, int64_t unit) { return (count + unit - 1) / unit; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Of a 1x1 convolution, of which a multiply-add takes one or several terms at once. */
-static int64_t pointwise_cycles(const planned *plan, int64_t pixels, int64_t depth,
+static int64_t pointwise_time(const planned *plan, int64_t pixels, int64_t depth,
                                 int64_t panels) {
     const int64_t tiles = over(pixels, TILE_PIXELS) * over(panels, 2);
     depth = over(depth, plan->sizes.terms);
-    return tiles * TILE_CYCLES + depth * larger(pixels * panels / 2, tiles * LATENCY_CYCLES);
+    return tiles * plan->costs->tile +
+           depth * larger(pixels * panels / 2, tiles * LEAST_AT_ONCE) * plan->costs->term;
 }
 
-static int64_t depthwise_cycles(int64_t pixels, int64_t kernel, int64_t panels, int64_t calls) {
-    return panels * (pixels * kernel * kernel / 2 + calls * DEPTHWISE_CALL_CYCLES);
+static int64_t depthwise_time(const planned *plan, int64_t pixels, int64_t kernel, int64_t panels,
+                              int64_t calls) {
+    const cpu_costs *of = plan->costs;
+    return panels * (pixels * kernel * kernel / 2 * of->tap + calls * of->call);
 }
 
 static int64_t weight_bytes(const planned *plan, const mnv2_block *block) {
@@ -35,20 +51,20 @@ static int64_t weight_bytes(const planned *plan, const mnv2_block *block) {
     return block->hidden * per_hidden * item[plan->net->precision];
 }
 
-static int64_t tiles_cycles(const planned *plan, const schedule *s) {
+static int64_t tiles_time(const planned *plan, const schedule *s) {
     const mnv2_block *block = &plan->blocks[s->first];
     const int64_t panels = over(over(block->hidden, PANEL), plan->threads); /* a thread's */
     const int64_t group = smaller((int64_t)plan->threads * s->tile, block->hidden);
     const int64_t pixels = (int64_t)block->out_height * block->out_width;
     const int64_t depth = block->expand_weight < 0 ? 0 : block->in_channels;
-    const int64_t made = pointwise_cycles(plan, block->in_width, depth, panels);
-    const int64_t projected = pointwise_cycles(plan, over(pixels, plan->threads), group,
+    const int64_t made = pointwise_time(plan, block->in_width, depth, panels);
+    const int64_t projected = pointwise_time(plan, over(pixels, plan->threads), group,
                                                over(block->out_channels, PANEL));
-    return block->in_height * made + depthwise_cycles(pixels, block->kernel, panels, 1) +
+    return block->in_height * made + depthwise_time(plan, pixels, block->kernel, panels, 1) +
            over(block->hidden, group) * projected;
 }
 
-static int64_t block_cycles(const planned *plan, int32_t index, int64_t strip, int64_t rows_in,
+static int64_t block_time(const planned *plan, int32_t index, int64_t strip, int64_t rows_in,
                             int64_t rows_out) {
     const mnv2_block *block = &plan->blocks[index];
     const int64_t panels = over(block->hidden, PANEL), strips = over(block->out_width, strip);
@@ -56,43 +72,44 @@ static int64_t block_cycles(const planned *plan, int32_t index, int64_t strip, i
     const int64_t columns = over(block->in_width, strips);
     /* Without an expand layer the stem makes the hidden channels, or they are copied. */
     const int64_t depth = expands ? block->in_channels : index == 0 ? STEM_TAPS : 0;
-    int64_t made = strips * pointwise_cycles(plan, columns, depth, panels);
+    int64_t made = strips * pointwise_time(plan, columns, depth, panels);
     if (index == 0 && expands)
-        made += strips * pointwise_cycles(plan, columns, STEM_TAPS, over(block->in_channels, PANEL));
+        made += strips * pointwise_time(plan, columns, STEM_TAPS, over(block->in_channels, PANEL));
     const int64_t projected =
-        strips * pointwise_cycles(plan, over(block->out_width, strips), block->hidden,
+        strips * pointwise_time(plan, over(block->out_width, strips), block->hidden,
                                   over(block->out_channels, PANEL));
     const int64_t filtered =
-        depthwise_cycles(rows_out * block->out_width, block->kernel, panels, rows_in * strips);
+        depthwise_time(plan, rows_out * block->out_width, block->kernel, panels, rows_in * strips);
     return rows_in * made + filtered + rows_out * projected;
 }
 
 /* Of a thread's band of output rows, with the rows that it needs. */
-static int64_t band_cycles(const planned *plan, const schedule *s, int32_t thread) {
+static int64_t band_time(const planned *plan, const schedule *s, int32_t thread) {
     const int64_t height = plan->blocks[s->first + s->count - 1].out_height;
     int64_t first = height * thread / plan->threads, end = height * (thread + 1) / plan->threads;
-    int64_t weights = 0, cycles = 0;
+    int64_t weights = 0, time = 0;
     if (first == end) return 0;
     for (int32_t i = 0; i < s->count; i++)
         weights += weight_bytes(plan, &plan->blocks[s->first + i]);
-    if (weights > CACHED_WEIGHT_BYTES) cycles = weights * (end - first - 1) / REREAD_BYTES_A_CYCLE;
+    if (weights > plan->costs->cached)
+        time = weights * (end - first - 1) / REREAD_BYTES * plan->costs->reread;
     for (int32_t i = s->first + s->count - 1; i >= s->first; i--) {
         const mnv2_block *block = &plan->blocks[i];
         const int64_t rows_out = end - first;
         end = smaller((end - 1) * block->stride - block->pad_top + block->kernel,
                       block->in_height);
         first = larger(first * block->stride - block->pad_top, 0);
-        cycles += block_cycles(plan, i, s->strip, end - first, rows_out);
+        time += block_time(plan, i, s->strip, end - first, rows_out);
     }
-    return cycles;
+    return time;
 }
 
 /* A step ends with its slowest thread: those in the middle make rows at both ends of their band
  * that a neighbour makes, too. */
-static int64_t rows_cycles(const planned *plan, const schedule *s) {
+static int64_t rows_time(const planned *plan, const schedule *s) {
     int64_t most = 0;
     for (int32_t thread = 0; thread < plan->threads; thread++)
-        most = larger(most, band_cycles(plan, s, thread));
+        most = larger(most, band_time(plan, s, thread));
     return most;
 }
 
@@ -104,8 +121,8 @@ static int64_t phases(const planned *plan, const schedule *s) {
     return over(hidden, smaller((int64_t)plan->threads * s->tile, hidden)) + 1;
 }
 
-int64_t cycles_of(const planned *plan, const schedule *s) {
-    int64_t moved = s->bytes / MOVED_BYTES_A_CYCLE;
-    if (plan->threads > 1) moved += phases(plan, s) * PHASE_CYCLES;
-    return moved + (s->kind == MNV2_TILES ? tiles_cycles(plan, s) : rows_cycles(plan, s));
+int64_t mnv2_time_of(const planned *plan, const schedule *s) {
+    int64_t moved = s->bytes / MOVED_BYTES * plan->costs->moved;
+    if (plan->threads > 1) moved += phases(plan, s) * plan->costs->phase;
+    return moved + (s->kind == MNV2_TILES ? tiles_time(plan, s) : rows_time(plan, s));
 }
