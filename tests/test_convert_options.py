@@ -12,7 +12,7 @@ import pytest
 from conftest import make_weights, small_network
 
 from mnv2_engine.convert import Conversion, convert
-from mnv2_engine.errors import CheckpointError, InputError, MnvError
+from mnv2_engine.errors import CheckpointError, InputError, MnvError, UnsupportedError
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.labels import imagenet
 from mnv2_engine.model.modelfile import open_model
@@ -279,3 +279,28 @@ def test_unknown_content(description, tmp_path):
         convert(path, tmp_path / "out.npz", **OPTIONS)
     for understood in ("TFLite", "PyTorch", "canonical"):
         assert understood in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "due"),
+    [
+        (CheckpointError("a: the file is damaged"), "; copy or download it again"),
+        (CheckpointError("a: no data"), "; the file is damaged or was cut short: copy or downlo"),
+        (UnsupportedError("a: a loop"), "; docs/convert.md says which networks convert"),
+        (CheckpointError("a: a gzip file; unpack it"), "a gzip file; unpack it"),
+        (InputError("a: labels"), "a: labels"),
+    ],
+)
+def test_every_refusal_has_a_next_step(error, due, monkeypatch):
+    from mnv2_engine.convert import conversion
+    from mnv2_engine.convert.options import Options
+    from mnv2_engine.convert.sources import formats
+
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(formats, "read", refuse)
+    with pytest.raises(type(error)) as found:
+        conversion.read_handle(None, "a", "a", Options())  # type: ignore[arg-type]
+    assert due in str(found.value)
+    assert str(found.value).startswith(str(error))

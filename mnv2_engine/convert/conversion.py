@@ -9,7 +9,7 @@ import os
 import stat
 from typing import BinaryIO, NamedTuple
 
-from ..errors import CheckpointError, InputError, MnvError
+from ..errors import CheckpointError, InputError, MnvError, UnsupportedError
 from ..model.input_spec import InputSpec
 from ..model.meta import printable
 from ..model.modelfile import write_model
@@ -154,9 +154,10 @@ def read_handle(handle: BinaryIO, path: str, what: str, given: Options) -> Check
     try:
         return read(handle, path, what, given)
     except MnvError as error:
-        if str(error).isprintable():
+        text = _advised(error)
+        if text == str(error) and text.isprintable():
             raise
-        raise type(error)(printable(str(error))) from None
+        raise type(error)(printable(text)) from None
     except _DAMAGED as error:
         # Protobuf, JSON and HDF5 say of each value what it is; a damaged file says otherwise.
         raise CheckpointError(
@@ -164,6 +165,20 @@ def read_handle(handle: BinaryIO, path: str, what: str, given: Options) -> Check
             f"({type(error).__name__}: {printable(str(error))[:160]}); copy or download it again, "
             "or have the tool that wrote it write it again"
         ) from error
+
+
+def _advised(error: MnvError) -> str:
+    """What a reader says, with a next step: those that know a better one say it behind a ;."""
+    text = str(error)
+    if text.endswith("damaged"):
+        return f"{text}; copy or download it again"
+    if ";" in text:
+        return text
+    if type(error) is CheckpointError:
+        return f"{text}; the file is damaged or was cut short: copy or download it again"
+    if type(error) is UnsupportedError:
+        return f"{text}; docs/convert.md says which networks convert"
+    return text
 
 
 def _open(path: str) -> BinaryIO:
