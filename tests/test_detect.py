@@ -260,9 +260,25 @@ def test_the_command_says_what_is_wrong(
     assert "1 of 2 could not be answered" in capsys.readouterr().err
 
 
-def test_info_plan_and_verify_know_detectors(
-    path: Path, capsys: pytest.CaptureFixture[str]
+def test_commands_for_classifiers_say_what_to_call(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("numba", reason="needs numba, the extra jit")
+    for arguments, reason in (
+        (["evaluate", str(path), str(tmp_path)], "--coco"),
+        (["warmup", str(path)], "does not run"),
+        (["quantize", str(path), str(tmp_path / "q.npz"), "--calibrate", "x"], "is a detector"),
+    ):
+        assert main(arguments) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_info_plan_and_verify_know_detectors(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(path), "--svg", str(tmp_path / "plan.svg")]) == 0
+    assert "boxes" in (tmp_path / "plan.svg").read_text()
+    capsys.readouterr()
     assert main(["info", str(path)]) == 0
     assert "boxes" in capsys.readouterr().out
     assert main(["plan", str(path)]) == 0

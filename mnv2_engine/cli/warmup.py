@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MnvError, shown
+from ..errors import MnvError, UnsupportedError, shown
 from ..executors.backends import numba_problem
 from ..model.modelfile import open_model
 from ..plan.shapes import natural_precision
@@ -30,6 +30,11 @@ def run(args: Namespace) -> int:
     precisions: tuple[str, ...] = PRECISIONS
     if args.model is not None:
         with open_model(args.model) as model:
+            if model.network.detection is not None:
+                raise UnsupportedError(
+                    f"{args.model}: {model.network.name} is a detector, which the backend numba "
+                    "does not run; the C core needs no warm-up"
+                )
             precisions = (natural_precision(model.dtype),)
     with shown_log("numba"):
         made = _compiled(precisions)

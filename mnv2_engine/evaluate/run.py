@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..engine import Engine
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..images.preprocess import load_image, pixels_for
 from ..model.modelfile import ModelFile, open_model
 from ..network.layer import IMAGE_CHANNELS
@@ -84,6 +84,12 @@ def evaluate(
     watcher = watcher or _Nobody()
     opened = open_model(model)
     path, folder = opened.path, os.fspath(folder)
+    if opened.network.detection is not None:
+        opened.close()
+        raise UnsupportedError(
+            f"{opened.network.name} is a detector: `mnv2 evaluate MODEL FOLDER --coco FILE.json` "
+            "measures it (docs/detect.md)"
+        )
     labels, count = opened.labels, opened.network.classes
     named = ModelClasses(labels, count, index_offset)
     dataset = survey(folder, classes, named, limit)

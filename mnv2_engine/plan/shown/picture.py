@@ -176,12 +176,15 @@ def _columns(plan: Plan, adds: list[int], left: int) -> list[Column]:
 def _needs_panel(
     needs: tuple[Need, ...], columns: list[Column], first: DecodingColumn | None
 ) -> list[str]:
-    counts = [count for need in needs for count in need.steps]
+    # A step that hands over a detector's boxes needs nothing where nothing is fused.
+    counts = [count for need in needs for count in need.steps if count]
     counts += [] if first is None else [first.bytes]
     low, high = math.log(min(counts) / 1.3), math.log(max(counts) * 1.3)
 
     def y_of(count: float) -> float:
-        return NEEDS_BOTTOM - (math.log(count) - low) / (high - low) * (NEEDS_BOTTOM - NEEDS_TOP)
+        return NEEDS_BOTTOM - (max(math.log(max(count, 1)), low) - low) / (high - low) * (
+            NEEDS_BOTTOM - NEEDS_TOP
+        )
 
     parts = [text("heading", LEFT, 56, "KiB that each step needs")]
     x = float(RIGHT)
