@@ -142,7 +142,11 @@ def run_changed(made: HandPlan, isa: Any) -> None:
     sizes += [4 * plan.head.features, 4 * last]
     if max(sizes) > MOST_BYTES:
         return
-    arena, weights, image, *taps, features, logits = (guarded(size, fill=0x3C) for size in sizes)
+    # The arena and the weights are aligned, whatever their changed size is.
+    ends = [size % 64 == 0 for size in sizes[:2]] + [True] * (len(sizes) - 2)
+    arena, weights, image, *taps, features, logits = (
+        guarded(size, end, fill=0x3C) for size, end in zip(sizes, ends, strict=True)
+    )
     content = bytes(made.packed.buffer)[: len(weights)]
     memoryview(weights).cast("B")[: len(content)] = content
     pointers = ffi.new("float *[]", [ffi.from_buffer("float[]", tap) for tap in taps])
