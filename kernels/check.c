@@ -769,11 +769,31 @@ static const char *check_counts(const mnv2_isa *isa, const mnv2_plan *plan) {
     return NULL;
 }
 
+/* Kernels point to every array, those too that a step does not use. */
+static const char *check_places(const mnv2_plan *plan) {
+    int is_inside = 1;
+    for (int32_t i = 0; i < plan->block_count; i++) {
+        const mnv2_block *block = &plan->blocks[i];
+        const int64_t places[] = {block->partial, block->ring, block->thin};
+        for (size_t n = 0; n < sizeof places / sizeof *places; n++)
+            is_inside &= is_within(places[n], 0, plan->arena_bytes);
+    }
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        const mnv2_step *step = &plan->steps[i];
+        const int64_t places[] = {step->input, step->output,   step->expanded, step->filtered,
+                                  step->halo,  step->sums,     step->pixels,   step->thread_bytes};
+        for (size_t n = 0; n < sizeof places / sizeof *places; n++)
+            is_inside &= is_within(places[n], 0, plan->arena_bytes);
+    }
+    return is_inside ? NULL : "an array of a block or a step, used or not, begins outside the arena";
+}
+
 int32_t mnv2_check_plan(const mnv2_isa *isa, const mnv2_plan *plan, const char **why) {
     const char *found = check_counts(isa, plan);
     if (!found) found = check_layers(plan);
     if (!found) found = check_weights(plan);
     if (!found) found = check_steps(plan);
+    if (!found) found = check_places(plan);
     if (why) *why = found ? found : "";
     return found ? MNV2_BAD_PLAN : MNV2_OK;
 }
