@@ -3,8 +3,6 @@ asleep while there is none, ended with the engine, and begun anew in a forked ch
 
 from __future__ import annotations
 
-import warnings
-
 from ..untyped import Any, NamedTuple
 from .memory import private_memory
 from .process import Process, here
@@ -45,6 +43,8 @@ class Pool:
         start = self._ffi.from_buffer(memory, require_writable=True)
         if self._lib.mnv2_pool_start(start, self._threads) == self._lib.MNV2_OK:
             return _Started(here(), self._ffi.cast("mnv2_pool *", start), memory)
+        import warnings
+
         warnings.warn(
             f"the system gave no {self._threads - 1} more threads; one does the work of all. Raise "
             "the limit of processes, or ask for threads=1",
