@@ -18,7 +18,7 @@ from mnv2_engine.plan.cpu_costs import ANY
 
 SOURCES = (
     *("show_plan", "planner", "meta", "table", "family", "network", "json"),
-    *("refusal", "npy"),
+    *("pages", "refusal", "npy"),
 )
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # What a meta does not say: where the weights lie.

@@ -14,7 +14,7 @@ static const char *const families[] = {"any", "amx"}; /* FAMILIES of c_plans.py 
 static void answer(char *text, const uint32_t *record) {
     static network net;
     static network_plan made;
-    const char **labels;
+    char *labels;
     uint32_t label_count;
     refusal why;
     if (!meta_read(&net, &labels, &label_count, text, record[0], &why)) {

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import random
 import shutil
 import subprocess
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from photograph_attacks import encoded, huge, huge_png, noise, progressive_bomb, small
 
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.images import decoded
@@ -42,20 +41,6 @@ def room_for_noise() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ImageFile, "MAXBLOCK", 1 << 26)
         yield
-
-
-def noise(width: int, height: int, seed: int, bands: int = 3, coarse: int = 1) -> Any:
-    rng = np.random.default_rng(seed)
-    size = (max(height // coarse, 1), max(width // coarse, 1), bands)
-    pixels = rng.integers(0, 256, size, np.uint8)
-    image = Image.fromarray(pixels[..., 0] if bands == 1 else pixels)
-    return image.resize((width, height), Image.Resampling.NEAREST)
-
-
-def encoded(image: Any, format_: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format_, **options)
-    return file.getvalue()
 
 
 def exif(orientation: int) -> Any:
@@ -184,17 +169,10 @@ def test_what_is_rare_is_left_to_pillow():
 
 
 @needs_jpeg
-@pytest.mark.parametrize("progressive", [False, True])
-def test_truncated_at_every_byte(progressive):
-    whole = encoded(noise(23, 21, 3), "JPEG", progressive=progressive, quality=40)
-    assert by_core(whole) == by_pillow(whole)
-    for size in range(len(whole)):
-        assert by_core(whole[:size]) is None, size
-
-
 @needs_png
-def test_png_truncated_at_every_byte():
-    whole = encoded(noise(23, 21, 3), "PNG")
+@pytest.mark.parametrize("kind", range(3), ids=["baseline", "progressive", "png"])
+def test_truncated_at_every_byte(kind):
+    whole = small()[kind]
     assert by_core(whole) == by_pillow(whole)
     for size in range(len(whole)):
         assert by_core(whole[:size]) is None, size
@@ -223,14 +201,6 @@ def test_damaged_files_answer_as_pillow_does(pytestconfig):
     assert answered
 
 
-def progressive_bomb(scans: int) -> bytes:
-    """A file whose luminance's mean is sent again and again, as no encoder would."""
-    whole = encoded(noise(16, 16, 5, 1), "JPEG", progressive=True)
-    first = whole.index(b"\xff\xda")
-    second = whole.index(b"\xff", first + 10)
-    return whole[:first] + whole[first:second] * scans + whole[first:]
-
-
 @needs_jpeg
 def test_thousands_of_scans_are_refused():
     with pytest.raises(InputError, match="more than 64 scans"):
@@ -238,30 +208,17 @@ def test_thousands_of_scans_are_refused():
     assert by_core(progressive_bomb(20)) is None
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return (
-            len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
-        )
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 def test_limits_are_checked_before_a_pixel():
-    large = png_claiming(65500, 65500)
-    huge = bytearray(encoded(noise(16, 16, 1), "JPEG"))
-    at = huge.index(b"\xff\xc0") + 5
-    huge[at : at + 4] = b"\xff\xdc\xff\xdc"
-    for source, size in ((large, "65500×65500"), (bytes(huge), "65500×65500")):
-        with pytest.raises(InputError, match=f"{size} pixels: at most 64,000,000.*max_pixels="):
+    for source in huge():
+        with pytest.raises(
+            InputError, match=r"65500×65500 pixels: at most 64,000,000.*max_pixels="
+        ):
             decoded.frame_of(source, TF, FRAME, DEFAULT)
     with pytest.raises(InputError, match=r"PNG is not among the formats.*\(JPEG\).*formats="):
-        decoded.frame_of(large, TF, FRAME, DEFAULT.but(formats=["jpeg"]))
-    small = encoded(noise(10, 10, 1), "JPEG")
+        decoded.frame_of(huge_png(), TF, FRAME, DEFAULT.but(formats=["jpeg"]))
+    tiny = encoded(noise(10, 10, 1), "JPEG")
     with pytest.raises(InputError, match="10×10 pixels: at most 99 "):
-        decoded.frame_of(small, TF, FRAME, DEFAULT.but(max_pixels=99))
+        decoded.frame_of(tiny, TF, FRAME, DEFAULT.but(max_pixels=99))
     for bad in ({"max_pixels": 0}, {"max_pixels": True}, {"formats": "JPEG"}, {"formats": []}):
         with pytest.raises(InputError, match="expected"):
             DEFAULT.but(**bad)

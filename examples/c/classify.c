@@ -133,8 +133,8 @@ static bool start_pool(session *s, int32_t threads, refusal *why) {
     return true;
 }
 
+/* `s` is zero. */
 static bool start(session *s, const options *said, refusal *why) {
-    memset(s, 0, sizeof *s);
     if (!model_file_open(&s->model, said->model, why)) return false;
     network *net = &s->model.net;
     if (said->verify && !model_file_verify(&s->model, why))
@@ -188,9 +188,9 @@ static void print_label(const model_file *model, int32_t index) {
     if (!model->labels)
         printf("class %d\n", index);
     else if (model->label_count > 1 || network_classes(&model->net) > 1)
-        printf("%s\n", model->labels[index]);
+        printf("%s\n", model_file_label(model, index));
     else /* one label of one sigmoid is that of class 1 */
-        printf("%s%s\n", index ? "" : "not ", model->labels[0]);
+        printf("%s%s\n", index ? "" : "not ", model->labels);
 }
 
 static bool print_top(const session *s, int32_t top, refusal *why) {

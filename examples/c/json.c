@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pages.h"
+
 typedef struct {
     char *at, *end; /* *end is NUL */
     json_value *values;
@@ -28,17 +30,26 @@ static void skip_spaces(parser *p) {
     while (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r') p->at++;
 }
 
-/* Appends a value and gives its place, or UINT32_MAX without memory. */
+/* How many values there are at most: each stands first, or behind one of these. */
+static uint32_t count_values(const char *x, const char *end) {
+    uint32_t count = 1;
+    bool is_inside = false; /* a text */
+    for (; x < end; x++) {
+        if (is_inside && *x == '\\')
+            x++;
+        else if (*x == '"')
+            is_inside = !is_inside;
+        else if (!is_inside && (*x == '[' || *x == '{' || *x == ',' || *x == ':'))
+            count++;
+    }
+    return count;
+}
+
+/* Appends a value and gives its place; UINT32_MAX beyond those that were counted, which none is. */
 static uint32_t append(parser *p, json_kind kind) {
     if (p->count == p->room) {
-        const uint32_t room = p->room ? 2 * p->room : 64;
-        json_value *values = realloc(p->values, room * sizeof *values);
-        if (!values) {
-            refuse(p->why, "no memory for its values");
-            return UINT32_MAX;
-        }
-        p->values = values;
-        p->room = room;
+        refuse(p->why, "it has more values than were counted");
+        return UINT32_MAX;
     }
     p->values[p->count] = (json_value){.kind = kind, .span = 1};
     return p->count++;
@@ -252,16 +263,35 @@ static bool is_utf8(const unsigned char *x, const unsigned char *end) {
     return true;
 }
 
+/* A value before the first one counts them. */
+static json_value *take_values(uint32_t count) {
+    json_value *values = pages_take(((size_t)count + 1) * sizeof *values);
+    if (!values) return NULL;
+    values->span = count + 1;
+    return values + 1;
+}
+
+void json_free(json_value *document) {
+    if (document) pages_give(document - 1, (document - 1)->span * sizeof *document);
+}
+
 json_value *json_parse(char *text, size_t count, refusal *why) {
     parser p = {.at = text, .end = text + count, .why = why};
     if (!is_utf8((unsigned char *)text, (unsigned char *)text + count)) {
         refuse(why, "it is no UTF-8");
         return NULL;
     }
+    p.room = count_values(text, p.end);
+    p.values = take_values(p.room);
+    if (!p.values) {
+        refuse(why, "no memory for its values");
+        return NULL;
+    }
     /* Whatever the program has chosen, a point is a decimal point here. */
     const locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (!plain) {
         refuse(why, "no memory");
+        json_free(p.values);
         return NULL;
     }
     const locale_t chosen = uselocale(plain);
@@ -270,7 +300,7 @@ json_value *json_parse(char *text, size_t count, refusal *why) {
     uselocale(chosen);
     freelocale(plain);
     if (done) return p.values;
-    free(p.values);
+    json_free(p.values);
     return NULL;
 }
 

@@ -82,7 +82,7 @@ static bool is_label_count(const network *net, uint32_t count) {
     return classes > 0 && count == (uint32_t)classes;
 }
 
-static bool read_labels(const json_value *value, const network *net, const char ***labels,
+static bool read_labels(const json_value *value, const network *net, char **labels,
                         uint32_t *label_count, refusal *why) {
     const int32_t classes = network_classes(net);
     if (value->kind == JSON_NULL) return true;
@@ -92,15 +92,18 @@ static bool read_labels(const json_value *value, const network *net, const char 
     if (!is_label_count(net, value->count))
         return refuse(why, "labels: %u labels: expected %d labels, or none at all",
                       (unsigned)value->count, classes);
-    const char **made = malloc(value->count * sizeof *made);
-    if (!made) return refuse(why, "labels: no memory for %u of them", (unsigned)value->count);
+    size_t bytes = 0;
     const json_value *label = json_first(value);
     for (uint32_t i = 0; i < value->count; i++, label = json_next(label)) {
-        made[i] = label->text;
-        if (!check_text("labels", label, why)) {
-            free(made);
-            return false;
-        }
+        if (!check_text("labels", label, why)) return false;
+        bytes += label->count + 1;
+    }
+    char *made = malloc(bytes), *text = made;
+    if (!made) return refuse(why, "labels: no memory for %u of them", (unsigned)value->count);
+    label = json_first(value);
+    for (uint32_t i = 0; i < value->count; i++, label = json_next(label)) {
+        memcpy(text, label->text, label->count + 1);
+        text += label->count + 1;
     }
     *labels = made;
     *label_count = value->count;
@@ -373,7 +376,7 @@ static bool read_format(const json_value *document, mnv2_precision *precision, b
                   json_shown(dtype).text);
 }
 
-static bool read_document(network *net, const char ***labels, uint32_t *label_count,
+static bool read_document(network *net, char **labels, uint32_t *label_count,
                           const json_value *document, refusal *why) {
     mnv2_precision precision = MNV2_FLOAT32;
     bool newest = false;
@@ -392,7 +395,7 @@ static bool read_document(network *net, const char ***labels, uint32_t *label_co
     return read_labels(json_get(document, "labels"), net, labels, label_count, why);
 }
 
-bool meta_read(network *net, const char ***labels, uint32_t *label_count, char *text, size_t count,
+bool meta_read(network *net, char **labels, uint32_t *label_count, char *text, size_t count,
                refusal *why) {
     refusal inner;
     json_value *document = json_parse(text, count, &inner);
@@ -401,6 +404,6 @@ bool meta_read(network *net, const char ***labels, uint32_t *label_count, char *
     if (!document)
         return refuse(why, "meta: not JSON: %.900s; convert the model again", inner.text);
     const bool read = read_document(net, labels, label_count, document, why);
-    free(document);
+    json_free(document);
     return read;
 }

@@ -8,9 +8,9 @@
 
 enum { META_LIMIT = 2 << 20 }; /* bytes; the labels of 1000 classes take 25 KiB */
 
-/* What the JSON at `text` says, `count` bytes and a NUL behind them. Labels, or NULL, are as malloc
- * makes them, and point into `text`, which is changed and has to stay. */
-bool meta_read(network *net, const char ***labels, uint32_t *label_count, char *text, size_t count,
+/* What the JSON at `text` says, `count` bytes and a NUL behind them; it is changed. Labels, or NULL,
+ * lie one behind another, each with its NUL, in memory as malloc makes it. */
+bool meta_read(network *net, char **labels, uint32_t *label_count, char *text, size_t count,
                refusal *why);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "bytes.h"
 #include "meta.h"
+#include "pages.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "model files are little endian, and read in place"
@@ -73,6 +74,20 @@ static bool map_file(file_view *file, const char *path, refusal *why) {
     return true;
 }
 
+static bool parse_meta(model_file *model, const npz_member *member, uint8_t *content,
+                       refusal *why) {
+    /* Any length will do, so the header is compared with the one for the length that is there. */
+    npy_array due = {"|u1", 1, {0, 0, 0, 0}};
+    uint64_t start = 0;
+    if (!npz_copy(model->file, member, content, why)) return refuse_within(why, "member 'meta' ");
+    if (member->size >= 10) due.shape[0] = (int64_t)member->size - 10 - u16_at(content + 8);
+    if (!npy_data_offset(content, member->size, member->size, &due, &start, why))
+        return refuse_within(why, "member 'meta' ");
+    content[member->size] = '\0';
+    return meta_read(&model->net, &model->labels, &model->label_count, (char *)content + start,
+                     (size_t)(member->size - start), why);
+}
+
 static bool read_meta(model_file *model, refusal *why) {
     const npz_member *member = npz_find(&model->directory, "meta");
     if (!member)
@@ -82,19 +97,12 @@ static bool read_meta(model_file *model, refusal *why) {
     if (member->size > META_LIMIT)
         return refuse(why, "member 'meta' has %" PRIu64 " bytes: expected at most %d",
                       member->size, META_LIMIT);
-    model->meta = malloc((size_t)member->size + 1);
-    if (!model->meta) return refuse(why, "no memory for member 'meta'");
-    uint8_t *content = (uint8_t *)model->meta;
-    /* Any length will do, so the header is compared with the one for the length that is there. */
-    npy_array due = {"|u1", 1, {0, 0, 0, 0}};
-    uint64_t start = 0;
-    if (!npz_copy(model->file, member, content, why)) return refuse_within(why, "member 'meta' ");
-    if (member->size >= 10) due.shape[0] = (int64_t)member->size - 10 - u16_at(content + 8);
-    if (!npy_data_offset(content, member->size, member->size, &due, &start, why))
-        return refuse_within(why, "member 'meta' ");
-    model->meta[member->size] = '\0';
-    return meta_read(&model->net, &model->labels, &model->label_count, model->meta + start,
-                     (size_t)(member->size - start), why);
+    const size_t bytes = (size_t)member->size + 1; /* and a NUL */
+    uint8_t *content = pages_take(bytes);
+    const bool is_read = content ? parse_meta(model, member, content, why)
+                                 : refuse(why, "no memory for member 'meta'");
+    pages_give(content, bytes);
+    return is_read;
 }
 
 /* The members have to be exactly those of the network. */
@@ -237,10 +245,16 @@ bool model_file_open(model_file *model, const char *path, refusal *why) {
     return refuse_within(why, "%.200s: ", path);
 }
 
+const char *model_file_label(const model_file *model, int32_t index) {
+    const char *label = model->labels;
+    if (!label || index < 0 || (uint32_t)index >= model->label_count) return NULL;
+    while (index-- > 0) label += strlen(label) + 1;
+    return label;
+}
+
 void model_file_close(model_file *model) {
     unmap(model);
     free(model->labels);
-    free(model->meta);
     free(model->copy);
     memset(model, 0, sizeof *model);
 }

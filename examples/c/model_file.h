@@ -14,7 +14,7 @@
 
 typedef struct {
     network net;         /* with the offsets of all weights */
-    const char **labels; /* UTF-8, one for each class; NULL: the file has none */
+    char *labels; /* for model_file_label; NULL: the file has none */
     uint32_t label_count; /* as many as classes; of one sigmoid perhaps 2, for class 0 and 1 */
     const uint8_t *weights; /* what the offsets count from, 64-byte aligned */
     int64_t buffer_bytes;   /* from there on */
@@ -23,7 +23,6 @@ typedef struct {
     /* Owned, see model_file_close. */
     file_view file;
     npz_directory directory; /* of a mapped file; names lie in it */
-    char *meta;
     uint8_t *copy;
 } model_file;
 
@@ -35,6 +34,9 @@ bool model_file_open(model_file *model, const char *path, refusal *why);
 /* Reads every weight, and with it the whole file: refuses a wrong checksum, NaN and infinity; of
  * int8 also numbers that docs/int8.md does not allow, and padding that is not zero. */
 bool model_file_verify(model_file *model, refusal *why);
+
+/* The label of a class, UTF-8; NULL where there is none. */
+const char *model_file_label(const model_file *model, int32_t index);
 
 void model_file_close(model_file *model);
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,10 +12,13 @@
 
 bool photo_is(const char *path) {
     uint8_t start[4] = {0};
-    FILE *file = strcmp(path, "-") == 0 ? NULL : fopen(path, "rb");
-    if (!file) return false;
-    const size_t count = fread(start, 1, sizeof start, file);
-    fclose(file);
+    struct stat state;
+    /* What comes through a pipe comes once, to the first who opens it: to who reads pixels. */
+    if (strcmp(path, "-") == 0 || stat(path, &state) != 0 || !S_ISREG(state.st_mode)) return false;
+    const int handle = open(path, O_RDONLY | O_NONBLOCK);
+    if (handle < 0) return false;
+    const ssize_t count = read(handle, start, sizeof start);
+    close(handle);
     return (count >= 3 && memcmp(start, "\xFF\xD8\xFF", 3) == 0) ||
            (count == 4 && memcmp(start, "\x89PNG", 4) == 0);
 }

@@ -12,7 +12,7 @@ typedef struct {
     int64_t bytes;
 } photo_room;
 
-/* Whether the file begins as a JPEG or a PNG does. */
+/* Whether it is a regular file that begins as a JPEG or a PNG does. */
 bool photo_is(const char *path);
 /* [height][width][3] bytes of RGB as malloc makes them, or NULL. */
 uint8_t *photo_read(const char *path, const network *net, const mnv2_isa *isa, photo_room room,

@@ -1,8 +1,9 @@
 #include "table.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "pages.h"
 
 enum {
     MAX_LAYERS = 1024,
@@ -557,9 +558,9 @@ bool network_of_table(network *made, const json_value *said, refusal *why) {
     snprintf(made->name, sizeof made->name, "%s", name->text);
     table all = {.in_height = (int32_t)height->number,
                  .in_width = (int32_t)json_next(height)->number};
-    all.layers = malloc(rows->count * sizeof *all.layers);
+    all.layers = pages_take(rows->count * sizeof *all.layers);
     if (!all.layers) return refuse(why, "no memory for %u layers", (unsigned)rows->count);
     const bool is_read = read_layers(made, &all, said, why);
-    free(all.layers);
+    pages_give(all.layers, rows->count * sizeof *all.layers);
     return is_read;
 }
