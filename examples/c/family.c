@@ -119,7 +119,8 @@ bool network_of_family(network *made, const architecture *said, refusal *why) {
         return refuse(why, "%s has width %g and divisor %d, not %g and %d", said->family, width,
                       divisor, said->width, said->divisor);
 
-    *made = (network){.precision = MNV2_FLOAT32, .answer = ANSWER_SOFTMAX};
+    network_begin(made);
+    made->answer = ANSWER_SOFTMAX;
     name_network(made, said);
     mnv2_stem *stem = &made->stem;
     stem->in_height = said->in_height;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,8 +236,13 @@ static void unmap(model_file *model) {
     model->directory = (npz_directory){0};
 }
 
+/* All but what network_begin leaves, too. */
+static void empty(model_file *model) {
+    memset(model, 0, offsetof(model_file, net) + offsetof(network, names));
+}
+
 bool model_file_open(model_file *model, const char *path, refusal *why) {
-    memset(model, 0, sizeof *model);
+    empty(model);
     if (map_file(&model->file, path, why) && read_file(model, why)) {
         if (!model->is_mapped) unmap(model);
         return true;
@@ -256,5 +262,5 @@ void model_file_close(model_file *model) {
     unmap(model);
     free(model->labels);
     free(model->copy);
-    memset(model, 0, sizeof *model);
+    empty(model);
 }

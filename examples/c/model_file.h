@@ -13,7 +13,6 @@
 #include "refusal.h"
 
 typedef struct {
-    network net;         /* with the offsets of all weights */
     char *labels; /* for model_file_label; NULL: the file has none */
     uint32_t label_count; /* as many as classes; of one sigmoid perhaps 2, for class 0 and 1 */
     const uint8_t *weights; /* what the offsets count from, 64-byte aligned */
@@ -24,6 +23,7 @@ typedef struct {
     file_view file;
     npz_directory directory; /* of a mapped file; names lie in it */
     uint8_t *copy;
+    network net; /* with the offsets of all weights; last, for the names at its end */
 } model_file;
 
 /* False, with `why`, for a file that is absent, unreadable, damaged or not exactly what its network

@@ -1,5 +1,6 @@
 #include "network.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,11 @@ bool network_runs_depthwise(int32_t kernel, int32_t stride, int32_t dilation) {
 #include "supported.def"
 #undef DEPTHWISE
     return false;
+}
+
+void network_begin(network *made) {
+    memset(made, 0, offsetof(network, names));
+    made->precision = MNV2_FLOAT32;
 }
 
 /* --- layers -------------------------------------------------------------------------------- */

@@ -37,8 +37,12 @@ typedef struct {
     mnv2_head head;
     mnv2_dense dense[MNV2_MAX_DENSE];
     int64_t values[MNV2_MAX_BLOCKS]; /* int8: offsets of what thin outputs stand for, mnv2_tap */
-    char names[MAX_PLACES][MAX_LAYER_NAME + 1]; /* of the layers that have weights */
+    /* Of the layers that have weights; the others' are not written, as they would take pages. */
+    char names[MAX_PLACES][MAX_LAYER_NAME + 1];
 } network;
+
+/* An empty network of float32. */
+void network_begin(network *made);
 
 /* Values of the answer; 0 where the network gives features. */
 int32_t network_classes(const network *net);

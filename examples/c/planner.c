@@ -4,7 +4,7 @@
 
 void plan_network(network_plan *made, const network *net, int64_t weight_bytes, int32_t threads,
                   const char *cpu) {
-    memcpy(made->blocks, net->blocks, sizeof made->blocks);
+    memcpy(made->blocks, net->blocks, (size_t)net->block_count * sizeof *net->blocks);
     made->plan = (mnv2_plan){
         .stem = net->stem,
         .head = net->head,

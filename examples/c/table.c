@@ -554,7 +554,7 @@ bool network_of_table(network *made, const json_value *said, refusal *why) {
                             (unsigned)rows->count, MAX_LAYERS)
                    : refuse(why, "network: layers: %s: expected a list of 1 to %d",
                             json_shown(rows).text, MAX_LAYERS);
-    *made = (network){.precision = MNV2_FLOAT32};
+    network_begin(made);
     snprintf(made->name, sizeof made->name, "%s", name->text);
     table all = {.in_height = (int32_t)height->number,
                  .in_width = (int32_t)json_next(height)->number};
