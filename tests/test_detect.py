@@ -297,7 +297,11 @@ def test_objects_are_found_without_numpy(path: Path) -> None:
         "print(len(found), 'numpy' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, str(path)],
+        cwd=path.parent,  # not the checkout, whose sources hide the installed package
+        capture_output=True,
+        text=True,
+        check=True,
     )
     count, loaded = done.stdout.split()
     assert int(count) > 0

@@ -124,6 +124,11 @@ def children(pid: int) -> set[int]:
     return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
+def heed_interrupts() -> None:
+    """A shell starts what it puts into the background with SIGINT ignored, and so these tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def running(model, folder):
     """A process with two workers that has answered some photographs, and has very many to go."""
@@ -132,6 +137,7 @@ def running(model, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     for _ in range(50):

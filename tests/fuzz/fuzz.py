@@ -51,7 +51,7 @@ READER = (
     "inflate",
     "json",
 )
-READER += ("bytes", "refusal")  # examples/c
+READER += ("bytes", "pages", "refusal")  # examples/c
 GRAPH = {"preprocess": "tf", "labels": "none"}
 CONVERT = {"padding": "symmetric", "preprocess": "unit", "labels": "none", "resolution": 32}
 # Parts of a minute; the others share the rest.
