@@ -23,6 +23,15 @@ from mnv2_engine.executors import native
 from mnv2_engine.plan.planner import make_plan
 
 MAP_FIELDS = ("boxes", "scores", "anchors")
+# A plan's tables, and how long each may be: mnv2_check_plan reads as much as a count says.
+TABLES = {
+    "blocks": ("mnv2_block", "block_count", lib.MNV2_MAX_BLOCKS),
+    "convs": ("mnv2_conv", "conv_count", lib.MNV2_MAX_CONVS),
+    "dense": ("mnv2_dense", "dense_count", lib.MNV2_MAX_DENSE),
+    "taps": ("mnv2_tap", "tap_count", lib.MNV2_MAX_TAPS),
+    "maps": ("mnv2_map", "map_count", lib.MNV2_MAX_MAPS),
+    "steps": ("mnv2_step", "step_count", lib.MNV2_MAX_STEPS),
+}
 
 
 def main(threads: int) -> None:
@@ -64,6 +73,7 @@ def change(threads: int) -> None:
     plan = make_plan(network, threads, taps=(2,), expanded=(1, 3))
     executor = native.NativeExecutor(packed, plan, SUPPORTED_ISAS[0])
     built = executor._plan
+    tables = lengthen(built)
     maps = [built.maps[i] for i in range(built.map_count)]
     steps = [built.steps[i] for i in range(built.step_count)]
     taps = [built.taps[i] for i in range(built.tap_count)]
@@ -80,8 +90,21 @@ def change(threads: int) -> None:
                 ran += run_changed(executor._isa, built, bytes(packed.buffer), maps, taps)
         setattr(owner, field, before)
     assert len(steps) > 5
+    assert len(tables) == len(TABLES)
     assert refused > 500
     assert ran > 20
+
+
+def lengthen(plan: Any) -> list[Any]:
+    """Leads a plan to tables of full length, which the caller keeps."""
+    made = []
+    for name, (kind, counted, most) in TABLES.items():
+        count = getattr(plan, counted)
+        made.append(ffi.new(f"{kind}[]", most))
+        if count:
+            ffi.memmove(made[-1], getattr(plan, name), count * ffi.sizeof(kind))
+        setattr(plan, name, made[-1])
+    return made
 
 
 def run_changed(isa: Any, built: Any, weights: bytes, maps: list[Any], taps: list[Any]) -> int:
