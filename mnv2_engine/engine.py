@@ -30,8 +30,9 @@ from .network.blocks import (
     tap_shapes,
 )
 from .network.layer import Network
+from .plan.order import Order
 from .plan.shapes import FASTEST, PRECISIONS, natural_precision
-from .plan.steps import Order, Plan
+from .plan.steps import Plan
 from .untyped import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.kin import by_name
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.cpu_costs import ANY
+from mnv2_engine.plan.order import Order
 from mnv2_engine.plan.planner import make_plan
-from mnv2_engine.plan.steps import Order, Plan
+from mnv2_engine.plan.steps import Plan
 
 THREADS = range(1, 9)
 COMPUTED = (("float32", "float32"), ("bfloat16", "bfloat16"), ("int8", "int8"))

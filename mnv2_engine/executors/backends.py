@@ -11,8 +11,8 @@ import os
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
 from ..plan.cpu_costs import ANY
+from ..plan.order import Order
 from ..plan.shapes import natural_precision
-from ..plan.steps import Order
 from ..untyped import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from ..errors import UnsupportedError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
 from ..network.detector import IDENTITY
-from ..plan.steps import Order, Plan, Step
+from ..plan.order import Order
+from ..plan.steps import Plan, Step
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
-from ..plan.steps import Order, Plan
+from ..plan.order import Order
+from ..plan.steps import Plan
 from ..untyped import TYPE_CHECKING, Any
 from .core_plan import core_plan, core_planned, core_precision
 from .memory import private_memory

@@ -1,9 +1,10 @@
-"""Model files -> ONNX and TensorFlow Lite.
+"""Model files -> ONNX, TensorFlow Lite and C.
 
 >>> from mnv2_engine.export import export
 >>> export("mnv2.npz", "mnv2.onnx")
 """
 
-from .exporting import Exported, export
+from .exported import Exported
+from .exporting import export
 
 __all__ = ["Exported", "export"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..model.npz import ALIGNMENT
 from ..network.detection import ANCHORS, anchors_of
-from .exporting import Exported, detector_shapes
+from .exported import Exported, detector_shapes
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile

@@ -39,23 +39,6 @@ class Step(NamedTuple):
     room: Buffer | None = None  # where such outputs lie in turn, those of other steps too
 
 
-class Order(NamedTuple):
-    """What a plan is asked for; the C core makes the steps of it faster than Python does."""
-
-    network: Network
-    threads: int
-    precision: str  # what it is computed in, one of shapes.PRECISIONS
-    dtype: str  # of the weights, one of packing.DTYPES
-    cpu: str  # the family of CPUs that it is to be fast on, of cpu_costs.py
-
-    def plan(self) -> Plan:
-        """The plan, as Python makes it."""
-        from .planner import make_plan
-
-        network, threads, precision, dtype, cpu = self
-        return make_plan(network, threads, precision, dtype, cpu=cpu)
-
-
 class Plan(NamedTuple):
     """A network's whole schedule. `str()` is a table and a drawing for people."""
 

@@ -1,0 +1,26 @@
+"""What a plan is asked for, without making it: the core plans faster than Python does."""
+
+from __future__ import annotations
+
+from ..network.layer import Network
+from ..untyped import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .steps import Plan
+
+
+class Order(NamedTuple):
+    """What a plan is asked for; the C core makes the steps of it faster than Python does."""
+
+    network: Network
+    threads: int
+    precision: str  # what it is computed in, one of shapes.PRECISIONS
+    dtype: str  # of the weights, one of packing.DTYPES
+    cpu: str  # the family of CPUs that it is to be fast on, of cpu_costs.py
+
+    def plan(self) -> Plan:
+        """The plan, as Python makes it."""
+        from .planner import make_plan
+
+        network, threads, precision, dtype, cpu = self
+        return make_plan(network, threads, precision, dtype, cpu=cpu)
