@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..detect.answers import checked_threshold, specification
 from ..errors import InputError, shown
-from .options import MODEL_VARIABLE
 from .output import as_json, may_write, say
-from .photographs import Answer, answer_all, loaded
+from .photographs import Answer, answer_all, loaded, model_of
 
 if TYPE_CHECKING:
     from ..detect.found import Detection
@@ -34,7 +33,7 @@ def run(args: Namespace) -> int:
         if len(args.photos) != 1 or os.path.isdir(args.photos[0]):
             raise InputError(f"--draw {args.draw}: expected one photograph, not several")
         may_write(args.draw, args.force, args.photos[0], "the photograph itself", "OUT.png")
-    args.model = _model(args.model)
+    args.model = model_of(args.model, detects=True)
     with loaded(args) as engine:
         specification(engine.info.network)
         work = partial(
@@ -45,18 +44,6 @@ def run(args: Namespace) -> int:
             draw=args.draw,
         )
         return answer_all(args, engine, work, write)
-
-
-def _model(given: str | None) -> str:
-    from . import demo_detect
-
-    chosen = given or os.environ.get(MODEL_VARIABLE) or demo_detect.converted_model()
-    if not chosen:
-        raise InputError(
-            f"no model: give --model M.npz, or set {MODEL_VARIABLE}, or run `mnv2 demo --detect` "
-            "once, whose model is then used"
-        )
-    return chosen
 
 
 def _detected(

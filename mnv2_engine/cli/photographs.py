@@ -88,14 +88,16 @@ def loaded(args: Namespace) -> Iterator[Engine]:
         yield engine
 
 
-def model_of(given: str | None) -> str:
+def model_of(given: str | None, detects: bool = False) -> str:
     """The model file to use: the one given, the environment's, or the demo's."""
-    from . import demo
+    from . import demo, demo_detect
 
-    chosen = given or os.environ.get(MODEL_VARIABLE) or demo.converted_model()
+    chosen = given or os.environ.get(MODEL_VARIABLE)
+    chosen = chosen or (demo_detect if detects else demo).converted_model()
     if not chosen:
+        command = "mnv2 demo --detect" if detects else "mnv2 demo"
         raise InputError(
-            f"no model: give --model M.npz, or set {MODEL_VARIABLE}, or run `mnv2 demo` once, "
+            f"no model: give --model M.npz, or set {MODEL_VARIABLE}, or run `{command}` once, "
             "whose model is then used"
         )
     return chosen
