@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..plan.shown.table import kib
-from .demo_models import Source, checkpoint_of, from_home, made_model, median_ms, path_of
+from .demo_models import Source, checkpoint_of, made_model, median_ms, path_of
+from .demo_report import written
 
 if TYPE_CHECKING:
     from ..engine import Prediction
@@ -49,19 +49,12 @@ class Report(NamedTuple):
         return {**self._asdict(), "predictions": [each._asdict() for each in self.predictions]}
 
     def __str__(self) -> str:
-        lines = [f"{os.path.basename(self.photograph)}, by {self.network} ({self.backend})", ""]
-        lines += [f"  {each.probability:6.1%}  {each.label}" for each in self.predictions]
-        share = self.arena_bytes / self.unfused_bytes
-        rows = (
+        found = (f"{each.probability:6.1%}  {each.label}" for each in self.predictions)
+        times = (
             ("time", f"{self.run_ms:,.2f} ms", f"median of {self.runs} runs, after one more"),
             ("decoding", f"{self.decode_ms:,.2f} ms", "and resizing the photograph, before them"),
-            ("memory", kib(self.arena_bytes), f"all that a run needs: {share:.0%} of unfused"),
-            ("unfused", kib(self.unfused_bytes), "if every layer wrote its whole output"),
-            ("weights", kib(self.weight_bytes), "mapped from the model file, read only"),
         )
-        lines += ["", *(f"  {name:9}{amount:>14}   {note}" for name, amount, note in rows)]
-        lines += ["", f"  model      {from_home(self.model)}"]
-        return "\n".join(lines)
+        return "\n".join(written(self, found, times))
 
 
 def run() -> Report:

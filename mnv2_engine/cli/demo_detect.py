@@ -11,9 +11,9 @@ import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import shown
-from ..plan.shown.table import kib
 from . import demo
 from .demo_models import Source, from_home, made_model, median_ms, path_of
+from .demo_report import written
 
 if TYPE_CHECKING:
     from ..detect.found import Detection
@@ -53,20 +53,13 @@ class Report(NamedTuple):
         return {key: plain(value) for key, value in self._asdict().items()}
 
     def __str__(self) -> str:
-        lines = [f"{os.path.basename(self.photograph)}, by {self.network} ({self.backend})", ""]
-        for found in self.objects:
-            left, top, right, bottom = (round(each) for each in found.box)
+        found = []
+        for each in self.objects:
+            left, top, right, bottom = (round(edge) for edge in each.box)
             place = f"from {left},{top} to {right},{bottom}"
-            lines.append(f"  {found.score:6.1%}  {found.label}, {place}")
-        share = self.arena_bytes / self.unfused_bytes
-        rows = (
-            ("time", f"{self.run_ms:,.2f} ms", f"median of {self.runs}, decoding included"),
-            ("memory", kib(self.arena_bytes), f"all that a run needs: {share:.0%} of unfused"),
-            ("unfused", kib(self.unfused_bytes), "if every layer wrote its whole output"),
-            ("weights", kib(self.weight_bytes), "mapped from the model file, read only"),
-        )
-        lines += ["", *(f"  {name:9}{amount:>14}   {note}" for name, amount, note in rows)]
-        lines += ["", f"  model      {from_home(self.model)}"]
+            found.append(f"{each.score:6.1%}  {each.label}, {place}")
+        time = ("time", f"{self.run_ms:,.2f} ms", f"median of {self.runs}, decoding included")
+        lines = written(self, found, [time])
         if self.drawing is not None:
             lines.append(f"  drawing    {shown(from_home(self.drawing))}")
         return "\n".join(lines)
