@@ -110,17 +110,22 @@ static int32_t start(const mnv2_isa *isa, mnv2_pool *pool, const mnv2_context *c
     return MNV2_OK;
 }
 
+static mnv2_context context_of(const mnv2_plan *plan, const void *weights, void *arena,
+                               const void *image, int32_t image_is_float, float *const *taps) {
+    return (mnv2_context){.plan = plan,
+                          .weights = weights,
+                          .arena = arena,
+                          .image = image,
+                          .image_is_float = image_is_float,
+                          .taps = taps};
+}
+
 int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, const void *weights,
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits, float *const *taps) {
-    const mnv2_context context = {.plan = plan,
-                                  .weights = weights,
-                                  .arena = arena,
-                                  .image = image,
-                                  .image_is_float = image_is_float,
-                                  .features = features,
-                                  .logits = logits,
-                                  .taps = taps};
+    mnv2_context context = context_of(plan, weights, arena, image, image_is_float, taps);
+    context.features = features;
+    context.logits = logits;
     return start(isa, pool, &context);
 }
 
@@ -128,13 +133,8 @@ int32_t mnv2_run_detector(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool 
                           const void *weights, void *arena, const void *image,
                           int32_t image_is_float, float *boxes, float *scores,
                           float *const *taps) {
-    const mnv2_context context = {.plan = plan,
-                                  .weights = weights,
-                                  .arena = arena,
-                                  .image = image,
-                                  .image_is_float = image_is_float,
-                                  .boxes = boxes,
-                                  .scores = scores,
-                                  .taps = taps};
+    mnv2_context context = context_of(plan, weights, arena, image, image_is_float, taps);
+    context.boxes = boxes;
+    context.scores = scores;
     return start(isa, pool, &context);
 }
