@@ -202,21 +202,14 @@ def _hand_over(shapes: Shapes, before: Step) -> list[Step]:
     the step `before`."""
     heads = _heads_of(shapes, before.blocks)
     numbers = shapes.outputs.maps.get(heads[-1], ()) if heads else ()
+    step = _copying(before)
     return [
-        before._replace(
+        step._replace(
             kind="boxes",
             name=f"boxes of map {number}",
-            blocks=range(0),
-            input=before.output,
-            in_place=True,
-            scratch=(),
-            strip=0,
-            tile=0,
-            thread_bytes=0,
-            bytes=(before.output.bytes if before.output else 0) + shapes.outputs.bytes,
-            unfused_bytes=0,
+            bytes=step.bytes + shapes.outputs.bytes,
             number=number,
-            outputs=(),
+            room=before.room,
         )
         for number in numbers
     ]
@@ -225,9 +218,14 @@ def _hand_over(shapes: Shapes, before: Step) -> list[Step]:
 def _tap(shapes: Shapes, before: Step) -> Step:
     """The step that copies the output of the step `before` to the caller, and leaves it."""
     block = before.blocks[-1]
+    return _copying(before)._replace(
+        kind="tap", name=f"tap of block{block}", number=shapes.taps.index(block)
+    )
+
+
+def _copying(before: Step) -> Step:
+    """A step that computes nothing, and leaves the output of the step `before` where it is."""
     return before._replace(
-        kind="tap",
-        name=f"tap of block{block}",
         blocks=range(0),
         input=before.output,
         in_place=True,
@@ -237,7 +235,6 @@ def _tap(shapes: Shapes, before: Step) -> Step:
         thread_bytes=0,
         bytes=before.output.bytes if before.output else 0,
         unfused_bytes=0,
-        number=shapes.taps.index(block),
         outputs=(),
         room=None,
     )
