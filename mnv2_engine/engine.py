@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from .executors import Executor
     from .images.photo_plan import PhotoPlan
-    from .network.blocks import Parts
+    from .network.parts import Parts
 
 T = TypeVar("T")
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from mnv2_engine.model.packing import canonical_shapes
+from mnv2_engine.network.builder import Builder
 from mnv2_engine.network.detection import ANCHORS, BoxMap, Detection
-from mnv2_engine.network.layer import Builder, Network
+from mnv2_engine.network.layer import Network
 
 
 def detection_of(maps: list[BoxMap], classes: int = 2, background: bool = True) -> Detection:

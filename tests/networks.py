@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from mnv2_engine.network.layer import Builder, Network
+from mnv2_engine.network.builder import Builder
+from mnv2_engine.network.layer import Network
 from mnv2_engine.network.supported import MAX_CONVS, MAX_DENSE
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from mnv2_engine.errors import InputError
 from mnv2_engine.network.blocks import match
-from mnv2_engine.network.layer import Builder, Network
+from mnv2_engine.network.builder import Builder
+from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import LayerQuantization, PoolQuantization, Quantization
 
 ACTIVATIONS = ("linear", "relu", "relu6")

@@ -13,8 +13,8 @@ from mnv2_engine.errors import InputError, ModelFileError
 from mnv2_engine.executors.reference import normalise, run
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.builder import Builder
 from mnv2_engine.network.families import BlockShape, inverted_residuals
-from mnv2_engine.network.layer import Builder
 
 BACKENDS = ["c", "numpy"]
 SPEC = PRESETS["tf"]

@@ -17,7 +17,8 @@ from random_tables import random_table
 from mnv2_engine import Engine
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
-from mnv2_engine.network.layer import Builder, Network
+from mnv2_engine.network.builder import Builder
+from mnv2_engine.network.layer import Network
 
 
 def network_of(outputs: tuple[int, ...], answer: str) -> Network:

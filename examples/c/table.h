@@ -1,5 +1,5 @@
 /* The table of layers of a model file's format version 2, checked and matched with what the
- * kernels run: mnv2_engine/network/table.py, layer.py, blocks.py and supported.py in C. */
+ * kernels run: mnv2_engine/network/table.py, builder.py, blocks.py and supported.py in C. */
 #ifndef TABLE_H
 #define TABLE_H
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..network.blocks import Block, Parts, match
+from ..network.block import Block
+from ..network.blocks import match
 from ..network.families import efficientnet_lite, mobilenet_v2
 from ..network.layer import Layer, Network
+from ..network.parts import Parts
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SIZES = (96, 128, 160, 192, 224)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CheckpointError, InputError, UnsupportedError
 from ..network.blocks import match
-from ..network.layer import IMAGE, PADDINGS, Builder, Network
+from ..network.builder import Builder
+from ..network.layer import IMAGE, PADDINGS, Network
 from .found import Found
 from .recognise import label_of
 from .walk import Walked

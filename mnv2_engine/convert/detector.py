@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CheckpointError, InputError, UnsupportedError
 from ..network.blocks import match
-from ..network.detection import ANCHORS, BoxMap, Detection, anchors_of, check_anchors
-from ..network.layer import IMAGE, Builder, Network
+from ..network.box_maps import anchors_of
+from ..network.builder import Builder
+from ..network.detection import ANCHORS, BoxMap, Detection, check_anchors
+from ..network.layer import IMAGE, Network
 from .assemble import Assembled, add_layer, canonical_weights, layer_names, paddings_of
 from .checkpoint import Checkpoint, Geometry
 from .entrance import Normalisation, entrance_of

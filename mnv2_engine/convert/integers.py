@@ -34,7 +34,7 @@ from ..quantize.folding import Activation, fold_classifier, fold_layer, fold_poo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..network.blocks import Parts
+    from ..network.parts import Parts
     from .assemble import Assembled
     from .found import Found
     from .graph import Graph, Quantised

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import CheckpointError, UnsupportedError
-from ..network.blocks import Parts, match
+from ..network.blocks import match
 from ..network.families import (
     EFFICIENTNET_LITE_SCALING,
     MAX_CLASSES,
@@ -25,6 +25,7 @@ from ..network.families import (
 )
 from ..network.kin import PUBLISHED
 from ..network.layer import IMAGE_CHANNELS, Network, parameters
+from ..network.parts import Parts
 
 # (width, divisor) of the checkpoints that have been published, and further values people use.
 WIDTHS = (

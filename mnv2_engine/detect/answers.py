@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..errors import InputError, UnsupportedError
-from ..network.detection import ANCHORS, anchors_of
+from ..network.box_maps import anchors_of
+from ..network.detection import ANCHORS
 from ..untyped import TYPE_CHECKING, Any
 from .found import Box, Detection
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..errors import UnsupportedError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
-from ..network.detector import IDENTITY
+from ..network.parts import IDENTITY
 from ..plan.order import Order
 from ..plan.steps import Plan, Step
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..model.modelfile import ModelFile
-    from ..network.blocks import Block, Parts
+    from ..network.block import Block
     from ..network.detection import Detection
     from ..network.layer import Layer
+    from ..network.parts import Parts
     from ..network.quantization import Quantization
 
     Places = Callable[[Layer | None], tuple[int, int]]

@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
-from ..network.detection import Detection, anchors_of
+from ..network.box_maps import anchors_of
+from ..network.detection import Detection
 from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer, Network
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 from .arrays import ArrayExecutor

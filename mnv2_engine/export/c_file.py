@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..model.npz import ALIGNMENT
-from ..network.detection import ANCHORS, anchors_of
+from ..network.box_maps import anchors_of
+from ..network.detection import ANCHORS
 from .exported import Exported, detector_shapes
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..network.detection import anchors_of
+from ..network.box_maps import anchors_of
 from ..network.layer import Network
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import CheckpointError, InputError
-from ..network.detection import ANCHORS, anchors_of, check_anchors
+from ..network.detection import ANCHORS, check_anchors
 from ..network.layer import Network
 from ..untyped import TYPE_CHECKING, Any
 from .packed import Packed
@@ -43,6 +43,8 @@ def _anchors(network: Network) -> dict[str, Packed]:
     """The anchors of a detector, behind the weights: [N][4] float32, whatever those are."""
     if network.detection is None:
         return {}
+    from ..network.box_maps import anchors_of
+
     return {ANCHORS: Packed("<f4", (anchors_of(network.detection, network.layers), 4))}
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import CheckpointError
-from ..network.detection import ANCHORS, anchors_of
+from ..network.detection import ANCHORS
 from ..network.layer import Layer, Network
 from ..untyped import TYPE_CHECKING, Any
 from .packed import PANEL, Packed
@@ -50,6 +50,8 @@ def canonical_shapes(network: Network) -> dict[str, tuple[int, ...]]:
         shapes[f"{layer.name}.weight"] = layer.weight_shape
         shapes[f"{layer.name}.bias"] = (layer.out_channels,)
     if network.detection is not None:
+        from ..network.box_maps import anchors_of
+
         shapes[ANCHORS] = (anchors_of(network.detection, network.layers), 4)
     return shapes
 

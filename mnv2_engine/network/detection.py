@@ -9,13 +9,8 @@ image: maps in order, cells row by row, the anchors of a cell together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import InputError
-from ..untyped import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from .layer import Layer
+from ..untyped import Any, NamedTuple
 
 ANCHORS = "anchors"  # the array's name in a model file
 SCORE_CONVERSIONS = ("sigmoid", "softmax")
@@ -59,49 +54,6 @@ class Detection(NamedTuple):
         return tuple(name for each in self.maps for name in (each.boxes, each.scores))
 
 
-def anchor_counts(detection: Detection, layers: Mapping[str, Layer]) -> list[int]:
-    """How many anchors each map has."""
-    sizes = [layers[each.boxes].out_size for each in detection.maps]
-    return [
-        height * width * each.anchors
-        for (height, width), each in zip(sizes, detection.maps, strict=True)
-    ]
-
-
-def anchors_of(detection: Detection, layers: tuple[Layer, ...]) -> int:
-    """How many anchors a network has: the rows of the array `anchors`."""
-    return sum(anchor_counts(detection, {layer.name: layer for layer in layers}))
-
-
-def check_detection(detection: Detection, layers: Mapping[str, Layer]) -> None:
-    """Raise InputError unless `detection` fits the table of `layers`."""
-    _check_values(detection)
-    for each in detection.maps:
-        for name, channels in (
-            (each.boxes, 4 * each.anchors),
-            (each.scores, detection.columns * each.anchors),
-        ):
-            layer = layers.get(name)
-            if layer is None:
-                raise InputError(f"detection: {name!r:.80} is no layer of the network")
-            if layer.operation != "pointwise" or layer.activation != "linear":
-                raise InputError(
-                    f"detection: {name}: expected a 1×1 convolution without an activation"
-                )
-            if layer.out_channels != channels:
-                raise InputError(
-                    f"detection: {name} has {layer.out_channels} channels: expected {channels} "
-                    f"for {each.anchors} anchors a cell"
-                )
-        if layers[each.boxes].out_size != layers[each.scores].out_size:
-            raise InputError(f"detection: {each.boxes} and {each.scores} differ in size")
-    if len(set(detection.outputs)) != len(detection.outputs):
-        raise InputError("detection: a layer is named twice: expected two outputs for each map")
-    count = sum(anchor_counts(detection, layers))
-    if count > MAX_ANCHORS:
-        raise InputError(f"detection: {count} anchors: expected at most {MAX_ANCHORS}")
-
-
 def check_anchors(values: Any) -> None:
     """Raise InputError unless each row of `values`, (y, x, height, width) and so on, is finite and
     has a height and a width above 0. `values` are floats in one sequence."""
@@ -114,7 +66,8 @@ def check_anchors(values: Any) -> None:
             )
 
 
-def _check_values(detection: Detection) -> None:
+def check_values(detection: Detection) -> None:
+    """Raise InputError for a value out of range. `box_maps.check_detection` checks the layers."""
     maps, coding = detection.maps, detection.box_coding
     if not 0 < len(maps) <= MAX_MAPS:
         raise InputError(f"detection: {len(maps)} feature maps: expected 1 to {MAX_MAPS}")
@@ -168,7 +121,7 @@ def to_json(detection: Detection) -> dict[str, object]:
 
 def from_json(obj: object) -> Detection:
     """What parsed JSON says. Raises InputError unless it has exactly the keys, of the right types;
-    `check_detection` checks the values."""
+    `check_values` checks the values."""
     if not isinstance(obj, dict) or set(obj) != set(_KEYS):
         raise InputError(f"detection: expected exactly the keys {', '.join(_KEYS)}")
     rows, coding = obj["maps"], obj["box_coding"]

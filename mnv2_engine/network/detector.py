@@ -10,31 +10,10 @@ The chain has neither pool nor dense layers; it ends where only heads read on.
 
 from __future__ import annotations
 
-from ..untyped import TYPE_CHECKING, NamedTuple
+from .block import Block, match_block
 from .layer import IMAGE, Layer, Network
+from .parts import IDENTITY, Head, Parts
 from .supported import check_block, check_blocks, check_stem, refuse
-
-if TYPE_CHECKING:
-    from .blocks import Block, Parts
-
-IDENTITY = "identity"  # the operation of a depthwise layer that is not there
-
-
-class Head(NamedTuple):
-    """The layers from a tensor of the chain to one output."""
-
-    depthwise: Layer  # IDENTITY where the 1×1 convolution reads the tensor itself
-    project: Layer
-    at: int  # the block whose tensor it reads
-    expanded: bool  # that block's expanded tensor; else its thin output
-
-    @property
-    def block(self) -> Block:
-        """The same as a block without an expand layer."""
-        from .blocks import Block
-
-        source = self.depthwise.inputs[0]
-        return Block(None, self.depthwise, self.project, False, source, self.project.name)
 
 
 def identity(name: str, source: Layer) -> Layer:
@@ -60,8 +39,6 @@ def identity(name: str, source: Layer) -> Layer:
 def match_detector(network: Network) -> Parts:
     """The parts of a network whose answer is boxes. Raises UnsupportedError for what no kernel
     runs."""
-    from .blocks import Parts, match_block
-
     layers = {layer.name: layer for layer in network.layers}
     ends = [_head_layers(layers, name, network) for name in network.outputs]
     beside = {each.name for head in ends for each in head}
@@ -117,8 +94,6 @@ def _head_layers(layers: dict[str, Layer], output: str, network: Network) -> lis
 
 def _plain(chain: tuple[Layer, ...], at: int, thin: str, readers: dict[str, list[Layer]]) -> Block:
     """The block of two 1×1 convolutions, `chain[at]` and what reads it."""
-    from .blocks import Block
-
     expand = chain[at]
     if expand.operation != "pointwise" or expand.inputs != (thin,):
         refuse(expand.name, f"is {expand.operation} where a block is expected")

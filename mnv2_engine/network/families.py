@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ..errors import InputError, UnsupportedError
 from ..untyped import NamedTuple
-from .layer import PADDINGS, Builder, Network, is_integer
+from .builder import Builder
+from .layer import PADDINGS, Network, is_integer
 from .supported import STEM_KERNEL, STEM_STRIDE
 
 MAX_WIDTH = 16.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..errors import InputError
 from ..untyped import NamedTuple
+from .builder import Builder
 from .detection import BoxMap, Detection
 from .families import (
     MOBILENET_V2,
@@ -18,7 +19,7 @@ from .families import (
     make_divisible,
     size_label,
 )
-from .layer import Builder, Network
+from .layer import Network
 from .supported import STEM_KERNEL, STEM_STRIDE
 
 EXTRAS = (512, 256, 256, 128)  # channels of the extra feature maps at width 1.0

@@ -19,7 +19,8 @@ from __future__ import annotations
 from ..errors import InputError, ModelFileError
 from ..untyped import Any
 from . import detection as detected
-from .layer import MAX_LAYERS, Builder, Layer, Network
+from .builder import Builder
+from .layer import MAX_LAYERS, Layer, Network
 
 _MAX_LABEL = 200  # characters of a network's name
 _KEYS = ("name", "resolution", "layers", "outputs", "answer")

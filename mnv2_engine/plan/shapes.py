@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..model.packed import DTYPES, PANEL
 from ..network.blocks import match
-from ..network.detector import IDENTITY
 from ..network.layer import Layer, Network
+from ..network.parts import IDENTITY
 from ..untyped import Any, NamedTuple
 from .cpu_costs import ANY, CPU_COSTS
 

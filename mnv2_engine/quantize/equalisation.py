@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..network.blocks import Block, Parts, match
+from ..network.block import Block
+from ..network.blocks import match
 from ..network.layer import Layer, Network
+from ..network.parts import Parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

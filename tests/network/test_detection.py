@@ -16,8 +16,10 @@ from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.network import table
 from mnv2_engine.network.blocks import match
-from mnv2_engine.network.detection import ANCHORS, BoxMap, anchor_counts
-from mnv2_engine.network.layer import Builder, Network
+from mnv2_engine.network.box_maps import anchor_counts
+from mnv2_engine.network.builder import Builder
+from mnv2_engine.network.detection import ANCHORS, BoxMap
+from mnv2_engine.network.layer import Network
 from mnv2_engine.network.ssdlite import ssd_anchors, ssdlite
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ...network.blocks import Block, Parts, match
+from ...network.block import Block
+from ...network.blocks import match
 from ...network.layer import ACTIVATIONS, Layer
+from ...network.parts import Parts
 from ...plan.steps import Plan, Step
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ....errors import UnsupportedError
 from ....model.input_spec import InputSpec
 from ....model.modelfile import ModelFile
-from ....network.blocks import Parts, match
+from ....network.blocks import match
+from ....network.parts import Parts
 from ....network.quantization import Quantization
 from ....plan.steps import Plan
 from ...integer import flushed, pad_pixel
