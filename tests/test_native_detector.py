@@ -146,6 +146,10 @@ def test_the_person_detector_fits_its_arena() -> None:
     plan = make_plan(ssdlite(classes=1))
     assert plan.arena_bytes <= 440 << 10
     assert plan.unfused_bytes == 10547 * 1024 - 128  # 150 × 150 × (96 + 24) floats
+    integers = make_plan(ssdlite(classes=1), 1, "int8")
+    assert integers.arena_bytes <= 150 << 10
+    assert integers.unfused_bytes == 2637 * 1024 - 288
+    assert max(step.bands for step in integers.steps) > 1  # or the sums of 32 bits would not fit
 
 
 @pytest.mark.parametrize("arguments", [("1",), ("2",), ("1", "changes"), ("2", "changes")])

@@ -14,8 +14,8 @@ from __future__ import annotations
 from ..network.layer import IMAGE_CHANNELS
 from ..network.supported import STEM_KERNEL
 from .cpu_costs import CpuCosts
-from .schedules import Schedule
-from .shapes import Shapes, elements, panels_of
+from .schedules import Schedule, band_lines
+from .shapes import Shapes, panels_of
 
 TILE_PIXELS = 14  # of the widest register tile, which has two panels
 # A multiply-add takes as long as eight start in: no register tile takes less for one of its inputs
@@ -32,7 +32,7 @@ def time_of(shapes: Shapes, schedule: Schedule) -> int:
     if shapes.threads > 1:
         moved += _phases(shapes, schedule) * costs.phase
     if schedule.kind == "tiles":
-        return moved + _tiles_time(shapes, schedule.blocks.start, schedule.tile)
+        return moved + _tiles_time(shapes, schedule)
     if schedule.kind == "rows":
         return moved + max(
             _band_time(shapes, schedule.blocks, schedule.strip, thread)
@@ -47,7 +47,8 @@ def _phases(shapes: Shapes, schedule: Schedule) -> int:
     if schedule.kind != "tiles":
         return 1
     hidden = shapes.blocks[schedule.blocks.start].hidden
-    return -(-hidden // min(shapes.threads * schedule.tile, hidden)) + 1
+    tiles = -(-hidden // min(shapes.threads * schedule.tile, hidden))
+    return (tiles + 1) * schedule.bands
 
 
 def pointwise_time(costs: CpuCosts, pixels: int, depth: int, panels: int, terms: int = 1) -> int:
@@ -69,30 +70,32 @@ def reread_time(costs: CpuCosts, weight_bytes: int, times: int) -> int:
     return weight_bytes * times // REREAD_BYTES * costs.reread
 
 
-def _tiles_time(shapes: Shapes, index: int, tile: int) -> int:
-    block, depthwise, threads = (
-        shapes.blocks[index],
-        shapes.blocks[index].depthwise,
-        shapes.threads,
-    )
-    costs = shapes.costs
-    panels = -(-panels_of(block.hidden) // threads)  # a thread's
-    group = min(threads * tile, block.hidden)
-    pixels = elements(depthwise.out_size)
+def _tiles_time(shapes: Shapes, schedule: Schedule) -> int:
+    index, bands, costs = schedule.blocks.start, schedule.bands, shapes.costs
+    block, height = shapes.blocks[index], shapes.blocks[index].depthwise.in_size[0]
+    group = min(shapes.threads * schedule.tile, block.hidden)
+    panels = -(-panels_of(block.hidden) // shapes.threads)  # a thread's
     terms = shapes.precision.terms
     depth = block.in_channels if block.expand else 0
-    thin = panels_of(block.out_channels)
-    made = pointwise_time(costs, depthwise.in_size[1], depth, panels, terms)
-    projected = pointwise_time(costs, -(-pixels // threads), group, thin, terms)
-    filtered = depthwise_time(costs, pixels, block.kernel, panels, 1)
-    time = depthwise.in_size[0] * made + filtered + -(-block.hidden // group) * projected
-    for head in shapes.heads_within(index):
-        inner = shapes.blocks[head]
-        pixels = elements(inner.depthwise.out_size)
-        out = panels_of(inner.out_channels)
-        projected = pointwise_time(costs, -(-pixels // threads), group, out, terms)
-        time += depthwise_time(costs, pixels, inner.kernel, panels, 1)
-        time += -(-block.hidden // group) * projected
+    made = pointwise_time(costs, block.depthwise.in_size[1], depth, panels, terms)
+    time = 0
+    for band in range(bands):
+        lines = range(height)
+        if bands > 1:
+            under = band_lines(shapes, index, bands, band)
+            lines = range(max(under.start, 0), min(under.stop, height))
+        time += len(lines) * made
+        for branch in shapes.branches(index):
+            inner = shapes.blocks[branch]
+            rows, columns = inner.depthwise.out_size
+            pixels = (rows * (band + 1) // bands - rows * band // bands) * columns
+            out = panels_of(inner.out_channels)
+            projected = pointwise_time(costs, -(-pixels // shapes.threads), group, out, terms)
+            time += depthwise_time(costs, pixels, inner.kernel, panels, 1)
+            time += -(-block.hidden // group) * projected
+    weights = sum(shapes.weight_bytes(branch) for branch in shapes.branches(index))
+    if weights > costs.cached:
+        time += reread_time(costs, weights, bands - 1)
     return time
 
 

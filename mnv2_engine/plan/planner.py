@@ -174,6 +174,7 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
         bytes=schedule.bytes,
         unfused_bytes=_unfused_bytes(shapes, schedule),
         number=schedule.number,
+        bands=schedule.bands,
         outputs=tuple(_output(shapes, head, arena) for head in _heads_of(shapes, schedule.blocks)),
         room=_room_of_outputs(shapes, arena) if any(schedule.above) else None,
     )

@@ -8,7 +8,9 @@ In neither of these does the expanded tensor exist (section 5.1 of the paper):
   where its output rows never reach an input row that is still needed. In 8 bits not the sums are
   kept, which are 32, but the expanded rows that the next output row needs, a ring.
 - **tiles**: one tile of hidden channels at a time, F(x) = Σᵢ Bᵢ(N(Aᵢ x)); activations stay,
-  weights stream.
+  weights stream. A detector in 8 bits may cut the output rows into a few bands and run through all
+  tiles once for each: the sums, which are 32 bits, are those of one band then. The weights are read
+  again for each, and the few rows between two bands are expanded twice.
 
 What they are measured against, and no planner chooses:
 
@@ -37,6 +39,7 @@ LEAST_TILES = 3  # that a block is cut into, where its tiles are not of the smal
 # An expanded tensor of this size may be cut coarsely: it fits into the first cache anyway.
 FIRST_CACHE_BYTES = 32 << 10
 LONGEST_CASCADE = 6  # blocks; the sums of a longer one outgrow the tensors that it saves
+BANDS = (2, 3, 4)  # that tiles may be cut into; more gain little
 
 
 class Array(NamedTuple):
@@ -70,6 +73,7 @@ class Schedule(NamedTuple):
     tile: int = 0  # tiles: hidden channels of a thread's part of one, at most; layers: of a split
     in_place: bool = False
     number: int = 0  # conv, dense: which of them
+    bands: int = 1  # tiles: of output rows
     # Bytes at the arena's high end that belong to a detector's outputs, above the input and above
     # the output.
     above: tuple[int, int] = (0, 0)
@@ -103,7 +107,7 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
             least = tile == TILE_CHANNELS[0] and shapes.only_tiles(first)
             tile = min(tile, -(-hidden // shapes.threads))
             if fine and (least or _is_cut(shapes, first, tile)):
-                found.append(tiles_schedule(shapes, first, tile))
+                found += [tiles_schedule(shapes, first, tile, n) for n in _bands(shapes, first)]
     return [_below_outputs(shapes, each) for each in found] if shapes.parts.heads else found
 
 
@@ -175,7 +179,7 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
         case "rows":
             return _rows_scratch(shapes, schedule.blocks, schedule.strip)
         case "tiles":
-            return _tiles_scratch(shapes, first, schedule.tile)
+            return _tiles_scratch(shapes, first, schedule.tile, schedule.bands)
         case "layers":
             return _layers_scratch(shapes, first, schedule.tile)
         case "dense":
@@ -316,39 +320,68 @@ def _is_cut(shapes: Shapes, index: int, tile: int) -> bool:
     return tensor <= FIRST_CACHE_BYTES or expanded.bytes * 3 < tensor
 
 
-def tiles_schedule(shapes: Shapes, index: int, tile: int) -> Schedule:
-    """Block `index`, not the first, in tiles of `tile` hidden channels a thread."""
+def _bands(shapes: Shapes, index: int) -> list[int]:
+    """Into how many bands of output rows a step of tiles may be cut."""
+    if shapes.precision is not INT8 or not shapes.parts.heads:
+        return [1]
+    rows = min(shapes.blocks[i].depthwise.out_size[0] for i in shapes.branches(index))
+    return [1, *(bands for bands in BANDS if bands <= rows)]
+
+
+def tiles_schedule(shapes: Shapes, index: int, tile: int, bands: int = 1) -> Schedule:
+    """Block `index`, not the first, in tiles of `tile` hidden channels a thread; for each of so
+    many bands of output rows."""
     source = shapes.thin_bytes(shapes.thin_input(index))
-    own = _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile))
-    blocks = range(index, index + 1)
+    own = _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile, bands))
+    made = Schedule("tiles", range(index, index + 1), source, 0, 0, tile=tile, bands=bands)
     if index >= shapes.chain:  # a head leaves its input, and its output has a place of its own
-        return Schedule("tiles", blocks, source, source, source + own, tile=tile, in_place=True)
+        return made._replace(output_bytes=source, bytes=source + own, in_place=True)
     target = shapes.thin_bytes(shapes.thin_output(index))
-    return Schedule("tiles", blocks, source, target, source + target + own, tile=tile)
+    return made._replace(output_bytes=target, bytes=source + target + own)
 
 
 def _bytes_of_all(shapes: Shapes, scratch: Scratch) -> int:
     return sum(array.bytes * (1 if array.shared else shapes.threads) for array in scratch)
 
 
-def _tiles_scratch(shapes: Shapes, index: int, tile: int) -> Scratch:
+def _tiles_scratch(shapes: Shapes, index: int, tile: int, bands: int = 1) -> Scratch:
     threads, panels = shapes.threads, panels_of(tile)
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
-    expanded = (min(EXPANDED_PANELS, panels), *_padded_size(shapes, index), PANEL)
+    expanded = (min(EXPANDED_PANELS, panels), *_expanded_size(shapes, index, bands), PANEL)
     within: list[Array] = []
     for head in shapes.heads_within(index):
         found = (
-            _filtered(shapes, head, turns * threads * panels),
-            *_sums(shapes, head, tile * threads),
+            _filtered(shapes, head, turns * threads * panels, bands),
+            *_sums(shapes, head, tile * threads, bands),
         )
         within += [array._replace(name=f"{head} {array.name}") for array in found]
     return (
-        _filtered(shapes, index, turns * threads * panels),
-        *_sums(shapes, index, tile * threads),
+        _filtered(shapes, index, turns * threads * panels, bands),
+        *_sums(shapes, index, tile * threads, bands),
         *within,
         _array(shapes, "expanded", expanded, shapes.precision.expanded),
     )
+
+
+def band_lines(shapes: Shapes, index: int, bands: int, band: int) -> range:
+    """The lines of the expanded tensor, from the first one's padding (below 0) on, that lie under
+    output rows of one of `bands` bands, of any branch."""
+    firsts, ends = [], []
+    for branch in shapes.branches(index):
+        layer = shapes.blocks[branch].depthwise
+        first, end = (layer.out_size[0] * n // bands for n in (band, band + 1))
+        firsts.append(first * layer.stride - layer.pads[0])
+        ends.append((end - 1) * layer.stride - layer.pads[0] + layer.kernel)
+    return range(min(firsts), max(ends))
+
+
+def _expanded_size(shapes: Shapes, index: int, bands: int) -> tuple[int, int]:
+    """Height and width of what a step of tiles holds of the expanded tensor."""
+    lines, columns = _padded_size(shapes, index)
+    if bands > 1:
+        lines = max(len(band_lines(shapes, index, bands, band)) for band in range(bands))
+    return lines, columns
 
 
 def _padded_size(shapes: Shapes, index: int) -> tuple[int, int]:
@@ -368,19 +401,25 @@ def _padded_size(shapes: Shapes, index: int) -> tuple[int, int]:
     return lines, columns
 
 
-def _filtered(shapes: Shapes, index: int, panels: int) -> Array:
-    """Panels of whole maps."""
-    shape = (panels, elements(shapes.blocks[index].depthwise.out_size), PANEL)
+def _band_size(shapes: Shapes, index: int, bands: int) -> tuple[int, int]:
+    """Height and width of the largest band of a block's output."""
+    rows, columns = shapes.blocks[index].depthwise.out_size
+    return -(-rows // bands), columns
+
+
+def _filtered(shapes: Shapes, index: int, panels: int, bands: int = 1) -> Array:
+    """Panels of whole maps, or of a band of them."""
+    shape = (panels, elements(_band_size(shapes, index, bands)), PANEL)
     return _array(shapes, "filtered", shape, shapes.precision.filtered, True)
 
 
-def _sums(shapes: Shapes, index: int, at_once: int) -> Scratch:
-    """The sums of the output, where `at_once` hidden channels are not all and the thin output is
-    too small a type to hold them."""
+def _sums(shapes: Shapes, index: int, at_once: int, bands: int = 1) -> Scratch:
+    """The sums of the output, or of a band of it, where `at_once` hidden channels are not all and
+    the thin output is too small a type to hold them."""
     precision, block = shapes.precision, shapes.blocks[index]
     if precision.thin == precision.sums or at_once >= block.hidden:
         return ()
-    size = shapes.blocks[index].depthwise.out_size
+    size = _band_size(shapes, index, bands)
     shape: tuple[int, ...] = (*size, block.out_channels)
     if precision is INT8:
         shape = (panels_of(block.out_channels), *size, PANEL)

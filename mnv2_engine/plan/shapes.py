@@ -119,6 +119,11 @@ class Shapes:
         read = index in self.expanded or len(self.heads_within(index)) > 0
         return plain or read or index >= self.chain
 
+    def branches(self, index: int) -> list[int]:
+        """The blocks that filter and project what a step of tiles expands: `index` itself and the
+        heads that read its expanded tensor."""
+        return [index, *self.heads_within(index)]
+
     def bytes_of(self, shape: tuple[int, ...], item_bytes: int) -> int:
         """Bytes of an array in the arena, rounded up to ALIGNMENT."""
         behind = OVERREAD_BYTES if self.precision is INT8 and self.threads > 1 else 0
