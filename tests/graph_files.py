@@ -30,13 +30,18 @@ def kernel(layer: Layer, weights: Weights) -> np.ndarray[Any, Any]:
 # Keras
 
 
-def config(network: Network) -> dict[str, Any]:
+def channels_of(weights: Weights) -> int:
+    """Three, or one of a network that takes grey."""
+    return int(weights["stem.weight"].shape[1])
+
+
+def config(network: Network, channels: int = 3) -> dict[str, Any]:
     height, width = network.resolution
     layers: list[dict[str, Any]] = [
         {
             "class_name": "InputLayer",
             "name": IMAGE,
-            "config": {"name": IMAGE, "batch_input_shape": [None, height, width, 3]},
+            "config": {"name": IMAGE, "batch_input_shape": [None, height, width, channels]},
             "inbound_nodes": [],
         }
     ]
@@ -87,7 +92,9 @@ def keras_h5(network: Network, weights: Weights, document: Any = None) -> bytes:
 
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
-        file.attrs["model_config"] = json.dumps(config(network) if document is None else document)
+        file.attrs["model_config"] = json.dumps(
+            config(network, channels_of(weights)) if document is None else document
+        )
         file.attrs["keras_version"] = "2.11.0"
         _named(file.create_group("model_weights"), network, weights)
     return out.getvalue()
@@ -211,9 +218,9 @@ def _const(nodes: Any, name: str, array: np.ndarray[Any, Any]) -> None:
     tensor.tensor_content = array.tobytes()
 
 
-def _placeholder(nodes: Any, name: str, network: Network) -> None:
+def _placeholder(nodes: Any, name: str, network: Network, channels: int = 3) -> None:
     node = nodes.add(name=name, op="Placeholder")
-    for extent in (-1, *network.resolution, 3):
+    for extent in (-1, *network.resolution, channels):
         node.attr["shape"].shape.dim.add(size=extent)
 
 
@@ -222,7 +229,7 @@ def frozen(network: Network, weights: Weights) -> bytes:
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
     graph = GraphDef()
-    _placeholder(graph.node, IMAGE, network)
+    _placeholder(graph.node, IMAGE, network, channels_of(weights))
     _const(graph.node, "axes", np.array([1, 2], "<i4"))
     for name, array in _tensors(network, weights).items():
         _const(graph.node, name, array)

@@ -41,6 +41,7 @@ class Form(NamedTuple):
     bias_scales: bool = True  # whether integer biases state theirs
     without_shortcut: int = -1  # a block that loses it
     any_size: bool = False  # the input's height and width are stated as unknown
+    grey: bool = False  # one channel, for which TFLite's converter writes a depthwise layer
     options: tuple[tuple[str, str, Any], ...] = ()  # (operator, field, value) to write instead
 
 
@@ -253,12 +254,13 @@ class _Writer:
     def write(self) -> Written:
         height, width = self.network.resolution
         graph, form = self.graph, self.form
-        shape = (1, height, width, 3)
+        channels = 1 if form.grey else 3
+        shape = (1, height, width, channels)
         quantisation = form.input if self.integers else None
         fields: dict[str, Any] = {}
         if form.any_size:
             fields["ShapeSignature"] = graph.builder.CreateNumpyVector(
-                np.array([1, -1, -1, 3], np.int32)
+                np.array([1, -1, -1, channels], np.int32)
             )
         entry = at = graph.tensor(shape, self.kind, quantisation=quantisation, **fields)
         scale = form.input[0] or 1.0
@@ -359,7 +361,7 @@ class _Writer:
         if form.batch_norm == "apart":
             random = np.random.default_rng(weight.size)
             batch_norm = random.uniform(0.5, 2.0, layer.out_channels).astype(np.float32)
-        depthwise = layer.operation == "depthwise"
+        depthwise = layer.operation == "depthwise" or (form.grey and layer.name == "stem")
         ordered = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
         constants = self._weight_and_bias(layer.name, ordered, 3 if depthwise else 0, scale)
         back = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
@@ -386,7 +388,7 @@ class _Writer:
                 inputs,
                 [into],
                 "DepthwiseConv2DOptions",
-                DepthMultiplier=1,
+                DepthMultiplier=layer.out_channels if layer.operation == "conv" else 1,
                 **fields,
             )
         else:
@@ -412,7 +414,9 @@ class _Writer:
     def _note(self, layer: Layer, weight: Array, bias: Array, factor: Array | None = None) -> None:
         if factor is not None:
             weight = weight * factor.astype(np.float64).reshape(-1, 1, 1, 1)
-        self.found[f"{layer.name}.weight"] = weight.astype(np.float32).reshape(layer.weight_shape)
+        self.found[f"{layer.name}.weight"] = weight.astype(np.float32).reshape(
+            layer.out_channels, -1, *layer.weight_shape[2:]
+        )
         self.found[f"{layer.name}.bias"] = bias.astype(np.float32)
 
     def _pool(self, head: Layer, at: int) -> tuple[int, float]:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.verify is not None:
         from ..convert.verify import verify
 
-        say(str(verify(args.checkpoint, args.out, args.verify)))
+        say(str(verify(args.checkpoint, args.out, args.verify, args.colours)))
     return 0
 
 

@@ -121,7 +121,8 @@ def canonical_weights(assembled: Assembled, what: str) -> dict[str, Float32]:
             continue
         weight, bias = layer.folded(what)
         due = tuple(next(e for e in assembled.network.layers if e.name == name).weight_shape)
-        if weight.shape != due:
+        grey = layer.inputs == (None,) and weight.shape[1:2] == (1,)  # colours.py gives it colours
+        if weight.shape != ((due[0], 1, *due[2:]) if grey else due):
             raise CheckpointError(
                 f"{what}: {layer.where}: its weight has shape {weight.shape}: expected {due}"
             )

@@ -2,9 +2,9 @@
 
 The engine gives every network red, green and blue. A network that takes them in another order has
 its stem's input channels turned round, which changes no answer. A network that takes grey three
-times over gets the weights of grey: luma = 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601, as
-Pillow's "L", OpenCV and JPEG have it). Luma that a tool rounds to 8 bits before the network lies up
-to half a step from ours.
+times over, or once, as one channel, gets the weights of grey: luma = 0.299 red + 0.587 green +
+0.114 blue (ITU-R BT.601, as Pillow's "L", OpenCV and JPEG have it). Luma that a tool rounds to 8
+bits before the network lies up to half a step from ours.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ COLOURS = ("rgb", "bgr", "grey")
 LUMA = (0.299, 0.587, 0.114)
 
 
+def is_grey(checkpoint: Checkpoint) -> bool:
+    """Whether the network takes one channel."""
+    stem = checkpoint.weights.get("stem.weight") if checkpoint.quantization is None else None
+    return stem is not None and stem.ndim == 4 and stem.shape[1] == 1
+
+
 def stated_in_rgb(checkpoint: Checkpoint, colours: str | None) -> Checkpoint:
     """What a source says of its channels, said of red, green and blue. Presets say it of colours
     already."""
@@ -41,22 +47,28 @@ def stated_in_rgb(checkpoint: Checkpoint, colours: str | None) -> Checkpoint:
 
 
 def weights_in_rgb(
-    weights: Mapping[str, NDArray[Any]],
+    checkpoint: Checkpoint,
     network: Network,
     spec: InputSpec,
     colours: str | None,
-    has_integers: bool,
     what: str,
 ) -> Mapping[str, NDArray[Any]]:
     """The weights of the same network for red, green and blue.
 
     Raises InputError where grey cannot be folded: into integers, and where the three channels are
-    not normalised alike."""
+    not normalised alike; and for other `colours` than a network of one channel has."""
     import numpy as np
 
+    if is_grey(checkpoint):
+        if colours not in (None, "grey"):
+            raise InputError(
+                f"{what}: colours {colours!r} contradict the checkpoint, whose network takes one "
+                "channel, grey; leave the option out"
+            )
+        colours = "grey"
     if colours in (None, "rgb"):
-        return weights
-    made = dict(weights)
+        return checkpoint.weights
+    made = dict(checkpoint.weights)
     for layer in network.layers:
         if layer.inputs != (IMAGE,):
             continue
@@ -65,7 +77,7 @@ def weights_in_rgb(
         if colours == "bgr":
             made[name] = np.ascontiguousarray(weight[:, ::-1])
             continue
-        if has_integers:
+        if checkpoint.quantization is not None:
             raise InputError(
                 f"{what}: colours 'grey' change the first layer's weights, and weights 'int8' keep "
                 "them; leave weights out, and make an int8 model file of the result with: mnv2 "
@@ -73,8 +85,8 @@ def weights_in_rgb(
             )
         if len({*spec.mean}) > 1 or len({*spec.std}) > 1:
             raise InputError(
-                f"{what}: colours 'grey' need one mean and one deviation for all three channels, "
-                f"and the means are {spec.mean}, the deviations {spec.std}; a network that was "
+                f"{what}: colours 'grey' need one mean and one deviation for all three channels: "
+                f"the means are {spec.mean}, the deviations {spec.std}; a network that was "
                 "given grey was normalised by one of each: give preprocess accordingly"
             )
         grey = weight.astype(np.float64).sum(1, keepdims=True)

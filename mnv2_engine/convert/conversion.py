@@ -66,7 +66,8 @@ def convert(
     `weights` "float32", "float16" or "bfloat16" for a file of half the size, to which they are
     rounded to nearest, or "int8" for the integers of a quantised source as they are. What the
     source says need not be given, and may not be contradicted. `colours` is "bgr" or "grey" for a
-    network that was trained on such pixels; the model file takes red, green and blue all the same.
+    network that was trained on such pixels in three channels (one channel is grey without it); the
+    model file takes red, green and blue all the same.
 
     Raises InputError if something is neither in the source nor given, naming the option, or does
     not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError
@@ -104,14 +105,7 @@ def convert(
             "result with: mnv2 quantize"
         )
     settled = settle(checkpoint, given, what)
-    folded = weights_in_rgb(
-        checkpoint.weights,
-        settled.network,
-        settled.input_spec,
-        colours,
-        checkpoint.quantization is not None,
-        what,
-    )
+    folded = weights_in_rgb(checkpoint, settled.network, settled.input_spec, colours, what)
     from .. import __version__
 
     provenance = {

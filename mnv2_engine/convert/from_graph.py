@@ -38,6 +38,12 @@ def from_graph(
     are. Raises UnsupportedError for what no kernel runs, CheckpointError for a damaged graph.
     """
     what = graph.what
+    if weights == "int8" and graph.image.channels == 1:
+        raise UnsupportedError(
+            f"{what}: it takes grey, which changes the first layer's weights, and weights 'int8' "
+            "keep them; leave weights out, and make an int8 model file of the result with: mnv2 "
+            "quantize"
+        )
     free = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
     walked = walk(graph, free)
     likely = "softmax" if walked.output.channels > 1 else "linear"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NHWC, NCHW, FLAT = "nhwc", "nchw", "flat"
+COLOUR_CHANNELS = (3, 1)  # red, green and blue, or grey
 
 # MobileNetV2 has about 160 nodes in Keras; hostile files must not keep the walk busy.
 MAX_NODES = 1 << 14
@@ -128,6 +129,27 @@ class Image(NamedTuple):
     layout: str
     # An 8-bit input holds pixels; a float one holds whatever the program that calls it gives.
     quantised: Quantised | None = None
+
+
+def image_of_shape(
+    name: str, shape: Sequence[int | None], first: str, quantised: Quantised | None = None
+) -> Image | None:
+    """The input of four axes, the batch first; None where no axis has an image's channels: three,
+    or one of grey.
+
+    A size of None or below 0 is open. `first` is the layout of shapes that may have either.
+    """
+    if len(shape) != 4:
+        return None
+    layouts = (first, NCHW if first == NHWC else NHWC)
+    for channels in COLOUR_CHANNELS:
+        for layout in layouts:
+            if shape[1 if layout == NCHW else 3] == channels:
+                height, width = shape[2:] if layout == NCHW else shape[1:3]
+                fixed = height is not None and width is not None and min(height, width) >= 0
+                size = (int(height or 0), int(width or 0)) if fixed else None
+                return Image(name, size, channels, layout, quantised)
+    return None
 
 
 class Graph(NamedTuple):

@@ -18,7 +18,7 @@ from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
 from ..model.packed import DTYPES
 from ..network.layer import ACTIVATIONS, ANSWERS, PADDINGS, Network
 from .checkpoint import Checkpoint, Geometry
-from .colours import COLOURS, stated_in_rgb
+from .colours import COLOURS, is_grey, stated_in_rgb
 from .entrance import GRAPH, Normalisation, composed
 
 IMAGENET = "imagenet"
@@ -139,6 +139,8 @@ def said_by(checkpoint: Checkpoint) -> tuple[str, ...]:
     said = []
     if checkpoint.resolution is not None:
         said.append(f"resolution {checkpoint.resolution[0]}x{checkpoint.resolution[1]}")
+    if is_grey(checkpoint):
+        said.append("colours grey, one channel")
     if checkpoint.paddings:
         said.append(f"padding {_alternatives(checkpoint.paddings)}")
     stated = checkpoint.normalisation

@@ -239,7 +239,8 @@ def _channels(shapes: Mapping[str, Sequence[int]], what: str) -> tuple[_Channels
             )
         return shape[0], k
 
-    stem, _ = layer("stem", IMAGE_CHANNELS, 3)
+    grey = tuple(shapes["stem.weight"])[1:2] == (1,)  # colours.py gives it colours
+    stem, _ = layer("stem", 1 if grey else IMAGE_CHANNELS, 3)
     channels = stem
     blocks = []
     for i in range(count):

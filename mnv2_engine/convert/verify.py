@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, UnsupportedError, missing_extra
+from .colours import is_grey
+from .options import Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +32,11 @@ class Verification(NamedTuple):
         )
 
 
-def verify(source: str | os.PathLike[str], model: str, framework: str) -> Verification:
-    """Run `source` in its `framework` and `model` here, and compare the answers.
+def verify(
+    source: str | os.PathLike[str], model: str, framework: str, colours: str | None = None
+) -> Verification:
+    """Run `source` in its `framework` and `model` here, and compare the answers. `colours` are
+    those of the conversion.
 
     Raises MissingExtraError where the framework is not installed, InputError where it does not
     read such files.
@@ -39,12 +44,19 @@ def verify(source: str | os.PathLike[str], model: str, framework: str) -> Verifi
     import numpy as np
 
     from ..engine import Engine
+    from .conversion import read_source
 
+    one_channel = is_grey(read_source(source, Options())[0])
     with Engine.load(model) as engine:
         network, spec = engine.info.network, engine.info.input_spec
-        pixels = _pictures((*network.resolution, 3))
+        # Of pictures without colour, grey is what each channel is, and has no rounding.
+        grey = one_channel or colours == "grey"
+        pixels = _pictures((*network.resolution, 1 if grey else 3))
+        pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
         mean, std = np.array(spec.mean), np.array(spec.std)
         ours = _answers(np.asarray(engine.logits(pixels)), network.answer)
+    taken = slice(1) if one_channel else slice(None, None, -1 if colours == "bgr" else 1)
+    pixels, mean, std = pixels[..., taken], mean[taken], std[taken]
     theirs = _FRAMEWORKS[framework](os.fspath(source), pixels, mean, std)
     theirs = theirs.reshape(len(pixels), -1)
     if theirs.shape != ours.shape:
@@ -128,7 +140,7 @@ def _onnxruntime(path: str, pixels: Any, mean: Any, std: Any) -> NDArray[Any]:
     made = []
     for picture in pixels:
         x = picture if integer else ((picture - mean) / std).astype(np.float32)
-        if entry.shape[1] == 3:
+        if entry.shape[1] == x.shape[2]:
             x = x.transpose(2, 0, 1)
         made.append(session.run([session.get_outputs()[-1].name], {entry.name: x[np.newaxis]})[0])
     return np.concatenate(made)
@@ -143,7 +155,6 @@ def _keras(path: str, pixels: Any, mean: Any, std: Any) -> NDArray[Any]:
         raise missing_extra("keras", "test-keras", "running a source in Keras") from None
     from .conversion import read_source
     from .entrance import GRAPH
-    from .options import Options
 
     found, what, _ = read_source(path, Options())
     if not found.format.startswith("Keras"):

@@ -179,10 +179,6 @@ class _Walk:
 
     def _enter(self) -> tuple[int, int]:
         image, what = self.graph.image, self.graph.what
-        if image.channels != 3:
-            raise UnsupportedError(
-                f"{what}: its input has {image.channels} channels: expected 3, red, green and blue"
-            )
         size = image.size or self.asked
         assert size is not None
         if not 1 <= min(size) <= max(size) <= MAX_RESOLUTION:
@@ -190,7 +186,7 @@ class _Walk:
                 f"{what}: input of {size[0]}x{size[1]} pixels: expected 1 to {MAX_RESOLUTION}"
             )
         self._entrance: Affine | None = None
-        self.values[image.name] = _Value(None, size, 3, image.layout, image.name)
+        self.values[image.name] = _Value(None, size, image.channels, image.layout, image.name)
         return size
 
     # Nodes
@@ -270,6 +266,7 @@ class _Walk:
                     "not supported, one group for each channel (depthwise) or one in all is",
                 )
         channels, inputs = weight.shape[:2]
+        depthwise = depthwise and not (value.layer is None and value.channels == 1)  # of grey
         if inputs != (1 if depthwise else value.channels) or (
             depthwise and channels != value.channels
         ):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ...errors import CheckpointError, UnsupportedError
-from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Image, Node, constant_of
+from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Node, constant_of, image_of_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,17 +117,19 @@ class _Model:
                 f"{self.what}: input of shape {tuple(shape)}: expected images, (None, height, "
                 "width, 3)"
             )
-        if shape[3] != 3 and shape[1] == 3:
-            self._layout = NCHW
-            _, channels, height, width = shape
-        else:
-            _, height, width, channels = shape
-        size = (height, width) if _natural(height) and _natural(width) else None
+        stated = [each if _natural(each) else None for each in shape]
+        image = image_of_shape("image", stated, NHWC)
+        if image is None:
+            raise UnsupportedError(
+                f"{self.what}: input of shape {tuple(shape)}: expected (None, height, width, 3), "
+                "or 1 in the place of 3 for grey"
+            )
+        self._layout = image.layout
         outputs = self._model(config, ["image"], Place((), ()), "", 0)
         return Graph(
             self.what,
             self.form,
-            Image("image", size, channels if _natural(channels) else 0, self._layout),
+            image,
             tuple(self.nodes),
             tuple(outputs),
             self.constants,

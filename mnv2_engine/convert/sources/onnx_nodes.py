@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ...errors import CheckpointError, UnsupportedError
-from ..graph import NCHW, NHWC, Constant, Graph, Image, Integers, Node, Quantised, constant_of
+from ..graph import (
+    NCHW,
+    NHWC,
+    Constant,
+    Graph,
+    Integers,
+    Node,
+    Quantised,
+    constant_of,
+    image_of_shape,
+)
 from .onnx_file import File, Operation
 
 if TYPE_CHECKING:
@@ -48,25 +58,24 @@ class _Nodes:
                 f"{self.what}: {len(file.inputs)} inputs: expected one, the image"
             )
         ((name, shape, kind),) = file.inputs
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        image = image_of_shape(name, shape, NCHW)
+        if image is None:
             raise UnsupportedError(
                 f"{self.what}: input of shape {shape}: expected (1, 3, height, width) or "
-                "(1, height, width, 3)"
+                "(1, height, width, 3), or 1 in the place of 3 for grey"
             )
         if kind not in (_UINT8, _INT8, *_FLOATS):
             raise UnsupportedError(
                 f"{self.what}: input of ONNX's element type {kind}: expected floating point, uint8 "
                 "or int8"
             )
-        layout = NCHW if shape[1] == 3 else NHWC
-        height, width = shape[2:] if layout == NCHW else shape[1:3]
-        size = None if height is None or width is None else (height, width)
         for operation in file.operations:
             self._operation(operation)
         quantised = self.quantised.get(name)
         if kind == _UINT8 and quantised is None:
             quantised = Quantised(1.0, 0, 0, 255)  # numbers as they are
-        image = Image(name, size, 3, layout, quantised if kind in (_UINT8, _INT8) else None)
+        if kind in (_UINT8, _INT8):
+            image = image._replace(quantised=quantised)
         return Graph(
             self.what,
             "ONNX",

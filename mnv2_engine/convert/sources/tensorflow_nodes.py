@@ -15,7 +15,7 @@ from ...errors import CheckpointError, UnsupportedError, missing_extra
 from ..checkpoint import Checkpoint
 from ..entrance import Normalisation
 from ..from_graph import from_graph
-from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Image, Node
+from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Image, Node, image_of_shape
 from .folding import Folding
 from .tensor_bundle import DTYPES
 from .tensorflow_operation import Operation
@@ -354,14 +354,13 @@ class _Nodes:
         if self.image is not None:
             self._refuse(operation, "a second input: expected one, the image")
         shape = operation.attributes.get("shape") or []
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        self.image = image_of_shape(operation.name, shape, NHWC)
+        if self.image is None:
             self._refuse(
-                operation, f"input of shape {tuple(shape)}: expected (None, height, width, 3)"
+                operation,
+                f"input of shape {tuple(shape)}: expected (None, height, width, 3), or 1 in the "
+                "place of 3 for grey",
             )
-        layout = NHWC if shape[3] == 3 else NCHW
-        height, width = shape[1:3] if layout == NHWC else shape[2:]
-        size = (height, width) if min(height, width) > 0 else None
-        self.image = Image(operation.name, size, 3, layout)
 
     def _keep(self, operation: Operation, part: str, constant: Constant) -> str:
         name = f"\0{operation.name}:{part}"  # which no node is named

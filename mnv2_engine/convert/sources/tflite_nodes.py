@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ...errors import CheckpointError, UnsupportedError
-from ..graph import NHWC, Constant, Graph, Image, Integers, Node, Quantised
+from ..graph import COLOUR_CHANNELS, NHWC, Constant, Graph, Image, Integers, Node, Quantised
 from .tflite_schema import EIGHT_BITS, Operator
 from .tflite_schema import Graph as File
 
@@ -86,9 +86,10 @@ class _Nodes:
             )
         (entry,) = self.file.inputs
         tensor = self.file.tensors[entry]
-        if len(tensor.shape) != 4 or tensor.shape[3] != 3:
+        if len(tensor.shape) != 4 or tensor.shape[3] not in COLOUR_CHANNELS:
             raise UnsupportedError(
-                f"{self.what}: input of shape {tensor.shape}: expected (1, height, width, 3)"
+                f"{self.what}: input of shape {tensor.shape}: expected (1, height, width, 3), or "
+                "1 in the place of 3 for grey"
             )
         if tensor.type not in ("FLOAT32", "UINT8", "INT8"):
             raise UnsupportedError(
@@ -231,7 +232,9 @@ class _Nodes:
         # (out, height, width, in), or (1, height, width, channels)
         weight, turned = self._weight(operator, 4)
         if depthwise:
-            if weight.shape[0] != 1 or options["DepthMultiplier"] != 1:
+            # TFLite's converter makes such a layer of a convolution of one channel, grey.
+            grey = self.file.tensors[operator.inputs[0]].shape[3:] == (1,)
+            if weight.shape[0] != 1 or (options["DepthMultiplier"] != 1 and not grey):
                 self._refuse(operator, "a depth multiplier other than 1 is not supported")
             self.constants[turned] = weight.reordered((3, 0, 1, 2))
         else:
