@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detector_network import seeded_weights, small_detector
 
-from mnv2_engine import Engine, InputError, MnvError
+from mnv2_engine import Engine, InputError, MnvError, UnsupportedError
 from mnv2_engine.cli import main, on_ray
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow (the extra ray) is absent")
 Image = pytest.importorskip("PIL.Image")
 
-from mnv2_engine.ray import Classifier, Embedder, memory, shipping, sources  # noqa: E402  # noqa: E402
+from mnv2_engine.ray import Classifier, Detector, Embedder, memory, shipping, sources  # noqa: E402
 from mnv2_engine.ray import batches as module  # noqa: E402
 
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
@@ -36,6 +39,16 @@ def away_from_the_checkout(monkeypatch, tmp_path):
 @pytest.fixture
 def model(small_model) -> str:
     return str(small_model(labels=LABELS))
+
+
+@pytest.fixture
+def detector(tmp_path) -> str:
+    network = small_detector()
+    spec = PRESETS["tf"]._replace(crop_fraction=1.0, fit="squash")
+    provenance = {"source": "seeded"}
+    path = tmp_path / "detector.npz"
+    write_model(path, network, seeded_weights(network), spec, LABELS[:2], provenance)
+    return str(path)
 
 
 def encoded(seed: int) -> bytes:
@@ -102,6 +115,45 @@ def test_a_table_of_bytes_and_one_of_pixels_are_answered_alike(model):
     of_pixels = Classifier(model)({"image": pixels}).to_pylist()
     assert of_pixels[0] == answers[0]
     assert Classifier(model)({"image": pixels[:0]}).num_rows == 0
+
+
+def test_paths_become_objects(detector, photographs):
+    threshold = 0.5
+    found = Detector(detector, threshold=threshold)(pa.table({"file": photographs}))
+    assert found.column_names == ["file", "label", "index", "score", "box", "error"]
+    assert found.schema.field("box").type == pa.list_(pa.list_(pa.float32(), 4))
+    assert is_error(found) == [False, True, False]
+    rows = found.to_pylist()
+    assert {rows[1][name] for name in ("label", "index", "score", "box")} == {None}
+    with Engine.load(detector) as engine:
+        for path, row in list(zip(photographs, rows, strict=True))[::2]:
+            expected = engine.detect(path, threshold)
+            assert len(expected) > 1
+            assert row["label"] == [each.label for each in expected]
+            assert row["index"] == [each.index for each in expected]
+            assert row["score"] == pytest.approx([each.score for each in expected])
+            for box, each in zip(row["box"], expected, strict=True):
+                assert box == pytest.approx(list(each.box), rel=1e-6)
+    best = Detector(detector, threshold=threshold, max_objects=1)({"file": np.array(photographs)})
+    assert [len(row["score"] or []) for row in best.to_pylist()] == [1, 0, 1]
+    (nothing,) = Detector(detector, threshold=1.0)({"bytes": [encoded(0)]}).to_pylist()
+    assert (nothing["box"], nothing["error"]) == ([], None)
+    empty = Detector(detector)(pa.table({"file": pa.array([], pa.string())}))
+    assert empty.schema.types == found.schema.types
+    with pytest.raises(InputError, match="threshold 2"):
+        Detector(detector, threshold=2)
+
+
+def test_a_model_without_such_answers_is_refused_before_an_actor_starts(model, detector):
+    for answers, wrong, instead in (
+        (Classifier, detector, "`detect`"),
+        (Embedder, detector, "`detect`"),
+        (Detector, model, "`predict`"),
+    ):
+        for use in (answers, answers.ray_remote_args):
+            with pytest.raises(UnsupportedError, match=instead):
+                use(wrong)
+    assert Detector.ray_remote_args(detector)["num_cpus"] == 1
 
 
 def test_the_first_column_with_a_photograph_counts(model):
@@ -227,6 +279,7 @@ def test_addresses_and_sources_are_told_apart(text, is_one):
     [
         ["classify", "--ray", "--out", "answers"],
         ["classify", "--ray", "photos/"],
+        ["detect", "--ray", "photos/"],
         ["embed", "--ray", "photos/", "--out", "answers", "--threads", "auto"],
     ],
 )
@@ -237,9 +290,16 @@ def test_what_a_job_needs(arguments, capsys):
 
 @pytest.mark.parametrize("options", [["--chunk", "5"], ["--column", "a"], ["--out", "folder"]])
 def test_options_of_jobs_need_ray(options, capsys):
+    for command in ("classify", "detect"):
+        with pytest.raises(SystemExit):
+            main([command, "photo.jpg", *options])
+        assert "ray" in capsys.readouterr().err
+
+
+def test_a_drawing_is_not_for_ray(capsys):
     with pytest.raises(SystemExit):
-        main(["classify", "photo.jpg", *options])
-    assert "ray" in capsys.readouterr().err
+        main(["detect", "--ray", "photo.jpg", "--out", "objects", "--draw", "found.png"])
+    assert "--draw" in capsys.readouterr().err
 
 
 def test_without_ray_the_extra_is_named(photographs, model, monkeypatch, capsys):
@@ -278,7 +338,7 @@ def rows_of(out: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_jobs_on_folders_parquet_and_tars(cluster, model, photographs, tmp_path, capsys):
+def test_jobs_on_folders_parquet_and_tars(cluster, model, detector, photographs, tmp_path, capsys):
     import pyarrow.parquet
 
     data = [Path(path).read_bytes() for path in photographs]
@@ -316,6 +376,19 @@ def test_jobs_on_folders_parquet_and_tars(cluster, model, photographs, tmp_path,
         capsys.readouterr()
     assert main(["embed", "--ray", "*.png", "--out", "features", "--model", model]) == 1
     assert len(rows_of("features")) == 3
+    command = ["detect", "--ray", "*.png", "--out", "objects", "--model", detector]
+    assert main([*command, "--threshold", "0.4", "--max-objects", "2"]) == 1
+    capsys.readouterr()
+    found = sorted(rows_of("objects"), key=lambda row: row["file"])
+    with Engine.load(detector) as engine:
+        for row in found[::2]:
+            expected = engine.detect(row["file"], 0.4, 2)
+            assert row["score"] == pytest.approx([each.score for each in expected])
+    assert found[1]["error"]
+    assert found[1]["box"] is None
+    assert main(["classify", "--ray", "*.png", "--out", "none", "--model", detector]) == 2
+    assert "`detect`" in capsys.readouterr().err
+    assert not Path("none").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

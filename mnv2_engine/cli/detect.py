@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..detect.answers import checked_threshold, specification
 from ..errors import InputError, shown
 from .output import as_json, may_write, say
-from .photographs import Answer, answer_all, loaded, model_of
+from .photographs import Answer, answer_all, is_on_ray, loaded, model_of
 
 if TYPE_CHECKING:
     from ..detect.found import Detection
@@ -29,6 +29,15 @@ def run(args: Namespace) -> int:
             say(as_json({"file": answer.file, "error": answer.error}), bar)
 
     checked_threshold(args.threshold)
+    if is_on_ray(args):
+        from .on_ray import run_on_ray
+
+        if args.draw is not None:
+            args.refuse("--draw is not for --ray")
+        options = {"threshold": args.threshold, "max_objects": args.max_objects}
+        return run_on_ray(args, "Detector", options, detects=True)
+    if args.out is not None:
+        args.refuse("--out is for --ray; redirect standard output: > objects.jsonl")
     if args.draw is not None:
         if len(args.photos) != 1 or os.path.isdir(args.photos[0]):
             raise InputError(f"--draw {args.draw}: expected one photograph, not several")

@@ -1,4 +1,4 @@
-"""`mnv2 classify --ray` and `mnv2 embed --ray`: the options become a job of `mnv2_engine.ray`."""
+"""`mnv2 classify|embed|detect --ray`: the options become a job of `mnv2_engine.ray`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from .photographs import model_of
 ADDRESS = re.compile(r"auto|local|ray://.*|[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
-def run_on_ray(args: Namespace, answers: str, options: dict[str, Any]) -> int:
+def run_on_ray(
+    args: Namespace, answers: str, options: dict[str, Any], detects: bool = False
+) -> int:
     """Do the job, and say what was done: exit code 0, or 1 where photographs could not be read."""
     sources, address = list(args.photos), args.ray
     if address and not ADDRESS.fullmatch(address):
@@ -42,7 +44,7 @@ def run_on_ray(args: Namespace, answers: str, options: dict[str, Any]) -> int:
     result = job.run(
         job.Job(
             answers=getattr(on_ray, answers),
-            model=model_of(args.model),
+            model=model_of(args.model, detects),
             sources=sources,
             out=os.path.abspath(args.out),
             options=options,

@@ -362,10 +362,10 @@ def _add_embed(commands: Any) -> None:
     embed.add_argument("--force", action="store_true", help="replace both if they exist")
 
 
-def _add_photographs(command: Any) -> None:
-    """What `mnv2 classify` and `mnv2 embed` have in common."""
+def _add_photographs(command: Any, demo: str = "mnv2 demo") -> None:
+    """Photographs, on this machine or a cluster, and what answers them."""
     # Not "+": of `--ray photos/` argparse takes photos/ for the address, and `run` puts it right.
-    _add_files(command, "*", "mnv2 demo")
+    _add_files(command, "*", demo)
     command.set_defaults(refuse=command.error)
     command.add_argument(
         "--ray",
@@ -420,14 +420,16 @@ def _add_detect(commands: Any) -> None:
         "examples:\n"
         "  mnv2 detect photo.jpg --model person.npz\n"
         "  mnv2 detect photo.jpg --draw found.png --threshold 0.3\n"
-        "  mnv2 detect holidays/ --json > objects.jsonl\n\n"
+        "  mnv2 detect holidays/ --json > objects.jsonl\n"
+        "  mnv2 detect --ray archive/ --out objects/\n\n"
         "--json writes a line for each image as soon as it is answered,\n"
         '  {"file": …, "objects": [{"label": …, "index": …, "score": …,\n'
         '   "box": {"left": …, "top": …, "right": …, "bottom": …}}, …], "ms": …}\n'
         '  {"file": …, "error": …}\n'
         "Boxes are in pixels of the upright photograph.\n",
     )
-    _add_files(detect, "+", "mnv2 demo --detect")
+    _add_photographs(detect, "mnv2 demo --detect")
+    detect.add_argument("--out", metavar="FOLDER", help="with --ray: where Parquet is written")
     detect.add_argument(
         "--threshold",
         metavar="T",

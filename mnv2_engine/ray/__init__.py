@@ -12,10 +12,10 @@
 ... )
 
 batches.py has what actors call; memory.py what they need; shipping.py brings the model file to
-each node once; sources.py and job.py are `mnv2 classify --ray` (docs/many-machines.md).
+each node once; sources.py and job.py are the commands' --ray (docs/many-machines.md).
 """
 
-from .batches import Classifier, Embedder
+from .batches import Classifier, Detector, Embedder
 from .shipping import ShippedModel, ship
 
-__all__ = ["Classifier", "Embedder", "ShippedModel", "ship"]
+__all__ = ["Classifier", "Detector", "Embedder", "ShippedModel", "ship"]

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ..answers import check_answers
+from ..detect.answers import checked_threshold, refuse_detector, specification
+from ..detect.found import DEFAULT_THRESHOLD
 from ..engine import Engine
 from ..errors import InputError, missing_extra
 from .memory import remote_args
@@ -17,6 +20,8 @@ from .shipping import ShippedModel
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from ..network.layer import Network
 
 # Where photographs are looked for if no column is named: Ray's readers' and WebDataset's names.
 COLUMNS = ("bytes", "image", "path", "file", "item", "jpg", "jpeg", "png", "webp")
@@ -51,6 +56,12 @@ class _Batches:
         path = model.local() if isinstance(model, ShippedModel) else str(model)
         options = (threads, backend, precision, max_pixels, formats and tuple(formats), decode)
         self._engine = _engine(path, options)
+        self.check(self._engine.info.network)
+
+    @staticmethod
+    def check(network: Network) -> None:
+        """Raise UnsupportedError, naming what to call instead, if there are no such answers."""
+        raise NotImplementedError
 
     @classmethod
     def ray_remote_args(
@@ -62,8 +73,9 @@ class _Batches:
     ) -> dict[str, Any]:
         """What an actor asks Ray for: `num_cpus` and `memory` in bytes, from the model's plan and
         that of decoding a progressive JPEG of the size `photograph`. `options` are `threads`,
-        `backend`, `precision` and `decode`, as for the class."""
-        return remote_args(model, photograph, **options)
+        `backend`, `precision` and `decode`, as for the class. Raises UnsupportedError for a model
+        that the class cannot use."""
+        return remote_args(model, photograph, cls.check, **options)
 
     def __call__(self, batch: Any) -> pyarrow.Table:
         """The batch, a table or a dict of arrays, without the photographs and with the answers."""
@@ -128,6 +140,11 @@ class Classifier(_Batches):
         super().__init__(model, column, **options)
         self._top_k = top_k
 
+    @staticmethod
+    def check(network: Network) -> None:
+        """Raise UnsupportedError unless a network names classes."""
+        check_answers(network)
+
     def _answer(self, source: Any) -> Any:
         return self._engine.predict(source, top_k=self._top_k)
 
@@ -155,6 +172,11 @@ class Classifier(_Batches):
 class Embedder(_Batches):
     """Photographs become their pooled features: `features`, a list of fixed size, and `error`."""
 
+    @staticmethod
+    def check(network: Network) -> None:
+        """Raise UnsupportedError for a detector."""
+        refuse_detector(network, "pooled features")
+
     def _answer(self, source: Any) -> Any:
         return self._engine.embed(source)
 
@@ -173,6 +195,50 @@ class Embedder(_Batches):
             "features": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(absent))
             if len(answers)
             else pa.array([], pa.list_(pa.float32(), size))
+        }
+
+
+class Detector(_Batches):
+    """Photographs become the objects in them: the lists `label`, `index`, `score` and `box`, best
+    first and empty where nothing is found, and `error`. A box is (left, top, right, bottom) in
+    pixels of the upright photograph."""
+
+    def __init__(
+        self,
+        model: str | ShippedModel,
+        column: str | Sequence[str] | None = None,
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        max_objects: int | None = None,
+        **options: Any,
+    ) -> None:
+        """`threshold` and `max_objects` are as for `Engine.detect`."""
+        super().__init__(model, column, **options)
+        self._threshold = checked_threshold(threshold)
+        self._max_objects = max_objects
+
+    @staticmethod
+    def check(network: Network) -> None:
+        """Raise UnsupportedError unless a network is a detector."""
+        specification(network)
+
+    def _answer(self, source: Any) -> Any:
+        return self._engine.detect(source, self._threshold, self._max_objects)
+
+    def _added(self, answers: Sequence[Any]) -> dict[str, pyarrow.Array]:
+        pa = self._arrow
+
+        def all_of(field: str, kind: Any) -> Any:
+            listed = [
+                None if each is None else [getattr(one, field) for one in each] for each in answers
+            ]
+            return pa.array(listed, pa.list_(kind))
+
+        return {
+            "label": all_of("label", pa.string()),
+            "index": all_of("index", pa.int32()),
+            "score": all_of("score", pa.float32()),
+            "box": all_of("box", pa.list_(pa.float32(), 4)),
         }
 
 

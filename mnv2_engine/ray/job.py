@@ -1,4 +1,4 @@
-"""`mnv2 classify --ray` and `mnv2 embed --ray`: a job that can be ended and taken up again.
+"""`mnv2 classify|embed|detect --ray`: a job that can be ended and taken up again.
 
 Chunk after chunk becomes a folder of Parquet files. A chunk is written beside the output, its rows
 are compared with what went in, and it appears under its name by one rename: whatever happens to a
@@ -28,7 +28,7 @@ ATTEMPTS = 3
 class Job(NamedTuple):
     """What is to be done."""
 
-    answers: type[Any]  # Classifier or Embedder
+    answers: type[Any]  # Classifier, Embedder or Detector
     model: str
     sources: Sequence[str]
     out: str
@@ -73,13 +73,14 @@ def start(address: str | None) -> None:
 def run(job: Job, said: Callable[[str], object] = lambda text: None) -> Result:
     """Do what is not done yet. Ray must be running. `said` is told of each chunk.
 
-    Raises InputError for an output of another job, MnvError where a chunk cannot be completed."""
+    Raises InputError for an output of another job, UnsupportedError for a model without such
+    answers, MnvError where a chunk cannot be completed."""
     _ray()
     from .shipping import ship
 
+    resources = job.answers.ray_remote_args(job.model, **_planned(job.options))
     model = ship(job.model)
     _begin(job, model.digest)
-    resources = job.answers.ray_remote_args(job.model, **_planned(job.options))
     actors = _actors(job.actors, resources)
     started = time.perf_counter()
     rows = errors = before = 0
