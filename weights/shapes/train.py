@@ -1,4 +1,4 @@
-"""Makes what is in this folder, with torch and Pillow: `python train.py`, some three minutes of a
+"""Makes what is in this folder, with torch and Pillow: `python train.py`, some four minutes of a
 core that is free, or `python train.py --seeded`, which leaves out the training.
 
 1. MobileNetV2 of width 0.1 at 48 pixels learns to name drawn pictures, in PyTorch.
@@ -11,7 +11,6 @@ core that is free, or `python train.py --seeded`, which leaves out the training.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -33,9 +32,10 @@ from mnv2_engine.quantize import quantize
 HERE = Path(__file__).parent
 NETWORK = mobilenet_v2(0.1, SIZE, len(NAMES), "same", divisor=4)
 SPEC = PRESETS["tf"]._replace(crop_fraction=1.0)
-PICTURES, BATCH, RATE, PENALTY = 3000, 32, 6e-3, 1e-3
-SECONDS, WALL_SECONDS = 120, 900  # of training, at most
+PICTURES, BATCH, RATE, PENALTY = 6000, 32, 6e-3, 1e-3
+STEPS = 3000  # of training
 EPSILON = 1e-3
+LAST = torch.channels_last  # a third quicker
 
 
 class Net(torch.nn.Module):
@@ -93,27 +93,28 @@ def tensor(images: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tens
 
 
 def trained(images: np.ndarray, classes: np.ndarray) -> Net:
-    """Adam and a cosine, over SECONDS of CPU; then the last layer by itself, to the end."""
+    """Adam and a cosine, over STEPS; then the last layer by itself, to the end."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    net, x, y = Net(NETWORK), tensor(images), torch.from_numpy(classes)
+    net, x, y = Net(NETWORK).to(memory_format=LAST), tensor(images), torch.from_numpy(classes)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.02)
-    begun, step, done = (time.process_time(), time.monotonic()), 0, 0.0
-    while done < 1:
+    begun = time.process_time()
+    for step in range(STEPS):
         chosen = torch.randint(len(x), (BATCH,))
         batch = torch.rot90(x[chosen], int(torch.randint(4, ())), (2, 3))
         if torch.rand(()) < 0.5:
             batch = batch.flip(3)
+        batch = batch.contiguous(memory_format=LAST)
         loss = torch.nn.functional.cross_entropy(net(batch), y[chosen])
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 20) * (0.5 + 0.5 * np.cos(np.pi * done))
+            group["lr"] = (
+                RATE * min(1, (step + 1) / 20) * (0.5 + 0.5 * np.cos(np.pi * step / STEPS))
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        step += 1
-        cpu, wall = time.process_time() - begun[0], time.monotonic() - begun[1]
-        done = max(cpu / SECONDS, wall / WALL_SECONDS)
-        if step % 20 == 0:
+        if step % 100 == 0:
+            cpu = time.process_time() - begun
             print(step, f"{float(loss.detach()):.3f}", f"{cpu:.0f} s", flush=True)
     net.eval()
     with torch.no_grad():
@@ -198,7 +199,6 @@ def main() -> None:
         weights = seeded()
     else:
         images, labels = pictures(PICTURES, seed=1)
-        os.nice(19)
         weights = folded(trained(images, labels))
     unseen, classes = pictures(1000, seed=2)
     model, small = HERE / "shapes.npz", HERE / "shapes_int8.npz"
