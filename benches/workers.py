@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
+    args.model = os.path.abspath(args.model)
     found = [each.name for each in find_images(args.photographs)]
     with tempfile.TemporaryDirectory() as folder:
         for i, name in enumerate(islice(cycle(found), args.images)):

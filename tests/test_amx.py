@@ -163,6 +163,7 @@ def test_only_who_computes_with_them_asks_for_them(tiles, model):
 
 
 @needs_amx
+@pytest.mark.skipif("avx512bf16" not in BFLOAT16_ISAS, reason="needs a build with avx512bf16")
 def test_where_the_system_refuses_them_the_next_set_runs_and_info_says_so(model):
     """A signal stack of 8 KiB has no room for them."""
     found = run_python(
