@@ -51,6 +51,18 @@ static int64_t weight_bytes(const planned *plan, const mnv2_block *block) {
     return block->hidden * per_hidden * item[plan->net->precision];
 }
 
+/* Of the projections of all tiles, `group` hidden channels each: a thread's pixels. */
+static int64_t projected_time(const planned *plan, int64_t pixels, int64_t hidden, int64_t group,
+                              int64_t panels) {
+    const int64_t tiles = over(hidden, group), last = (hidden - 1) % group + 1;
+    const int64_t whole = pointwise_time(plan, pixels, group, panels);
+    if (plan->costs->first == 0) return tiles * whole;
+    /* Two panels of outputs after two read what is filtered, from beyond the first cache. */
+    const int64_t beyond = larger(0, pixels * group * plan->sizes.filtered - plan->costs->first);
+    return (tiles - 1) * whole + pointwise_time(plan, pixels, last, panels) +
+           tiles * over(panels, 2) * (beyond / MOVED_BYTES) * plan->costs->moved;
+}
+
 static int64_t tiles_time(const planned *plan, const schedule *s) {
     const mnv2_block *block = &plan->blocks[s->first];
     const int64_t panels = over(over(block->hidden, PANEL), plan->threads); /* a thread's */
@@ -58,10 +70,9 @@ static int64_t tiles_time(const planned *plan, const schedule *s) {
     const int64_t pixels = (int64_t)block->out_height * block->out_width;
     const int64_t depth = block->expand_weight < 0 ? 0 : block->in_channels;
     const int64_t made = pointwise_time(plan, block->in_width, depth, panels);
-    const int64_t projected = pointwise_time(plan, over(pixels, plan->threads), group,
-                                               over(block->out_channels, PANEL));
     return block->in_height * made + depthwise_time(plan, pixels, block->kernel, panels, 1) +
-           over(block->hidden, group) * projected;
+           projected_time(plan, over(pixels, plan->threads), block->hidden, group,
+                          over(block->out_channels, PANEL));
 }
 
 static int64_t block_time(const planned *plan, int32_t index, int64_t strip, int64_t rows_in,

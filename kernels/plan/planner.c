@@ -72,6 +72,18 @@ static int64_t room_beyond(const planned *plan, int64_t least) {
     return least / 16 > LEAST_ROOM ? least / 16 : LEAST_ROOM;
 }
 
+/* Bytes of the arena of the sequence that leads to the state at the end. */
+static int64_t arena_of(state states[STATES][2], int32_t last, bool high) {
+    int64_t arena = 0;
+    for (int32_t at = last; at > 0;) {
+        const state *reached = &states[at][high];
+        if (reached->last.bytes > arena) arena = reached->last.bytes;
+        high = reached->was_high;
+        at -= reached->last.count > 0 ? reached->last.count : 1;
+    }
+    return arena;
+}
+
 /* Places the tensors of a step whose output lies at the high end or not, and its scratch between
  * them. */
 static void place(const planned *plan, const schedule *s, bool was_high, bool is_high,
@@ -89,12 +101,11 @@ static void place(const planned *plan, const schedule *s, bool was_high, bool is
 static void place_all(const planned *plan, state states[STATES][2], bool high, mnv2_plan *made,
                       mnv2_step *steps) {
     const int32_t last = made->block_count + mnv2_tail_count(made);
-    int64_t arena = 0;
+    int64_t arena = arena_of(states, last, high);
     bool at_high = high;
     made->step_count = 0;
     for (int32_t at = last; at > 0; made->step_count++) {
         const state *reached = &states[at][at_high];
-        if (reached->last.bytes > arena) arena = reached->last.bytes;
         at_high = reached->was_high;
         at -= reached->last.count > 0 ? reached->last.count : 1;
     }
@@ -130,8 +141,14 @@ int32_t mnv2_make_plan(mnv2_plan *plan, mnv2_block *blocks, mnv2_step *steps, co
         plan->threads > MNV2_MAX_THREADS)
         return MNV2_BAD_PLAN;
     const planned what = mnv2_planned_of(plan, blocks, cpu);
-    const int64_t least = search(&what, -1, states, &high);
-    search(&what, least + room_beyond(&what, least), states, &high);
+    int64_t arena = search(&what, -1, states, &high);
+    arena += room_beyond(&what, arena);
+    const planned any = mnv2_planned_of(plan, blocks, "any");
+    if (what.costs != any.costs) { /* no more bytes than on any CPU */
+        search(&any, arena, states, &high);
+        arena = arena_of(states, plan->block_count + mnv2_tail_count(plan), high);
+    }
+    search(&what, arena, states, &high);
     clear(blocks, plan->block_count); /* of trials */
     place_all(&what, states, high, plan, steps);
     return MNV2_OK;

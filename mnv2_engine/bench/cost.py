@@ -1,16 +1,20 @@
 """Measures what the planner takes for granted of this CPU's family, and writes it into the sources.
 
     python -m mnv2_engine.bench.cost            # prints the lines
-    python -m mnv2_engine.bench.cost --write    # from a checkout: both tables, C's and Python's
+    python -P -m mnv2_engine.bench.cost --write # from a checkout: both tables, C's and Python's
 
 Every schedule of two networks is timed (schedule_times.py). The costs are those with which the
 planner's model (plan/cost.py) comes nearest to the times, each as a share of itself, none of them
-negative; for a phase, which only threads have, what two threads take beyond the model.
+negative; the differences between schedules of the same blocks count OF_DIFFERENCES times as much,
+for by those the planner chooses. Two things that all schedules share are fitted too, and left out:
+weights that are read for the first time, and a call. For a phase, which only threads have, it is
+what a smaller tile takes more than a larger one, for each phase more.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import tempfile
@@ -35,41 +39,63 @@ if TYPE_CHECKING:
 
 NETWORKS = ("mobilenet_v2_1.0_224", "mobilenet_v2_0.35_96")
 FITTED = ("tile", "term", "tap", "call", "moved", "reread")
-CACHES = tuple(kib << 10 for kib in (256, 512, 1024, 2048))  # of which one fits the times best
+# Of which those fit the times best: bytes of the second cache, and of the first.
+CACHES = tuple(kib << 10 for kib in (256, 512, 1024, 2048))
+FIRST_CACHES = tuple(kib << 10 for kib in (16, 24, 32, 40, 48, 64))
+OF_DIFFERENCES = 5
+NOTHING = CpuCosts(*(0 for _ in CpuCosts._fields))
 PICOSECONDS = 1e9  # of a millisecond
 TABLES = ("kernels/plan/cpu_costs.def", "mnv2_engine/plan/cpu_costs.py")
 
 Timed = list[tuple["Network", list[ScheduleTime]]]  # of networks, their schedules
 
 
-def counts(network: Network, precision: str, timed: list[ScheduleTime], cached: int) -> Floats:
-    """How often each of FITTED is counted for each schedule."""
+def counts(network: Network, precision: str, timed: list[ScheduleTime], caches: CpuCosts) -> Floats:
+    """How often each of FITTED is counted for each schedule; then what all schedules share."""
     import numpy as np
 
-    nothing = CpuCosts(0, 0, 0, 0, 0, 0, cached, 0)
     columns = []
     for name in FITTED:
         shapes = Shapes(network, 1, PRECISIONS[precision])
-        shapes.costs = nothing._replace(**{name: 1})
+        shapes.costs = caches._replace(**{name: 1})
         columns.append([time_of(shapes, each.schedule) for each in timed])
-    made: Floats = np.array(columns, np.float64).T
+    weights = [sum(map(shapes.weight_bytes, each.schedule.blocks)) for each in timed]
+    made: Floats = np.array([*columns, weights, [PICOSECONDS] * len(timed)], np.float64).T
     return made
+
+
+def differences(rows: Floats, groups: list[object]) -> Floats:
+    """Of the rows that belong to the same group, what each is beyond their mean."""
+    import numpy as np
+
+    beyond: Floats = rows.copy()
+    for group in set(groups):
+        where = [i for i, each in enumerate(groups) if each == group]
+        beyond[where] -= np.mean(rows[where], axis=0)
+    return beyond
 
 
 def fitted(timed: Timed, precision: str) -> tuple[CpuCosts, float]:
     """The costs that come nearest to what one thread took; and how far, the median share."""
     import numpy as np
 
-    took = np.array([each.best for _, some in timed for each in some]) * PICOSECONDS
+    took = np.array([each.ms.median for _, some in timed for each in some]) * PICOSECONDS
+    groups: list[object] = [
+        (net.name, each.schedule.blocks) for net, some in timed for each in some
+    ]
     found = []
-    for cached in CACHES:
-        counted = np.concatenate([counts(net, precision, some, cached) for net, some in timed])
-        costs = least_squares(counted / took[:, None], np.ones_like(took))
-        off = np.abs(counted @ costs / took - 1)
-        found.append((float(np.mean(off)), float(np.median(off)), cached, costs))
-    _, typical, cached, costs = min(found, key=lambda each: each[0])
-    values = dict(zip(FITTED, (round(cost) for cost in costs), strict=True))
-    return CpuCosts(**values, cached=cached, phase=0), typical
+    for cached, first in itertools.product(CACHES, FIRST_CACHES):
+        caches = NOTHING._replace(cached=cached, first=first)
+        counted = np.concatenate([counts(net, precision, some, caches) for net, some in timed])
+        rows = np.column_stack([counted, took]) / took[:, None]
+        rows = np.concatenate([rows, OF_DIFFERENCES * differences(rows, groups)])
+        costs = least_squares(rows[:, :-1], rows[:, -1])
+        error = float(np.sum((rows[:, :-1] @ costs - rows[:, -1]) ** 2))
+        typical = float(np.median(np.abs(counted @ costs / took - 1)))
+        found.append((error, typical, caches, costs))
+    _, typical, caches, costs = min(found, key=lambda each: each[0])
+    values = dict(zip(FITTED, (round(cost) for cost in costs), strict=False))
+    return caches._replace(**values), typical
 
 
 def least_squares(matrix: Floats, wanted: Floats, rounds: int = 2000) -> Floats:
@@ -93,19 +119,20 @@ def with_phase(costs: CpuCosts, timed: Timed, precision: str) -> CpuCosts:
     """The same, and what a phase takes where two threads share the work."""
     import numpy as np
 
-    beyond = []
+    found = []
     for network, some in timed:
         work = Shapes(network, 2, PRECISIONS[precision])
-        work.costs = costs
+        work.costs = costs._replace(phase=0)
         phases = Shapes(network, 2, PRECISIONS[precision])
-        phases.costs = CpuCosts(0, 0, 0, 0, 0, 0, costs.cached, 1)
-        beyond += [
-            (each.best * PICOSECONDS - time_of(work, each.schedule))
-            / time_of(phases, each.schedule)
-            for each in some
-            if each.schedule.kind == "tiles"
-        ]
-    return costs._replace(phase=max(0, round(float(np.median(beyond)))))
+        phases.costs = NOTHING._replace(phase=1)
+        tiles = [each for each in some if each.schedule.kind == "tiles"]
+        for a, b in itertools.combinations(tiles, 2):
+            more = time_of(phases, a.schedule) - time_of(phases, b.schedule)
+            if a.schedule.blocks == b.schedule.blocks and more:
+                longer = (a.ms.median - b.ms.median) * PICOSECONDS
+                longer -= time_of(work, a.schedule) - time_of(work, b.schedule)
+                found.append(longer / more)
+    return costs._replace(phase=max(0, round(float(np.median(found)))))
 
 
 def measured(dtype: str, threads: int) -> Timed:

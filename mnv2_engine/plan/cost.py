@@ -90,13 +90,25 @@ def _tiles_time(shapes: Shapes, schedule: Schedule) -> int:
             rows, columns = inner.depthwise.out_size
             pixels = (rows * (band + 1) // bands - rows * band // bands) * columns
             out = panels_of(inner.out_channels)
-            projected = pointwise_time(costs, -(-pixels // shapes.threads), group, out, terms)
             time += depthwise_time(costs, pixels, inner.kernel, panels, 1)
-            time += -(-block.hidden // group) * projected
+            time += _projected_time(shapes, -(-pixels // shapes.threads), block.hidden, group, out)
     weights = sum(shapes.weight_bytes(branch) for branch in shapes.branches(index))
     if weights > costs.cached:
         time += reread_time(costs, weights, bands - 1)
     return time
+
+
+def _projected_time(shapes: Shapes, pixels: int, hidden: int, group: int, panels: int) -> int:
+    """Of the projections of all tiles, `group` hidden channels each: a thread's pixels."""
+    costs, terms = shapes.costs, shapes.precision.terms
+    tiles, last = -(-hidden // group), (hidden - 1) % group + 1
+    if costs.first == 0:
+        return tiles * pointwise_time(costs, pixels, group, panels, terms)
+    time = (tiles - 1) * pointwise_time(costs, pixels, group, panels, terms)
+    time += pointwise_time(costs, pixels, last, panels, terms)
+    # Two panels of outputs after two read what is filtered, from beyond the first cache.
+    beyond = max(0, pixels * group * shapes.precision.filtered - costs.first)
+    return time + tiles * -(-panels // 2) * (beyond // MOVED_BYTES) * costs.moved
 
 
 def _band_time(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:

@@ -12,7 +12,7 @@ ANY = "any"  # the family of CPUs that no other one has; and of plans that are m
 
 
 class CpuCosts(NamedTuple):
-    """Picoseconds of one core; `cached` is bytes."""
+    """Picoseconds of one core; `cached` and `first` are bytes."""
 
     tile: int
     term: int
@@ -22,13 +22,14 @@ class CpuCosts(NamedTuple):
     reread: int
     cached: int
     phase: int
+    first: int
 
 
 CPU_COSTS = {
-    ("any", "float32"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000),
-    ("any", "bfloat16"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000),
-    ("any", "int8"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000),
-    ("amx", "float32"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000),
-    ("amx", "bfloat16"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000),
-    ("amx", "int8"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000),
+    ("any", "float32"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000, 0),
+    ("any", "bfloat16"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000, 0),
+    ("any", "int8"): CpuCosts(8400, 240, 240, 7200, 240, 240, 262144, 240000, 0),
+    ("amx", "float32"): CpuCosts(25235, 363, 656, 39343, 237, 81, 1048576, 1453220, 16384),
+    ("amx", "bfloat16"): CpuCosts(52778, 35, 788, 23503, 562, 99, 262144, 1322950, 65536),
+    ("amx", "int8"): CpuCosts(48625, 108, 371, 26249, 380, 72, 262144, 2836497, 16384),
 }

@@ -64,9 +64,13 @@ def make_plan(
 
 
 def plan_of(shapes: Shapes, choices: list[list[Schedule]]) -> Plan:
-    """The fastest of `choices` (see `every_schedule`) within the least arena and a little room."""
-    least = least_arena(choices)
-    return assemble(shapes, fastest(shapes, choices, least + _room(shapes, least)))
+    """The fastest of `choices` (see `every_schedule`) within the least arena and a little room; and
+    within the arena of the plan for any CPU, so that a network takes the same bytes on all."""
+    arena = least_arena(choices)
+    arena += _room(shapes, arena)
+    if shapes.cpu != ANY:
+        arena = max(each.bytes for each, _ in fastest(shapes.of_any_cpu(), choices, arena))
+    return assemble(shapes, fastest(shapes, choices, arena))
 
 
 def every_schedule(shapes: Shapes) -> list[list[Schedule]]:

@@ -75,9 +75,16 @@ class Shapes:
         self.dtype = dtype or precision.name  # of the weights
         self.taps = taps  # blocks whose thin outputs the caller wants, ascending
         self.expanded = expanded  # and whose expanded tensors
+        self.cpu = cpu
         self.costs = CPU_COSTS[cpu, precision.name]
         self.known: dict[Any, Any] = {}  # of one block, which many schedules ask for
         self.outputs = place_outputs(self)
+
+    def of_any_cpu(self) -> Shapes:
+        """The same for a CPU of no family."""
+        return Shapes(
+            self.network, self.threads, self.precision, self.dtype, self.taps, self.expanded
+        )
 
     def layers_of(self, kind: str, blocks: range, number: int) -> list[Layer]:
         """The layers that a step of `kind` runs, those of its blocks or the one of its `number`."""
