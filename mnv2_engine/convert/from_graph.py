@@ -49,6 +49,17 @@ def from_graph(
     likely = "softmax" if walked.output.channels > 1 else "linear"
     made = assemble(walked, walked.answer or likely)
     known = entrance_of(normalisation, walked.entrance)
+    own_size = graph.image.size
+    if walked.resized is not None:
+        resized, own_size = walked.resized, walked.resolution
+        geometry = Geometry(resized.get("resample"), 1.0, resized.where, resized.get("fit"))
+        if graph.image.size not in (None, own_size):
+            height, width = graph.image.size or own_size
+            notes = (
+                *notes,
+                f"pictures go to {own_size[0]}x{own_size[1]} pixels at once: the source takes "
+                f"{height}x{width} and resizes those",
+            )
     canonical: dict[str, NDArray[Any]] = {}
     quantization: Quantization | None = None
     if weights == "int8":
@@ -66,7 +77,8 @@ def from_graph(
         canonical.update(canonical_weights(made, what))
 
     def network(resolution: tuple[int, int], padding: str, answer: str) -> Network:
-        again = walked if resolution == walked.resolution else walk(graph, resolution)
+        as_it_was = walked.resized is not None or resolution == walked.resolution
+        again = walked if as_it_was else walk(graph, resolution)
         return assemble(again, answer).network
 
     return Checkpoint(
@@ -76,7 +88,7 @@ def from_graph(
         canonical,
         DEFAULT_RESOLUTION,
         paddings_of(made.network),
-        graph.image.size,
+        own_size,
         known.normalisation,
         known.waiting,
         geometry,

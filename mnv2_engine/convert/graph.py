@@ -15,6 +15,7 @@ name and place, for messages. walk.py finds the network in it, the same way for 
 | average | data | window, strides, pads, layout |
 | mean | data | axes, layout |
 | pad | data | pads |
+| resize | data | size (height, width), resample, fit |
 | relu, clip, sigmoid, softmax | data | clip: low, high; softmax: beta |
 | identity, flatten, reshape, transpose | data | transpose: axes; reshape: shape |
 | quantize, dequantize | data | |

@@ -214,7 +214,7 @@ def _resolution(
 
 def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[str]) -> InputSpec:
     asked = PRESETS[given.preprocess] if isinstance(given.preprocess, str) else given.preprocess
-    if asked is not None and isinstance(given.preprocess, str) and checkpoint.answer == "boxes":
+    if asked is not None and isinstance(given.preprocess, str):
         asked = _as_fed(asked, checkpoint.geometry)
     stated = checkpoint.normalisation
     if stated is None:
@@ -257,8 +257,8 @@ def _input_spec(checkpoint: Checkpoint, given: Options, what: str, notes: list[s
 
 
 def _as_fed(preset: InputSpec, said: Geometry | None) -> InputSpec:
-    """A preset's numbers with a detector's geometry: it sees the whole picture, which a
-    classifier's presets crop."""
+    """A preset's numbers with the geometry that the source states, such as the whole picture for
+    a detector, which a classifier's presets crop."""
     if said is None:
         return preset
     return preset._replace(

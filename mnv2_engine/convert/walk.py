@@ -50,6 +50,7 @@ class Walked(NamedTuple):
     answer: str | None  # "softmax", "sigmoid"; None where the graph ends in plain numbers
     entrance: Affine | None  # arithmetic before the first layer; None: there is none
     maps: tuple[Found, ...] = ()  # of a detector, in the order of the graph's outputs
+    resized: Node | None = None  # what brings an image of any size to the resolution
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,7 @@ class _Walk:
     asked: tuple[int, int] | None
     layers: list[Found] = field(default_factory=list)
     values: dict[str, _Value] = field(default_factory=dict)
+    resized: Node | None = None
 
     def walked(self) -> Walked:
         graph = self.graph
@@ -132,9 +134,12 @@ class _Walk:
                 f"{graph.what}: its output is a batch-norm of pooled features: expected features "
                 "or classes as they are"
             )
+        if self.resized is not None:
+            resolution = self.resized.get("size")
         return Walked(
-            graph, resolution, tuple(self.layers), self._layer(value), value.answer, self._entrance
-        )
+            graph, resolution, tuple(self.layers), self._layer(value), value.answer,
+            self._entrance, resized=self.resized,
+        )  # fmt: skip
 
     def walked_maps(self) -> Walked:
         graph = self.graph
@@ -586,6 +591,14 @@ class _Walk:
 
     # Pools
 
+    def _resize(self, node: Node) -> None:
+        """An image of any size, brought to that of the network: so says the input specification."""
+        value = self._map(node)
+        if value.layer is not None or value.pads != _NONE or value.shared or self.resized:
+            self._refuse(node, "a resize: expected one at most, of the image alone")
+        self.resized = node
+        self._give(node, replace(value, size=node.get("size")))
+
     def _average(self, node: Node) -> None:
         value = self._map(node)
         self._same_layout(node, value)
@@ -750,6 +763,7 @@ _STEPS: dict[str, Callable[[_Walk, Node], None]] = {
     "sub": _Walk._arithmetic,
     "mul": _Walk._arithmetic,
     "div": _Walk._arithmetic,
+    "resize": _Walk._resize,
     "average": _Walk._average,
     "mean": _Walk._mean,
     "pad": _Walk._pad,

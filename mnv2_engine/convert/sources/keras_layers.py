@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ...errors import CheckpointError, UnsupportedError
+from ...network.layer import MAX_RESOLUTION
 from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Node, constant_of, image_of_shape
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _MAX_LAYERS = 1 << 12  # MobileNetV2 has about 160
 _IDLE = (
     "InputLayer", "Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise",
     "AlphaDropout", "ActivityRegularization", "Identity", "RandomFlip", "RandomRotation",
-    "RandomZoom", "RandomContrast", "RandomBrightness", "RandomTranslation", "RandomCrop",
+    "RandomZoom", "RandomContrast", "RandomBrightness", "RandomTranslation",
     "RandomHeight", "RandomWidth", "RandAugment", "AugMix", "RandomColorJitter", "RandomHue",
     "RandomSaturation", "RandomShear", "RandomSharpness", "RandomGrayscale",
     "RandomPosterization", "RandomColorDegeneration", "RandomInvert", "RandomErasing",
@@ -474,6 +475,22 @@ class _Model:
         )
         self._scale(layer, inputs, out, scale, shift)
 
+    def _resizing(self, layer: Any, config: Any, inputs: list[str], out: str) -> None:
+        kind = str(config.get("interpolation", "bilinear")).lower()
+        if kind != "bilinear":
+            self._refuse(layer, f"it resizes by {kind!r:.40}: expected 'bilinear'")
+        if config.get("pad_to_aspect_ratio") or config.get("antialias"):
+            self._refuse(layer, "it pads to the aspect ratio, or antialiases")
+        size = (int(config["height"]), int(config["width"]))
+        if not 1 <= min(size) <= max(size) <= MAX_RESOLUTION:
+            self._refuse(layer, f"it resizes to {size}: expected 1 to {MAX_RESOLUTION} pixels")
+        # RandomCrop takes the middle when a network is used, in the image's largest size that fits.
+        crops = config.get("crop_to_aspect_ratio") or layer["class_name"] == "RandomCrop"
+        fit = "crop" if crops else "squash"
+        self._simple(
+            "resize", layer, inputs, out, size=size, resample="bilinear-no-antialias", fit=fit
+        )
+
     def _relu_layer(self, layer: Any, config: Any, inputs: list[str], out: str) -> None:
         slope, threshold = config.get("negative_slope", 0), config.get("threshold", 0)
         if slope or threshold:
@@ -539,6 +556,8 @@ _WEIGHTED: dict[str, Callable[..., None]] = {
 }
 _PLAIN: dict[str, Callable[..., None]] = {
     "Rescaling": _Model._rescaling,
+    "Resizing": _Model._resizing,
+    "RandomCrop": _Model._resizing,
     "ReLU": _Model._relu_layer,
     "Activation": _Model._activation_layer,
     "Softmax": _Model._softmax,
