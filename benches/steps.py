@@ -50,7 +50,6 @@ class Repeated(NativeExecutor):
         self.count = -(-LEAST_MULTIPLY_ADDS[precision] // work)
         self.multiply_adds = self.count * work
         plan = assemble(shapes, [(schedule, True)])
-        self.arena_bytes = plan.arena_bytes
         plan = plan._replace(steps=plan.steps * self.count)
         super().__init__(packed(network, precision), plan, isa)
         if layers:

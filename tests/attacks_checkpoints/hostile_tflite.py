@@ -216,6 +216,11 @@ def weights_that_are_computed(file: Open) -> None:
 
 
 @lie("input of shape", UnsupportedError)
+def an_image_of_two_channels(file: Open) -> None:
+    file.graph.Tensors(file.graph.Inputs(0)).ShapeAsNumpy()[3] = 2
+
+
+@lie("but 1 channels go into it", CheckpointError)
 def an_image_of_one_channel(file: Open) -> None:
     file.graph.Tensors(file.graph.Inputs(0)).ShapeAsNumpy()[3] = 1
 
