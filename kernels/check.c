@@ -99,9 +99,9 @@ static int has_weights(const mnv2_plan *plan, int64_t offset, int64_t bytes) {
            offset <= plan->weight_bytes - bytes;
 }
 
-/* Of a convolution of `rows` segments of `segment` terms each, in the plan's precision. */
-static int has_convolution(const mnv2_plan *plan, int64_t weight, int64_t bias, int64_t outputs,
-                           int64_t rows, int64_t segment) {
+/* Of a convolution of `rows` segments of `segment` terms each, stored as `precision`. */
+static int has_weights_of(const mnv2_plan *plan, int32_t precision, int64_t weight, int64_t bias,
+                          int64_t outputs, int64_t rows, int64_t segment) {
     static const struct {
         int group, bytes;
     } stored[MNV2_PRECISIONS] = {
@@ -109,10 +109,27 @@ static int has_convolution(const mnv2_plan *plan, int64_t weight, int64_t bias, 
         [MNV2_BFLOAT16_WEIGHTS] = {2, 2}, [MNV2_BFLOAT16] = {2, 2},
         [MNV2_INT8] = {4, 1},
     };
-    const int64_t panels = panels_of((int)outputs), group = stored[plan->precision].group;
+    const int64_t panels = panels_of((int)outputs), group = stored[precision].group;
     const int64_t terms = rows * ((segment + group - 1) / group * group);
-    return has_weights(plan, weight, panels * terms * PANEL * stored[plan->precision].bytes) &&
-           has_weights(plan, bias, panels * (is_int8(plan) ? 2 : 1) * PANEL * FLOAT);
+    return has_weights(plan, weight, panels * terms * PANEL * stored[precision].bytes) &&
+           has_weights(plan, bias, panels * (precision == MNV2_INT8 ? 2 : 1) * PANEL * FLOAT);
+}
+
+/* The same in the plan's precision. */
+static int has_convolution(const mnv2_plan *plan, int64_t weight, int64_t bias, int64_t outputs,
+                           int64_t rows, int64_t segment) {
+    return has_weights_of(plan, plan->precision, weight, bias, outputs, rows, segment);
+}
+
+/* Of a dense layer. In 8 bits of a float32 plan it has no groups. */
+static int has_dense(const mnv2_plan *plan, const mnv2_dense *dense) {
+    const int64_t lanes = (int64_t)panels_of(dense->outputs) * PANEL;
+    if (dense->stored == MNV2_INT8)
+        return has_weights(plan, dense->weight, lanes * dense->inputs) &&
+               has_weights(plan, dense->bias, 2 * lanes * FLOAT);
+    const int32_t own = dense->stored ? dense->stored : plan->precision;
+    return has_weights_of(plan, dense == plan->dense ? own : MNV2_FLOAT32, dense->weight,
+                          dense->bias, dense->outputs, 1, dense->inputs);
 }
 
 static const char *check_weights(const mnv2_plan *plan) {
@@ -151,13 +168,7 @@ static const char *check_weights(const mnv2_plan *plan) {
                                                     head->features, 1, head->channels))
         return "the head's weights or biases lie outside the weights, or not at a multiple of 4";
     for (int32_t i = 0; i < plan->dense_count; i++) {
-        const mnv2_dense *dense = &plan->dense[i];
-        const int64_t outputs = (int64_t)panels_of(dense->outputs) * PANEL;
-        const int is_float = has_weights(plan, dense->weight, outputs * dense->inputs * FLOAT) &&
-                             has_weights(plan, dense->bias, outputs * FLOAT);
-        if (i > 0 ? !is_float
-                  : !has_convolution(plan, dense->weight, dense->bias, dense->outputs, 1,
-                                     dense->inputs))
+        if (!has_dense(plan, &plan->dense[i]))
             return "a dense layer's weights or biases lie outside the weights, or not at a "
                    "multiple of 4";
     }
@@ -317,6 +328,8 @@ static const char *check_layers(const mnv2_plan *plan) {
         if (dense->inputs != inputs) return "a dense layer has other inputs than lie before it";
         if (!is_within(dense->outputs, 1, MOST_CHANNELS) || !is_activation(dense->activation))
             return "a dense layer's outputs or activation are out of range";
+        if (!is_stored_soundly(plan, dense))
+            return "a dense layer's weights are stored as none of a float32 plan's first one are";
         inputs = dense->outputs;
     }
     return NULL;

@@ -7,6 +7,9 @@
 #include "boxes.h"
 #include "conv.h"
 #include "dense.h"
+#if defined(MNV2_NUMBERS_FLOAT32)
+#include "dense_int8.h"
+#endif
 #include "head.h"
 #include "layers.h"
 #include "rows.h"
@@ -24,6 +27,9 @@ const mnv2_steps MNV2_STEPS(MNV2_NUMBERS) = {
     .boxes = boxes_step,
     .head = head_step,
     .dense = dense_step,
+#if defined(MNV2_NUMBERS_FLOAT32)
+    .dense_int8 = dense_int8_step,
+#endif
 #if TILED
     .release = tiles_release,
 #endif

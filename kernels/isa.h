@@ -26,6 +26,7 @@ typedef void mnv2_step_function(const mnv2_context *context, const mnv2_step *st
 
 typedef struct {
     mnv2_step_function *rows, *tiles, *layers, *conv, *tap, *boxes, *head, *dense;
+    mnv2_step_function *dense_int8; /* of MNV2_FLOAT32: dense layer 0 with weights of 8 bits */
     void (*release)(void); /* at the end of a run in which `tiles` was set */
 } mnv2_steps;
 
@@ -35,6 +36,14 @@ struct mnv2_isa {
     const mnv2_steps *steps[MNV2_PRECISIONS]; /* all NULL: it does not compute so */
     const mnv2_lines *lines;                  /* of a resize */
 };
+
+/* Whether a dense layer is stored as one of its place may be. */
+static inline int is_stored_soundly(const mnv2_plan *plan, const mnv2_dense *dense) {
+    const int is_one = dense->stored == MNV2_FLOAT16_WEIGHTS ||
+                       dense->stored == MNV2_BFLOAT16_WEIGHTS || dense->stored == MNV2_INT8;
+    return dense->stored == 0 ||
+           (is_one && dense == plan->dense && plan->precision == MNV2_FLOAT32);
+}
 
 /* The steps of the instruction set that is being compiled, by the name of their precision. */
 #define MNV2_JOIN3(a, b, c) a##b##_##c

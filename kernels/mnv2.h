@@ -210,8 +210,12 @@ typedef struct {
 typedef struct {
     int32_t inputs, outputs;
     int32_t activation; /* mnv2_activation */
+    /* Of layer 0 of MNV2_FLOAT32: MNV2_FLOAT16_WEIGHTS, MNV2_BFLOAT16_WEIGHTS or MNV2_INT8 where its
+     * weights alone are stored so, and computed in float32; else 0. */
+    int32_t stored;
     /* [outputs/16][inputs][16], [outputs/16][16]; layer 0 of int8: [outputs/16][inputs/4][16][4]
-     * and [outputs/16][2][16] float32, scale and bias. */
+     * and [outputs/16][2][16] float32, scale and bias; stored as MNV2_INT8: [outputs/16][inputs][16]
+     * and those. */
     int64_t weight, bias;
 } mnv2_dense;
 

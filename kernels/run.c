@@ -11,6 +11,16 @@ typedef struct {
 
 _Static_assert(sizeof(run) <= MNV2_ARGUMENT_BYTES, "every thread has a copy");
 
+/* What computes dense layer `index`: the first one as it is stored; those behind it are small, and
+ * nothing is gained by less than float32. */
+static mnv2_step_function *dense_of(const mnv2_isa *isa, const mnv2_plan *plan, int32_t index) {
+    if (index > 0) return isa->steps[MNV2_FLOAT32]->dense;
+    const int32_t stored = plan->dense[0].stored;
+    if (stored == 0) return isa->steps[plan->precision]->dense;
+    if (stored == MNV2_INT8) return isa->steps[MNV2_FLOAT32]->dense_int8;
+    return isa->steps[stored]->dense;
+}
+
 static void run_step(const mnv2_isa *isa, const mnv2_context *context, const mnv2_step *step) {
     const mnv2_steps *steps = isa->steps[context->plan->precision];
     switch (step->kind) {
@@ -23,9 +33,8 @@ static void run_step(const mnv2_isa *isa, const mnv2_context *context, const mnv
         case MNV2_HEAD:
             steps->head(context, step);
             break;
-        case MNV2_DENSE: /* small behind the first one: nothing is gained by less than float32 */
-            if (step->first > 0) steps = isa->steps[MNV2_FLOAT32];
-            if (context->logits) steps->dense(context, step);
+        case MNV2_DENSE:
+            if (context->logits) dense_of(isa, context->plan, step->first)(context, step);
             break;
         case MNV2_LAYERS:
             steps->layers(context, step);
@@ -94,6 +103,7 @@ static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
         if (!points_into_table(plan, &plan->steps[i])) return MNV2_BAD_PLAN;
+    if (plan->dense_count > 0 && !is_stored_soundly(plan, &plan->dense[0])) return MNV2_BAD_PLAN;
     return MNV2_OK;
 }
 

@@ -22,6 +22,7 @@
  *   vf_load_panel(p, n, out)   n = VECTORS or VECTORS / 2 vectors from p on, likewise
  *   vf_clamp(x, least, most)   min(max(x, least), most); a NaN becomes `least`
  *   vf_from_u8(p)          LANES pixels of 8 bits as floats
+ *   vf_from_i8(p)          LANES integers of 8 bits as floats
  *   vf_from_f16(p)         LANES numbers of float16, denormal ones too
  *   vf_from_pairs(p, i)    number i of each of LANES pairs of bfloat16
  *

@@ -55,6 +55,9 @@ static inline vf vf_clamp(vf x, vf least, vf most) {
 static inline vf vf_from_u8(const uint8_t *p) {
     return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
 }
+static inline vf vf_from_i8(const int8_t *p) {
+    return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
+}
 /* With an exponent too large by 112, which keeps infinity and NaN what they are. Float32 denormals
  * count as zero inside a run, so those of float16 cannot become one on the way: as their exponent
  * implies no leading 1 and is one too small, they lack x - 2^98, all others nothing. */

@@ -64,6 +64,12 @@ static inline vf vf_from_u8(const uint8_t *p) {
     const uint16x8_t words = vmovl_u8(vcreate_u8(four));
     return vcvtq_f32_u32(vmovl_u16(vget_low_u16(words)));
 }
+static inline vf vf_from_i8(const int8_t *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    const int16x8_t words = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
+}
 static inline vf vf_from_f16(const uint16_t *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }

@@ -177,8 +177,10 @@ static void describe(const session *s) {
            s->model.labels ? "labelled" : "no labels");
     printf("answer        %s\n", answers[network_classes(net) > 0 ? (int)net->answer : 3]);
     printf("input         %d x %d RGB (height x width)\n", net->stem.in_height, net->stem.in_width);
-    printf("weights       %" PRId64 " bytes of %s, %s\n", s->model.weight_bytes,
-           weights[net->precision], s->model.is_mapped ? "mapped" : "copied");
+    const int32_t stored = net->dense_count > 0 ? net->dense[0].stored : 0;
+    printf("weights       %" PRId64 " bytes of %s%s%s, %s\n", s->model.weight_bytes,
+           weights[net->precision], stored ? "+" : "", stored ? weights[stored] : "",
+           s->model.is_mapped ? "mapped" : "copied");
     printf("arena         %" PRId64 " bytes, %d steps\n", s->planned.plan.arena_bytes,
            s->planned.plan.step_count);
     printf("isa           %s\n", mnv2_isa_name(s->isa));

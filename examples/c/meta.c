@@ -15,11 +15,20 @@ enum { NEWEST = 2, MAX_FRACTION = 6, MAX_MULTIPLIER = 32767, MAX_SHIFT = 31, MOS
 #define MAX_MEAN 65535.0
 #define MIN_STD 1e-3
 
-static const char *const dtypes[] = {
-    [MNV2_FLOAT32] = "float32",
-    [MNV2_FLOAT16_WEIGHTS] = "float16",
-    [MNV2_BFLOAT16_WEIGHTS] = "bfloat16",
-    [MNV2_INT8] = "int8",
+/* What weights may be; and those of the first dense layer, where they differ. */
+typedef struct {
+    const char *name;
+    mnv2_precision precision, stored;
+} dtype;
+
+static const dtype dtypes[] = {
+    {"float32", MNV2_FLOAT32, MNV2_FLOAT32},
+    {"float16", MNV2_FLOAT16_WEIGHTS, MNV2_FLOAT32},
+    {"bfloat16", MNV2_BFLOAT16_WEIGHTS, MNV2_FLOAT32},
+    {"int8", MNV2_INT8, MNV2_FLOAT32},
+    {"float32+float16", MNV2_FLOAT32, MNV2_FLOAT16_WEIGHTS},
+    {"float32+bfloat16", MNV2_FLOAT32, MNV2_BFLOAT16_WEIGHTS},
+    {"float32+int8", MNV2_FLOAT32, MNV2_INT8},
 };
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
 
@@ -340,7 +349,7 @@ static bool read_quantization(network *net, const json_value *value, refusal *wh
     return read_pool(head, json_get(value, "pool"), why);
 }
 
-static bool read_format(const json_value *document, mnv2_precision *precision, bool *newest,
+static bool read_format(const json_value *document, const dtype **found, bool *newest,
                         refusal *why) {
     const char *keys[] = {"format", "version",    "architecture", "preprocessing", "labels",
                           "dtype",  "provenance", NULL,           NULL};
@@ -361,35 +370,40 @@ static bool read_format(const json_value *document, mnv2_precision *precision, b
                       "meta: format version %s is newer than %d, the newest that this version "
                       "reads; upgrade",
                       json_shown(version).text, NEWEST);
-    const json_value *dtype = json_get(document, "dtype");
-    const bool is_int8 = dtype && json_is(dtype, "int8");
+    const json_value *said = json_get(document, "dtype");
+    const bool is_int8 = said && json_is(said, "int8");
     *newest = version->number == NEWEST;
     if (*newest) keys[2] = "network";
     if (is_int8) keys[7] = "quantization";
     if (!check_keys("meta", document, keys, why)) return false;
     for (int i = 0; i < DTYPES; i++)
-        if (dtypes[i] && json_is(dtype, dtypes[i])) {
-            *precision = (mnv2_precision)i;
+        if (json_is(said, dtypes[i].name)) {
+            *found = &dtypes[i];
             return true;
         }
-    return refuse(why, "meta: dtype %s: this version reads float32, float16, bfloat16 and int8",
-                  json_shown(dtype).text);
+    return refuse(why,
+                  "meta: dtype %s: this version reads float32, float16, bfloat16, int8, and "
+                  "float32 with a classifier of those",
+                  json_shown(said).text);
 }
 
 static bool read_document(network *net, char **labels, uint32_t *label_count,
                           const json_value *document, refusal *why) {
-    mnv2_precision precision = MNV2_FLOAT32;
+    const dtype *stored = &dtypes[0];
     bool newest = false;
-    if (!read_format(document, &precision, &newest, why) ||
+    if (!read_format(document, &stored, &newest, why) ||
         !(newest ? network_of_table(net, json_get(document, "network"), why)
                  : read_architecture(net, json_get(document, "architecture"), why)) ||
-        !read_preprocessing(net, precision == MNV2_INT8,
+        !read_preprocessing(net, stored->precision == MNV2_INT8,
                             json_get(document, "preprocessing"), why) ||
         !check_provenance(json_get(document, "provenance"), why))
         return false;
-    net->precision = precision;
+    if (stored->stored != MNV2_FLOAT32 && net->dense_count == 0)
+        return refuse(why, "meta: dtype %s, and the network has no classifier", stored->name);
+    net->precision = stored->precision;
+    if (net->dense_count > 0) net->dense[0].stored = (int32_t)stored->stored;
     net->version = newest ? 2 : 1;
-    if (precision == MNV2_INT8 &&
+    if (net->precision == MNV2_INT8 &&
         !read_quantization(net, json_get(document, "quantization"), why))
         return false;
     return read_labels(json_get(document, "labels"), net, labels, label_count, why);

@@ -122,7 +122,6 @@ static npy_array weight_array(const network_layer *layer, mnv2_precision precisi
     const int64_t segment = is_depthwise ? 1 : (has_rows ? layer->kernel : 1) * layer->in_channels;
     const int64_t rows = is_depthwise ? layer->kernel * layer->kernel : layer->kernel;
     const npy_array single = {"<f4", 3, {panels, rows * segment, PANEL, 0}};
-    if (layer->kind == LAYER_LATER_DENSE) return single;
     switch (precision) {
         case MNV2_INT8:
             if (is_depthwise) return (npy_array){"|i1", 3, {panels, rows, PANEL, 0}};
@@ -145,21 +144,31 @@ int network_members(const network *net, const network_layer *layer) {
     return net->precision == MNV2_INT8 && net->version > 1 && layer->values ? 3 : 2;
 }
 
+mnv2_precision network_stored(const network *net, const network_layer *layer) {
+    if (layer->kind == LAYER_LATER_DENSE) return MNV2_FLOAT32;
+    if (layer->kind == LAYER_DENSE && net->dense[0].stored)
+        return (mnv2_precision)net->dense[0].stored;
+    return net->precision;
+}
+
 layer_member network_member(const network *net, const network_layer *layer, int index) {
     const int64_t panels = over(layer->out_channels, PANEL);
-    const bool is_int8 = net->precision == MNV2_INT8 && layer->kind != LAYER_LATER_DENSE;
+    const mnv2_precision stored = network_stored(net, layer);
+    const bool is_int8 = stored == MNV2_INT8;
     const bool is_dense = layer->kind == LAYER_DENSE;
     const char *bias = !is_int8 ? "bias" : is_dense ? "dequantise" : "requantise";
     const char *kind = index == 0 ? "weight" : index == 1 ? bias : "values";
     layer_member made;
     snprintf(made.name, sizeof made.name, "%s.%s", layer->name, kind);
     if (index == 0)
-        made.array = weight_array(layer, net->precision);
-    else if (index == 2)
+        made.array = weight_array(layer, stored);
+    if (index == 0 && is_int8 && net->precision == MNV2_FLOAT32) /* float features: no groups */
+        made.array = (npy_array){"|i1", 3, {panels, layer->in_channels, PANEL, 0}};
+    if (index == 2)
         made.array = (npy_array){"<f4", 2, {2, layer->out_channels, 0, 0}};
-    else if (is_int8)
+    else if (index == 1 && is_int8)
         made.array = (npy_array){is_dense ? "<f4" : "<i4", 3, {panels, 2, PANEL, 0}};
-    else
+    else if (index == 1)
         made.array = (npy_array){"<f4", 1, {panels * PANEL, 0, 0, 0}};
     return made;
 }

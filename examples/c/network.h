@@ -21,7 +21,7 @@ typedef enum { ANSWER_SOFTMAX, ANSWER_SIGMOID, ANSWER_LINEAR } answer_kind;
 
 /* What a run computes: the part of a mnv2_plan that does not depend on how it is scheduled.
  * Residuals are 1 or 0 here; the weights of layers that are not there are -1. The precision is that
- * of the weights; who wants bfloat16 weights computed in bfloat16 sets MNV2_BFLOAT16. */
+ * of the weights, but for those of a first dense layer that says otherwise; who wants bfloat16 weights computed in bfloat16 sets MNV2_BFLOAT16. */
 typedef struct {
     char name[4 * MAX_NETWORK_NAME + 1]; /* for people, UTF-8 */
     int32_t version; /* of the model file's format */
@@ -75,6 +75,9 @@ int32_t network_places(const network *net);
 bool network_layer_at(network *net, int32_t place, network_layer *layer);
 /* The first place behind those of the blocks. */
 int32_t network_place_behind(const network *net);
+
+/* How the weights of a layer are stored. */
+mnv2_precision network_stored(const network *net, const network_layer *layer);
 
 /* A member of a model file that belongs to a layer. */
 typedef struct {

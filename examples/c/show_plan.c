@@ -59,7 +59,7 @@ static void show_conv(FILE *file, int32_t index, const mnv2_conv *conv) {
 static void show_dense(FILE *file, int32_t index, const mnv2_dense *dense) {
     fprintf(file, "dense%d", index);
     SHOW(dense, inputs), SHOW(dense, outputs), SHOW(dense, activation);
-    SHOW(dense, weight), SHOW(dense, bias);
+    SHOW(dense, stored), SHOW(dense, weight), SHOW(dense, bias);
     fputc('\n', file);
 }
 

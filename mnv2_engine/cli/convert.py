@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from ..errors import shown
+from ..errors import InputError, shown
 from ..network.layer import ACTIVATIONS, ANSWERS
 from .output import as_json, complain, may_write, say
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         resolution=args.resolution,
         resample=args.resample,
         crop_fraction=args.crop_fraction,
-        weights=args.weights,
+        weights=_weights(args.weights, args.classifier),
         answer=args.answer,
         hidden=args.hidden,
         fit=args.fit,
@@ -54,11 +54,28 @@ def run(args: argparse.Namespace) -> int:
     for note in made.notes:
         complain(f"note: {note}")
     say(f"{shown(args.out)}: {made.name}, {made.classes} classes, {size:,} bytes")
+    if args.classifier is not None:
+        complain(
+            f"note: the classifier's weights are rounded to {args.classifier}; to see what that "
+            "does to the answers, run mnv2 quantize --classifier on the float32 model file, with "
+            "--calibrate photos/"
+        )
     if args.verify is not None:
         from ..convert.verify import verify
 
         say(str(verify(args.checkpoint, args.out, args.verify, args.colours)))
     return 0
+
+
+def _weights(weights: str, classifier: str | None) -> str:
+    if classifier is None:
+        return weights
+    if weights != "float32":
+        raise InputError(
+            f"--classifier {classifier} --weights {weights}: a classifier is narrowed where all "
+            "other weights are float32; leave one of the options out"
+        )
+    return f"float32+{classifier}"
 
 
 def inspect(args: argparse.Namespace) -> int:

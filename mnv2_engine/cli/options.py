@@ -7,7 +7,7 @@ from typing import Any
 
 from ..detect.found import DEFAULT_THRESHOLD
 from ..model.input_spec import FITS, PRESETS, RESAMPLES
-from ..model.packed import DTYPES
+from ..model.packed import CLASSIFIERS, PLAIN_DTYPES
 from ..network.layer import PADDINGS
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from ..plan.shapes import PRECISIONS
@@ -141,10 +141,16 @@ def _add_convert(commands: Any) -> None:
     )
     convert.add_argument(
         "--weights",
-        choices=DTYPES,
+        choices=PLAIN_DTYPES,
         default="float32",
         help="how weights are stored; of 16 bits they make half the file; int8 takes the integers "
         "of a quantised .tflite as they are (default: float32)",
+    )
+    convert.add_argument(
+        "--classifier",
+        choices=CLASSIFIERS,
+        help="store the classifier's weights alone so, a third of the file, where all others are "
+        "float32",
     )
     add_meaning(convert)
     convert.add_argument(
@@ -173,17 +179,18 @@ def _add_quantize(commands: Any) -> None:
     quantize = add_command(
         commands,
         "quantize",
-        "make an int8 model file out of a float one",
+        "make an int8 model file out of a float one, or narrow its classifier",
         "Weights and activations become 8 bits: a quarter of the file, and less memory and time.\n"
         "Photographs such as the network will see, some dozens, show how far its activations\n"
         "reach; no labels are needed. Prints every layer's range and signal-to-noise ratio, and\n"
         "how far the answers are those of the float model. OUT.npz appears whole or not at all.",
         "examples:\n"
         "  mnv2 quantize mnv2.npz mnv2_int8.npz --calibrate photos/\n"
-        "  mnv2 quantize mnv2.npz mnv2_int8.npz --calibrate a.jpg b.jpg c.jpg --method mse\n",
+        "  mnv2 quantize mnv2.npz mnv2_int8.npz --calibrate a.jpg b.jpg c.jpg --method mse\n"
+        "  mnv2 quantize mnv2.npz smaller.npz --classifier int8 --calibrate photos/\n",
     )
     quantize.add_argument("model", metavar="MODEL.npz", help="the model file to quantise")
-    quantize.add_argument("out", metavar="OUT.npz", help="the int8 model file to write")
+    quantize.add_argument("out", metavar="OUT.npz", help="the model file to write")
     quantize.add_argument(
         "--calibrate",
         metavar="PHOTO",
@@ -194,9 +201,14 @@ def _add_quantize(commands: Any) -> None:
     quantize.add_argument(
         "--method",
         choices=RANGE_METHODS,
-        default=DEFAULT_RANGE_METHOD,
         help="how far 8 bits reach: minmax, all values; percentile, all but the largest in ten "
-        "thousand; mse, where the squared error is least (default: %(default)s)",
+        f"thousand; mse, where the squared error is least (default: {DEFAULT_RANGE_METHOD})",
+    )
+    quantize.add_argument(
+        "--classifier",
+        choices=CLASSIFIERS,
+        help="narrow the weights of the classifier alone, and leave all others float32; "
+        "photographs are not needed then, and with --calibrate the error is measured on them",
     )
     quantize.add_argument(
         "--limit",

@@ -1,11 +1,12 @@
-"""`mnv2 quantize`: an int8 model file, and a report of what that did to the network."""
+"""`mnv2 quantize`: a smaller model file, and a report of what that did to the network."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from typing import Any
 
-from ..errors import shown
+from ..errors import InputError, shown
+from ..network.quantization import DEFAULT_RANGE_METHOD
 from .output import as_json, complain, may_write, progress, say
 
 
@@ -14,12 +15,14 @@ def run(args: Namespace) -> int:
     from ..quantize import quantize
 
     may_write(args.out, args.force, args.model, "the model file itself", "OUT.npz")
+    if args.classifier is not None:
+        return _narrow_classifier(args)
     with _Bar() as bar:
         made = quantize(
             args.model,
             args.out,
             args.calibrate,
-            method=args.method,
+            method=args.method or DEFAULT_RANGE_METHOD,
             limit=args.limit,
             advance=bar.advance,
         )
@@ -29,6 +32,26 @@ def run(args: Namespace) -> int:
         say(as_json(made))
     else:
         say(f"{made}\n{shown(args.out)}: {made.name}, int8, {made.file_bytes:,} bytes")
+    return 0
+
+
+def _narrow_classifier(args: Namespace) -> int:
+    from ..quantize import narrow_classifier
+
+    if args.method is not None:
+        raise InputError("--method is for int8 networks; leave it out with --classifier")
+    made = narrow_classifier(
+        args.model, args.out, args.classifier, args.calibrate, limit=args.limit
+    )
+    for note in made.notes:
+        complain(f"note: {note}")
+    if args.json:
+        say(as_json(made))
+    else:
+        say(
+            f"{made}\n{shown(args.out)}: {made.name}, float32 with a classifier of "
+            f"{made.classifier}, {made.file_bytes:,} bytes (was {made.was_bytes:,})"
+        )
     return 0
 
 

@@ -64,10 +64,11 @@ def convert(
     InputSpec, whose geometry `resample`, `crop_fraction` and `fit` replace; `labels` a file of one
     label a line, "imagenet", or "none" to go without; `resolution` (height, width) in pixels;
     `weights` "float32", "float16" or "bfloat16" for a file of half the size, to which they are
-    rounded to nearest, or "int8" for the integers of a quantised source as they are. What the
-    source says need not be given, and may not be contradicted. `colours` is "bgr" or "grey" for a
-    network that was trained on such pixels in three channels (one channel is grey without it); the
-    model file takes red, green and blue all the same.
+    rounded to nearest, "float32+int8" and its like for a classifier alone that is rounded, or
+    "int8" for the integers of a quantised source as they are. What the source says need not be
+    given, and may not be contradicted. `colours` is "bgr" or "grey" for a network that was trained
+    on such pixels in three channels (one channel is grey without it); the model file takes red,
+    green and blue all the same.
 
     Raises InputError if something is neither in the source nor given, naming the option, or does
     not fit the source; CheckpointError if the source is damaged or no checkpoint, UnsupportedError

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..errors import UnsupportedError
 from ..model.input_spec import InputSpec
+from ..model.packed import classifier_dtype
 from ..network.blocks import match
 from ..network.parts import IDENTITY
 from ..plan.order import Order
@@ -122,6 +123,12 @@ def _network(
         row.inputs, row.outputs = layer.in_channels, layer.out_channels
         row.activation = activations[layer.activation]
         row.weight, row.bias = places(layer)
+    if (classifier := classifier_dtype(plan.dtype)) is not None:
+        dense[0].stored = {
+            "float16": lib.MNV2_FLOAT16_WEIGHTS,
+            "bfloat16": lib.MNV2_BFLOAT16_WEIGHTS,
+            "int8": lib.MNV2_INT8,
+        }[classifier]
     if model.quantization is not None:
         _build_quantization(built, parts, model.quantization, model.input_spec)
     return built, kept, blocks, table
@@ -136,6 +143,8 @@ def core_precision(lib: Any, precision: str, dtype: str) -> int:
         ("bfloat16", "bfloat16"): lib.MNV2_BFLOAT16,
         ("int8", "int8"): lib.MNV2_INT8,
     }
+    if classifier_dtype(dtype) is not None:
+        dtype = "float32"
     if (precision, dtype) not in known:
         raise UnsupportedError(f"the C core does not compute {dtype} weights in {precision}")
     return int(known[precision, dtype])

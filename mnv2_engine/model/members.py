@@ -8,7 +8,7 @@ from ..errors import CheckpointError, InputError
 from ..network.detection import ANCHORS, check_anchors
 from ..network.layer import Network
 from ..untyped import TYPE_CHECKING, Any
-from .packed import Packed
+from .packed import Packed, classifier_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,11 @@ def packed_members(
     members: dict[str, Packed] = {}
     for layer in network.weighted:
         members.update(packing.packed_layer(layer))
-    if dtype != "float32":
+    if (classifier := classifier_dtype(dtype)) is not None:
+        from . import packing_classifier
+
+        members = packing_classifier.packed_members(network, classifier, members)
+    elif dtype != "float32":
         from . import packing_half
 
         for layer in network.weighted:
@@ -52,7 +56,7 @@ def pack(
     network: Network, weights: Mapping[str, NDArray[Any]], dtype: str = "float32"
 ) -> dict[str, NDArray[Any]]:
     """Packed members of `network` from its canonical weights, of a file whose weights are `dtype`;
-    float32 ones are rounded to float16 or bfloat16.
+    float32 ones are rounded to float16 or bfloat16, or the classifier's alone.
 
     Raises CheckpointError for weights that do not fit (see packing.pack, packing_int8.pack), and
     values that `dtype` does not hold as finite numbers. A detector's `anchors` are one of them.
@@ -71,6 +75,10 @@ def pack(
     packed = packing.pack(network, weights)
     if dtype == "float32":
         return dict(packed)
+    if (classifier := classifier_dtype(dtype)) is not None:
+        from . import packing_classifier
+
+        return packing_classifier.narrow(network, packed, classifier)
     from . import packing_half
 
     return packing_half.narrow(network, packed, dtype)
@@ -93,11 +101,20 @@ def unpack(
         return packing_int8.unpack(network, packed)
     from . import packing
 
-    if dtype != "float32":
-        from . import packing_half
+    return dict(packing.unpack(network, widen(network, packed, dtype)))
 
-        packed = packing_half.widen(network, packed, dtype)
-    return dict(packing.unpack(network, packed))
+
+def widen(network: Network, packed: Mapping[str, NDArray[Any]], dtype: str) -> dict[str, Any]:
+    """Members of a float32 file from those of a file whose weights are `dtype`, not int8."""
+    if (classifier := classifier_dtype(dtype)) is not None:
+        from . import packing_classifier
+
+        return packing_classifier.widen(network, packed, classifier)
+    if dtype == "float32":
+        return dict(packed)
+    from . import packing_half
+
+    return packing_half.widen(network, packed, dtype)
 
 
 def _checked_anchors(network: Network, anchors: NDArray[Any] | None) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from ..network.layer import Network, is_integer
 from ..untyped import TYPE_CHECKING, Any, NamedTuple, overload
 from .input_spec import InputSpec, from_json, to_json
 from .members import NEWEST
-from .packed import DTYPES
+from .packed import DTYPES, classifier_dtype
 from .plain_json import parse
 
 if TYPE_CHECKING:
@@ -173,6 +173,10 @@ def decode(content: bytes) -> Meta:
         from ..network import quantization as quantised
 
         quantization = quantised.from_json(document["quantization"], network)
+    elif classifier_dtype(dtype) is not None and not any(
+        each.operation == "dense" for each in network.weighted
+    ):
+        raise ModelFileError(f"meta: dtype {dtype}, and the network has no classifier")
     labels = document["labels"]
     if labels is None:
         return Meta(network, spec, None, provenance, dtype, quantization, version)

@@ -190,6 +190,8 @@ class ModelFile:
         """
         import numpy as np
 
+        from . import packing_half
+
         self.check()
         try:
             self._verify_checksums()
@@ -199,10 +201,8 @@ class ModelFile:
             finite = True
             if tensor.descr[1] == "f":
                 finite = bool(np.isfinite(self.array(name)).all())
-            elif self.dtype == "bfloat16":
-                from .packing_half import is_finite
-
-                finite = is_finite(self.array(name))
+            elif tensor.descr == packing_half.DESCR["bfloat16"]:
+                finite = packing_half.is_finite(self.array(name))
             if not finite:
                 raise ModelFileError(
                     f"{self.path}: {name!r} holds NaN or infinity; convert the model again"
@@ -270,7 +270,7 @@ def write_model(
     """Write canonical `weights` of `network` as a model file, whole or not at all.
 
     With a `quantization` they are those of an int8 network (see `packing_int8.pack`); else they are
-    rounded to `dtype`: float32, float16 or bfloat16.
+    rounded to `dtype`, one of packed.FLOAT_DTYPES.
     Upon any error an older file of that name stays as it was (see `write_whole`). Equal arguments
     make equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
     InputError for other arguments, and MnvError if the file cannot be written.

@@ -6,8 +6,17 @@ from ..untyped import NamedTuple
 
 PANEL = 16
 # Of a model file's weights, each with its bytes.
-DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-FLOAT_DTYPES = ("float32", "float16", "bfloat16")  # those of networks that are not quantised
+PLAIN_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+# What the classifier's weights alone may be where all others are float32: packing_classifier.py.
+CLASSIFIERS = ("float16", "bfloat16", "int8")
+DTYPES = {**PLAIN_DTYPES, **{f"float32+{each}": 4 for each in CLASSIFIERS}}
+FLOAT_DTYPES = tuple(each for each in DTYPES if each != "int8")  # of networks not quantised
+
+
+def classifier_dtype(dtype: str) -> str | None:
+    """What the classifier's weights are where all others are float32: of "float32+int8", int8."""
+    _, mixed, classifier = dtype.partition("+")
+    return classifier if mixed else None
 
 
 class Packed(NamedTuple):

@@ -55,42 +55,51 @@ def narrow(network: Network, packed: Mapping[str, Float32], dtype: str) -> dict[
 
     Raises CheckpointError for a weight that rounds to infinity.
     """
-    import numpy as np
-
     made: dict[str, Any] = dict(packed)
     for layer in _narrowed(network):
         name = f"{layer.name}.weight"
-        weight = packed[name]
-        if dtype == "float16":
-            with np.errstate(over="ignore"):
-                half = weight.astype("<f2")
-            finite = np.isfinite(half).all()
-        else:
-            half = to_bfloat16(weight)
-            finite = is_finite(half)
-        if not finite:
-            most = float(np.abs(weight).max())
-            limit = f"{_LARGEST_FLOAT16:g}" if dtype == "float16" else "3.39e+38"
-            raise CheckpointError(
-                f"{name} holds {most:g}, beyond the largest {dtype}, {limit}; "
-                f"keep float32{' or take bfloat16' if dtype == 'float16' else ''}"
-            )
-        made[name] = half if dtype == "float16" else _paired(layer, half)
+        made[name] = narrowed(layer, packed[name], dtype)
     return made
+
+
+def narrowed(layer: Layer, weight: Float32, dtype: str) -> Any:
+    """The `dtype` weights of a layer from its packed float32 ones; raises as `narrow`."""
+    import numpy as np
+
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            half: Any = weight.astype("<f2")
+        finite = bool(np.isfinite(half).all())
+    else:
+        half = to_bfloat16(weight)
+        finite = is_finite(half)
+    if not finite:
+        most = float(np.abs(weight).max())
+        limit = f"{_LARGEST_FLOAT16:g}" if dtype == "float16" else "3.39e+38"
+        raise CheckpointError(
+            f"{layer.name}.weight holds {most:g}, beyond the largest {dtype}, {limit}; "
+            f"keep float32{' or take bfloat16' if dtype == 'float16' else ''}"
+        )
+    return half if dtype == "float16" else _paired(layer, half)
 
 
 def widen(network: Network, packed: Mapping[str, NDArray[Any]], dtype: str) -> dict[str, Any]:
     """Members of a float32 file from those of a `dtype` file, which it holds exactly."""
-    import numpy as np
-
     made: dict[str, Any] = dict(packed)
     for layer in _narrowed(network):
         name = f"{layer.name}.weight"
-        if dtype == "float16":
-            made[name] = packed[name].astype(np.float32)
-        else:
-            made[name] = from_bfloat16(_unpaired(layer, packed[name]))
+        made[name] = widened(layer, packed[name], dtype)
     return made
+
+
+def widened(layer: Layer, weight: NDArray[Any], dtype: str) -> Float32:
+    """The packed float32 weights of a layer from its `dtype` ones, exactly."""
+    import numpy as np
+
+    if dtype == "float16":
+        wide: Float32 = weight.astype(np.float32)
+        return wide
+    return from_bfloat16(_unpaired(layer, weight))
 
 
 def to_bfloat16(x: Float32) -> Bits:

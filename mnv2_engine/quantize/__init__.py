@@ -1,6 +1,14 @@
-"""Eight-bit networks: making them, from float32 ones or from the integers of other programs."""
+"""Smaller model files of float ones: eight-bit networks, and narrow classifiers."""
 
+from .classifier import Narrowed, narrow_classifier
 from .post_training import quantize
 from .report import Agreement, LayerReport, Quantised
 
-__all__ = ["Agreement", "LayerReport", "Quantised", "quantize"]
+__all__ = [
+    "Agreement",
+    "LayerReport",
+    "Narrowed",
+    "Quantised",
+    "narrow_classifier",
+    "quantize",
+]

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..convert.conversion import sha256_of
 from ..errors import InputError, UnsupportedError
 from ..executors import integer, reference
 from ..model.input_spec import InputSpec
-from ..model.meta import printable
-from ..model.modelfile import ModelFile, open_model, write_model
+from ..model.modelfile import open_model, write_model
 from ..network.blocks import match
 from ..network.layer import Network
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .equalisation import ChannelRange, equalise
 from .frames import NEEDED, calibration_frames, without_copies
+from .origin import check_output, origin_of
 from .report import Agreement, Quantised, agreement
 from .stepwise import Made, Stepwise
 
@@ -64,12 +63,12 @@ def quantize(
                 f"{source.path}: {source.network.name} is a detector: this version quantises "
                 "classifiers"
             )
-        _check_output(out, source.path)
+        check_output(out, source.path)
         network, spec = source.network, source.input_spec
         frames = without_copies(calibration_frames(calibrate, spec, network.resolution, limit))
         source.verify()
         pixels, held_out = _split(frames.pixels)
-        provenance = _provenance(source, f"{method}, {len(pixels)} calibration images")
+        provenance = origin_of(source, f"{method}, {len(pixels)} calibration images")
         weights = source.weights()
         made = _made(network, spec, weights, pixels, method, advance)
         measured = agreement(made.real_logits, made.integer_logits)
@@ -168,37 +167,6 @@ def _ranges(
             found[name] = ChannelRange(low, high)
         done(1)
     return found, reaches
-
-
-def _check_output(out: str | os.PathLike[str], source: str) -> None:
-    """Raise InputError for an output that cannot be, before any work is done for it."""
-    try:
-        folder = os.path.dirname(os.fsdecode(out)) or os.curdir
-        same = os.path.exists(out) and os.path.samefile(source, out)
-    except (TypeError, ValueError, OSError):
-        raise InputError(f"output {out!r:.200}: expected the path of a file to write") from None
-    if same:
-        raise InputError(f"{source}: the output is the model itself; choose another name")
-    if not os.path.isdir(folder):
-        raise InputError(f"{folder}: there is no such folder to write to; make it first")
-
-
-def _provenance(source: ModelFile, quantisation: str) -> dict[str, str]:
-    from .. import __version__
-
-    with open(source.path, "rb") as file:
-        digest = sha256_of(file)
-    made = {
-        "source": printable(os.path.basename(source.path)),
-        "sha256": digest,
-        "quantisation": quantisation,
-        "converter": f"mnv2_engine {__version__}",
-    }
-    # Of the checkpoint that the float model was made of.
-    for key, earlier in (("origin", "source"), ("origin_sha256", "sha256")):
-        if earlier in source.provenance:
-            made[key] = source.provenance[earlier]
-    return made
 
 
 def _notes(skipped: tuple[str, ...], images: int, made: Made) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
-from ...model.members import packed_members
+from ...model.members import packed_members, widen
 from ...model.modelfile import ModelFile
 from ...plan.steps import Plan
 from .compiling import compile_entries
@@ -26,9 +26,9 @@ FLOAT_BYTES = 4
 class FloatExecutor(NumbaExecutor):
     """A float plan and model file.
 
-    Weights of 32 bits are used where the file is mapped; those of 16 are widened into private
-    memory. Denormals are not flushed, unlike in the C core: Numba has no way to set the mode.
-    Raises UnsupportedError for a plan that computes in bfloat16, too.
+    Weights of 32 bits are used where the file is mapped; files that have others are widened into
+    private memory. Denormals are not flushed, unlike in the C core: Numba has no way to set the
+    mode. Raises UnsupportedError for a plan that computes in bfloat16, too.
     """
 
     values = np.float32
@@ -62,8 +62,6 @@ def _weights(model: ModelFile, plan: Plan) -> tuple[NDArray[np.float32], dict[st
         weights = np.frombuffer(buffer[:whole], np.float32)
         places = {name: offset // FLOAT_BYTES for name, offset in offsets.items()}
     else:
-        from ...model.packing_half import widen
-
         packed = {}
         for name, member in packed_members(plan.network, plan.dtype).items():
             flat = np.frombuffer(buffer, np.uint8, member.size, offsets[name])
