@@ -13,6 +13,7 @@ typedef struct {
     char *arena;
     const void *image;
     int image_is_float;
+    int images; /* that each step takes, one behind the other; what is here is the first one's */
     float *features, *logits; /* the caller's, or NULL */
     float *boxes, *scores;    /* of a detector; the caller's, or NULL */
     float *const *taps;       /* the caller's, or NULL; it is there while a part is in progress */

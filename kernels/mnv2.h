@@ -313,6 +313,16 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits, float *const *taps);
 
+/* The same of `count` images, 1 or more: each step runs over all of them before the next one, so
+ * that its weights come from a far cache or from memory once. The answers are mnv2_run's, to the bit.
+ *
+ *   arenas    count arenas, one behind the other: count * plan->arena_bytes bytes, which have to be
+ *             a multiple of 64 where there are several
+ *   images, features, logits   count of each, one behind the other; `features` and `logits` or NULL */
+int32_t mnv2_run_batch(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool,
+                       const void *weights, void *arenas, int32_t count, const void *images,
+                       int32_t images_are_float, float *features, float *logits);
+
 /* The same of a detector: what its layers give, anchor by anchor, before any decoding.
  *
  *   boxes     [anchors][4] floats, codes of y, x, height and width, or NULL

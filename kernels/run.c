@@ -51,6 +51,20 @@ static void run_step(const mnv2_isa *isa, const mnv2_context *context, const mnv
     }
 }
 
+/* The context of image number `image` of a batch. */
+static mnv2_context of_image(const mnv2_context *first, int32_t image) {
+    const mnv2_plan *plan = first->plan;
+    const int64_t values = (int64_t)plan->stem.in_height * plan->stem.in_width * 3;
+    const int64_t classes = plan->dense_count ? plan->dense[plan->dense_count - 1].outputs : 0;
+    mnv2_context one = *first;
+    one.arena += image * plan->arena_bytes;
+    const int64_t bytes = values * (one.image_is_float ? (int64_t)sizeof(float) : 1);
+    one.image = (const char *)one.image + image * bytes;
+    if (one.features) one.features += (int64_t)image * plan->head.features;
+    if (one.logits) one.logits += image * classes;
+    return one;
+}
+
 /* Every step, with the parts that this thread comes by. */
 static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
     int32_t next = 0, tiles = 0; /* whatever this thread has computed before */
@@ -61,7 +75,10 @@ static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
     context.tiles = &tiles;
     const float_state caller = float_state_enter();
     for (int32_t i = 0; i < context.plan->step_count; i++)
-        run_step(self->isa, &context, &context.plan->steps[i]);
+        for (int32_t image = 0; image < context.images; image++) {
+            const mnv2_context one = of_image(&context, image);
+            run_step(self->isa, &one, &context.plan->steps[i]);
+        }
     /* An idle thread's registers are not saved. */
     if (tiles) self->isa->steps[context.plan->precision]->release();
     float_state_leave(caller);
@@ -127,6 +144,7 @@ static mnv2_context context_of(const mnv2_plan *plan, const void *weights, void 
                           .arena = arena,
                           .image = image,
                           .image_is_float = image_is_float,
+                          .images = 1,
                           .taps = taps};
 }
 
@@ -134,6 +152,17 @@ int32_t mnv2_run(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool, co
                  void *arena, const void *image, int32_t image_is_float, float *features,
                  float *logits, float *const *taps) {
     mnv2_context context = context_of(plan, weights, arena, image, image_is_float, taps);
+    context.features = features;
+    context.logits = logits;
+    return start(isa, pool, &context);
+}
+
+int32_t mnv2_run_batch(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool,
+                       const void *weights, void *arenas, int32_t count, const void *images,
+                       int32_t images_are_float, float *features, float *logits) {
+    if (count < 1 || (count > 1 && plan->arena_bytes % 64 != 0)) return MNV2_BAD_PLAN;
+    mnv2_context context = context_of(plan, weights, arenas, images, images_are_float, NULL);
+    context.images = count;
     context.features = features;
     context.logits = logits;
     return start(isa, pool, &context);

@@ -40,10 +40,10 @@ class Account:
             if self._arenas > self._most:
                 self._most = self._arenas
 
-    def leave(self, network_seconds: float) -> None:
-        """It has ended, after so long."""
+    def leave(self, network_seconds: float, images: int = 1) -> None:
+        """It has ended, after so long, and so many images are answered."""
         with here().lock:
-            self._images += 1
+            self._images += images
             self._arenas -= 1
             self._network_seconds += network_seconds
 

@@ -88,6 +88,10 @@ def cpu_family(backend: str = "c") -> str:
 
 def executor(backend: str, model: ModelFile, plan: Plan | Order) -> Executor:
     """The executor of a plan, or of what is yet to be planned, in a backend that was `found`."""
+    if backend != "c" and plan.batch > 1:
+        raise UnsupportedError(
+            f"batch {plan.batch}: the {backend} backend runs one image at a time; leave it out"
+        )
     if backend == "c":
         from .native import NativeExecutor
 

@@ -39,6 +39,8 @@ class NativeExecutor:
     def __init__(self, model: ModelFile, plan: Plan | Order, isa: str | None = None) -> None:
         from .. import _core
 
+        if plan.network.detection is not None and plan.batch > 1:
+            raise UnsupportedError("a detector runs one image at a time; leave the batch out")
         if plan.network.detection is not None and plan.precision == "int8":
             raise UnsupportedError("an int8 detector: this version runs detectors of floats")
         self._ffi: Any = _core.ffi
@@ -51,7 +53,8 @@ class NativeExecutor:
         self._weights = self._ffi.from_buffer(model.buffer)
         build: Any = core_plan if isinstance(plan, Plan) else core_planned
         self._plan, self._kept = build(self._ffi, self._lib, model, plan)
-        self._arena_bytes = int(self._plan.arena_bytes)
+        self._arena_bytes, self._batch = int(self._plan.arena_bytes), plan.batch
+        self._run_bytes = self._batch * self._arena_bytes
         self._check(self._plan)
         self._pool = Pool(self._ffi, self._lib, plan.threads, (self._plan, self._kept))
 
@@ -68,7 +71,7 @@ class NativeExecutor:
 
     @property
     def arena_bytes(self) -> int:
-        """What a run needs."""
+        """What one image needs."""
         return self._arena_bytes
 
     @property
@@ -126,10 +129,36 @@ class NativeExecutor:
         if status != self._lib.MNV2_OK:
             raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
 
+    def run_batch(
+        self, images: Any, count: int, is_float: bool, logits: Any = None, features: Any = None
+    ) -> None:
+        """Runs `count` images, at most the plan's batch, step by step over all of them: the same
+        answers. `images`, `logits` and `features` are as for `run`, one image behind the other."""
+        ffi = self._ffi
+        arenas = self._take()
+        with (
+            ffi.from_buffer("char[]", arenas, require_writable=True) as memory,
+            ffi.from_buffer(images) as pixels,
+        ):
+            status = self._lib.mnv2_run_batch(
+                self._isa,
+                self._plan,
+                self._pool.handle(),
+                self._weights,
+                memory,
+                count,
+                pixels,
+                is_float,
+                *(ffi.NULL if each is None else self.floats(each) for each in (features, logits)),
+            )
+        self._give(arenas)
+        if status != self._lib.MNV2_OK:
+            raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
+
     def borrow(self, size: int) -> Borrowed:
         """`size` bytes of writable memory, page-aligned, for what comes before a run: the arena's
         where that is large enough, as a photograph is pixels before the run begins."""
-        if size > self._arena_bytes:
+        if size > self._run_bytes:
             return Borrowed(private_memory(size), None)
         return Borrowed(self._take(), self._give)
 
@@ -137,7 +166,7 @@ class NativeExecutor:
         try:
             return self._arenas.pop()
         except IndexError:
-            return private_memory(self._arena_bytes)
+            return private_memory(self._run_bytes)
 
     def _give(self, arena: Any) -> None:
         self._arenas.append(arena)

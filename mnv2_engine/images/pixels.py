@@ -42,6 +42,29 @@ class Batch(NamedTuple):
         for start in range(0, size * count, size):
             yield flat[start : start + size].cast(self.view.format[-1:], self.view.shape[1:])
 
+    def parts(self, most: int) -> Iterator[tuple[Any, int]]:
+        """At most `most` images at a time, not copied, and the number of the first."""
+        count = len(self.view)
+        if count == 0:
+            return
+        size = self.view.nbytes // count
+        flat = self.view.cast("B")
+        for first in range(0, count, most):
+            part = flat[first * size : min(first + most, count) * size]
+            yield part.cast(self.view.format[-1:], (len(part) // size, *self.view.shape[1:])), first
+
+
+def whole_batch(source: object, resolution: tuple[int, int]) -> Batch | None:
+    """uint8 images of the network's own size in one array, (N, H, W, 3); None for all else."""
+    if isinstance(source, (list, tuple)) or _is_encoded(source) or _is_pillow(source):
+        return None
+    view = _view(source)
+    if view.format not in _UINT8 or view.ndim != 4:
+        return None
+    if tuple(view.shape[1:]) != (*resolution, IMAGE_CHANNELS):
+        return None
+    return Batch(_contiguous(view), False)
+
 
 def images_in(source: Any) -> Iterable[Any] | None:
     """The images of a list, a tuple or an (N, H, W, 3) array; None if `source` is one image."""

@@ -17,10 +17,11 @@ class Order(NamedTuple):
     precision: str  # what it is computed in, one of shapes.PRECISIONS
     dtype: str  # of the weights, one of packing.DTYPES
     cpu: str  # the family of CPUs that it is to be fast on, of cpu_costs.py
+    batch: int = 1  # images that a call runs together
 
     def plan(self) -> Plan:
         """The plan, as Python makes it."""
         from .planner import make_plan
 
-        network, threads, precision, dtype, cpu = self
-        return make_plan(network, threads, precision, dtype, cpu=cpu)
+        network, threads, precision, dtype, cpu, batch = self
+        return make_plan(network, threads, precision, dtype, cpu=cpu)._replace(batch=batch)

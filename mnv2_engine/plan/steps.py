@@ -48,12 +48,18 @@ class Plan(NamedTuple):
     dtype: str  # of the weights, one of packing.DTYPES
     threads: int  # that share every step
     steps: tuple[Step, ...]
-    arena_bytes: int  # exactly what a prediction needs, its scratch included
+    arena_bytes: int  # exactly what a prediction needs, its scratch included: of one image
     weight_bytes: int  # packed weights, mapped from the model file
     image_bytes: int  # the caller's uint8 image
     unfused_bytes: int  # the largest sum of live tensors when every layer runs by itself
     taps: tuple[int, ...] = ()  # blocks whose thin outputs go to the caller, ascending
     expanded: tuple[int, ...] = ()  # blocks whose expanded tensors do, within their steps
+    batch: int = 1  # images that a call runs together, each in an arena of its own
+
+    @property
+    def run_bytes(self) -> int:
+        """What a call needs: an arena for each image of a batch."""
+        return self.batch * self.arena_bytes
 
     def __str__(self) -> str:
         from .shown.table import describe

@@ -62,6 +62,7 @@ def table(plan: Plan) -> str:
     ]
     sums = (
         ("arena", plan.arena_bytes, f"all that a prediction needs; peak {PEAK} at {highest.name}"),
+        *_batch(plan),
         ("per block", without.arena_bytes, "the least when no block streams into another"),
         ("unfused", plan.unfused_bytes, "when every layer writes its whole output"),
         ("weights", plan.weight_bytes, "mapped from the model file, read only"),
@@ -70,3 +71,9 @@ def table(plan: Plan) -> str:
     return "\n".join(
         [*lines, "", *(f"{name:9}{kib(size):>14}   {note}" for name, size, note in sums)]
     )
+
+
+def _batch(plan: Plan) -> list[tuple[str, int, str]]:
+    if plan.batch == 1:
+        return []
+    return [("batch", plan.run_bytes, f"all that a call needs: {plan.batch} arenas")]
