@@ -7,7 +7,6 @@ until a caller hands over something that needs them or asks for an array.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 
 from .accounting import Account, Stats
@@ -33,7 +32,7 @@ from .network.layer import Network
 from .plan.order import Order
 from .plan.shapes import FASTEST, PRECISIONS, natural_precision
 from .plan.steps import Plan
-from .untyped import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from .untyped import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Sequence, TypeVar, overload
 
 if TYPE_CHECKING:
     import numpy as np

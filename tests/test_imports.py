@@ -58,7 +58,7 @@ def test_importing_brings_only_the_standard_library(small_model):
         assert not names & set(HEAVY)
     assert "mnv2_engine._core" in predicted
     # These take milliseconds each (untyped.py).
-    assert not imported & {"typing", "re", "enum", "functools", "json"}
+    assert not imported & {"typing", "collections", "re", "enum", "functools", "json"}
     assert not started & {"contextlib", "functools", "warnings", "mnv2_engine.plan.planner"}
 
 

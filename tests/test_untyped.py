@@ -69,6 +69,30 @@ def test_a_record_is_a_named_tuple() -> None:
         ours.count = 5  # type: ignore[misc]
 
 
+def test_a_record_refuses_what_a_named_tuple_refuses() -> None:
+    ours, theirs = Ours("a", (1, 2)), Theirs("a", (1, 2))
+    for record in (ours, theirs):
+        with pytest.raises(ValueError, match=r"unexpected field names: \['colour'\]"):
+            record._replace(colour=1)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="xpected 4 arguments, got 1"):
+            type(record)._make(["a"])
+        with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+            type(record)("a", (1, 2), colour=1)  # type: ignore[call-arg]
+    assert Ours._make(["a", (1, 2), 4, None]) == Theirs("a", (1, 2), 4) == ours._replace(count=4)
+
+
+def test_a_class_of_a_record_makes_its_own_instances() -> None:
+    class Narrower(Ours):
+        pass
+
+    first = Narrower("a", (1, 2))  # before any of Ours in a fresh process: see _first
+    assert type(first) is Narrower
+    assert type(Ours("b", (1, 2))) is Ours
+    match first:
+        case Narrower(name, sizes):
+            assert (name, sizes) == ("a", (1, 2))
+
+
 def answers(text: str) -> list[Any]:
     def refuse(constant: str) -> object:
         raise ValueError(f"{constant} is no number")

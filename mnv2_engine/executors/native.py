@@ -8,13 +8,12 @@ One call at a time has the threads of the pool; those that overlap with it each 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
 from ..plan.order import Order
 from ..plan.steps import Plan
-from ..untyped import TYPE_CHECKING, Any
+from ..untyped import TYPE_CHECKING, Any, Callable
 from .core_plan import core_plan, core_planned, core_precision
 from .memory import private_memory
 from .pool import Pool

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from ..errors import InputError
-from ..untyped import Any, NamedTuple
+from ..untyped import Any, Callable, Iterable, NamedTuple
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")  # as Pillow names them

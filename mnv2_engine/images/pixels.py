@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
 
 from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.layer import IMAGE_CHANNELS
-from ..untyped import Any, NamedTuple
+from ..untyped import Any, Iterable, Iterator, NamedTuple
 from .limits import DEFAULT, Borrow, Decoding
 
 _UINT8 = ("B", "<B", "=B", "@B", "|B")

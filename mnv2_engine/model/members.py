@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import CheckpointError, InputError
 from ..network.detection import ANCHORS, check_anchors
 from ..network.layer import Network
-from ..untyped import TYPE_CHECKING, Any
+from ..untyped import TYPE_CHECKING, Any, Mapping
 from .packed import Packed, classifier_dtype
 
 if TYPE_CHECKING:

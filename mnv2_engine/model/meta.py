@@ -15,12 +15,10 @@ and loads for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
 from ..errors import InputError, ModelFileError, UnsupportedError
 from ..network import table
 from ..network.layer import Network, is_integer
-from ..untyped import TYPE_CHECKING, Any, NamedTuple, overload
+from ..untyped import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence, overload
 from .input_spec import InputSpec, from_json, to_json
 from .members import NEWEST
 from .packed import DTYPES, classifier_dtype

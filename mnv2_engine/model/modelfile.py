@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping, Sequence
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
 from ..network.detection import ANCHORS, check_anchors
 from ..network.layer import Network
-from ..untyped import TYPE_CHECKING, Any, NamedTuple
+from ..untyped import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 from .input_spec import InputSpec
 from .members import pack, packed_members, unpack
 from .meta import META_LIMIT, Labels, Meta, decode, encode

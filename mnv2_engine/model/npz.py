@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import struct
 from binascii import crc32
-from collections.abc import Iterable
 
 from ..errors import InputError, ModelFileError
-from ..untyped import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from ..untyped import TYPE_CHECKING, Any, BinaryIO, Iterable, NamedTuple
 
 if TYPE_CHECKING:
     from mmap import mmap

@@ -19,12 +19,10 @@ those of packing_int8.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import CheckpointError
 from ..network.detection import ANCHORS
 from ..network.layer import Layer, Network
-from ..untyped import TYPE_CHECKING, Any
+from ..untyped import TYPE_CHECKING, Any, Mapping
 from .packed import PANEL, Packed
 
 if TYPE_CHECKING:

@@ -26,13 +26,11 @@ are zero. One layout serves every instruction set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import CheckpointError
 from ..network.blocks import match
 from ..network.layer import Layer, Network
 from ..network.quantization import MAX_MULTIPLIER, MAX_SHIFT
-from ..untyped import TYPE_CHECKING, Any
+from ..untyped import TYPE_CHECKING, Any, Mapping
 from . import packing
 from .packed import PANEL, Packed
 

@@ -3,9 +3,7 @@ cold start. Whatever is not one object, or where there is no such scanner, is le
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ..untyped import Any
+from ..untyped import Any, Callable
 
 Pairs = list[tuple[str, Any]]
 

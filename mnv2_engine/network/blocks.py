@@ -15,9 +15,8 @@ UnsupportedError with the sentence of supported.py that says what it is that no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..errors import InputError
+from ..untyped import Sequence
 from .block import Block, match_block
 from .layer import IMAGE, Layer, Network
 from .parts import Parts

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import InputError
+from ..untyped import Mapping
 from .detection import MAX_ANCHORS, Detection, check_values
 from .layer import Layer
 

@@ -5,10 +5,8 @@ The cases of the depthwise layer are those of kernels/supported.def, which a tes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..errors import UnsupportedError
-from ..untyped import NoReturn
+from ..untyped import NoReturn, Sequence
 from .layer import IMAGE, IMAGE_CHANNELS, Layer
 
 STEM_KERNEL = 3
