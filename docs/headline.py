@@ -1,4 +1,5 @@
-"""The README's numbers, from the tables of docs/benchmarks.md, which `mnv2 bench --report` writes.
+"""The README's numbers, from the tables of docs/benchmarks.md and its like of other CPUs, which
+`mnv2 bench --report` writes.
 
 python docs/headline.py            prints them
 python docs/headline.py --write    puts them into README.md
@@ -9,10 +10,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 DOCS = Path(__file__).resolve().parent
-REPORT, PAGE = DOCS / "benchmarks.md", DOCS.parent / "README.md"
+REPORTS = DOCS / "benchmarks.md", DOCS / "amd" / "benchmarks.md"  # the first has the memory, too
+PAGE = DOCS.parent / "README.md"
 BEGIN, END = "<!-- headline: python docs/headline.py --write -->", "<!-- end of headline -->"
 OURS = "mnv2_engine"
 ENGINES = {OURS: OURS, "litert": "LiteRT", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
@@ -44,38 +48,64 @@ def figures(section: str) -> tuple[list[str], list[str]]:
     return [times.get(engine, ["-"])[0] for engine in ENGINES], [peak(each) for each in ENGINES]
 
 
-def headline(report: str) -> str:
-    """The README's table, and what it was measured on."""
-    cpu = tables(report)["machine"]["CPU"][0]
-    date = re.search(r"^Generated on (\d+-\d+-\d+)", report, re.MULTILINE)
+class Report(NamedTuple):
+    """What is taken from one report."""
+
+    cpu: str
+    date: str
+    network: str
+    figures: dict[str, tuple[list[str], list[str]]]  # of each kind of weights
+
+    @property
+    def maker(self) -> str:
+        """Of the CPU."""
+        return self.cpu.partition("(")[0].split()[0]
+
+
+def report_of(path: Path) -> Report:
+    """The parts with one thread of a report."""
+    text = path.read_text("utf-8")
+    date = re.search(r"^Generated on (\d+-\d+-\d+)", text, re.MULTILINE)
     sections = re.findall(
-        r"^## (\S+), (\S+) weights, 1 thread\n(.*?)(?=^## |\Z)", report, re.MULTILINE | re.DOTALL
+        r"^## (\S+), (\S+) weights, 1 thread\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
     )
     if date is None or not sections:
-        raise SystemExit(f"{REPORT}: not a report of `mnv2 bench --report` with one thread")
+        raise SystemExit(f"{path}: not a report of `mnv2 bench --report` with one thread")
+    cpu = tables(text)["machine"]["CPU"][0]
+    found = {dtype: figures(section) for _, dtype, section in sections}
+    return Report(cpu, date[1], sections[0][0], found)
+
+
+def headline(reports: Sequence[Report]) -> str:
+    """The README's table, and what it was measured on."""
     rows = []
-    for _, dtype, section in sections:
-        milliseconds, mebibytes = figures(section)
-        rows += [
-            [f"{dtype}: milliseconds an image", *milliseconds],
-            [f"{dtype}: MiB of the whole process", *mebibytes],
-        ]
+    for dtype, (_, mebibytes) in reports[0].figures.items():
+        for each in reports:
+            if dtype in each.figures:
+                title = f"{dtype}, {each.maker}: milliseconds an image"
+                rows.append([title, *each.figures[dtype][0]])
+        rows.append([f"{dtype}: MiB of the whole process", *mebibytes])
     rows = [[row[0], f"**{row[1]}**", *row[2:]] for row in rows]
     lines = [["", *ENGINES.values()], ["---", *["--:"] * len(ENGINES)], *rows]
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    network = sections[0][0]
+    cpus = "; ".join(f"{each.cpu}, medians of {each.date}" for each in reports)
     table += [
         "",
-        f"{network}, the same weights in each, one core of: {cpu}. Medians of {date[1]}. Memory is "
-        "the peak of the process, Python included, and NumPy where an engine needs it. [How it was "
-        "measured, and more](docs/benchmarks.md).",
+        f"{reports[0].network}, the same weights in each, one core of: {cpus}. Memory is the peak "
+        f"of the process on {reports[0].maker}, Python included, and NumPy where an engine needs "
+        "it. How it was measured, and more: "
+        + ", ".join(
+            f"[{each.maker}]({path.relative_to(DOCS.parent).as_posix()})"
+            for each, path in zip(reports, REPORTS, strict=True)
+        )
+        + ".",
     ]
     return "\n".join(table)
 
 
 def main() -> int:
     """What the command line asks for; the exit code."""
-    made = headline(REPORT.read_text("utf-8"))
+    made = headline([report_of(path) for path in REPORTS])
     if sys.argv[1:] == []:
         print(made)
         return 0
@@ -90,7 +120,7 @@ def main() -> int:
     if sys.argv[1] == "--write":
         PAGE.write_text(whole, "utf-8")
     elif whole != page:
-        raise SystemExit(f"{PAGE}: not the numbers of {REPORT.name}: {Path(__file__).name} --write")
+        raise SystemExit(f"{PAGE}: not the reports' numbers: {Path(__file__).name} --write")
     return 0
 
 
