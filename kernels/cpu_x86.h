@@ -74,16 +74,22 @@ static inline int supported_avx512bf16(void) {
     return supported_avx512vnni() && mnv2_has(mnv2_cpuid_of(7, 1).eax, avx512bf16);
 }
 
+/* What every CPU with AMX has, but a virtual machine may hide: its int8 kernels permute bytes. */
+static inline int mnv2_has_vbmi(void) {
+    const unsigned avx512vbmi = 1u << 1; /* leaf 7, ECX */
+    return mnv2_has(mnv2_cpuid_of(7, 0).ecx, avx512vbmi);
+}
+
 /* AMX: whether the CPU has it and the system saves its registers for a process that asks. */
 static inline int mnv2_has_amx(void) {
     const unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25; /* leaf 7, EDX */
     const unsigned shapes_and_tiles = 3u << 17;
-    return supported_avx512bf16() && mnv2_has(mnv2_cpuid_of(7, 0).edx, bf16 | tile | int8) &&
-           mnv2_saves(shapes_and_tiles);
+    return supported_avx512bf16() && mnv2_has_vbmi() &&
+           mnv2_has(mnv2_cpuid_of(7, 0).edx, bf16 | tile | int8) && mnv2_saves(shapes_and_tiles);
 }
 
 #if defined(MNV2_EMULATE_TILES)
-static inline int supported_avx512amx(void) { return supported_avx512bf16(); }
+static inline int supported_avx512amx(void) { return supported_avx512bf16() && mnv2_has_vbmi(); }
 #elif defined(__linux__)
 /* Linux gives the tiles to a process that asks, once: to all its threads and what it forks. It
  * refuses where a thread's alternate signal stack has no room for them. Asking again is cheap, so

@@ -86,11 +86,12 @@ static ALWAYS_INLINE void depthwise_pixels(const int K, const int S, const depth
                         acc[i][v] = vi_dot_window(acc[i][v], window[i * S / 2 + n * AHEAD][v],
                                                   weight[ky][n][S == 1 ? i % 2 : 0][v]);
             }
-            if (BLOCK_PANELS == 1)
-                quad_store(y + q * PANEL, quad_scale(acc, &s), least(4, map->pixels - q));
-            else
-                quad_store_rows(y + q * y_step, y_step, quad_scale(acc, &s),
-                                least(4, map->pixels - q), PANEL);
+#if BLOCK_PANELS == 1
+            quad_store(y + q * PANEL, quad_scale(acc, &s), least(4, map->pixels - q));
+#else
+            quad_store_apart(y + q * y_step, y_step, quad_scale(acc, &s),
+                             least(4, map->pixels - q));
+#endif
         }
     }
 }

@@ -64,12 +64,23 @@ static inline __m512i transpose_groups(__m512i x) {
     return _mm512_permutexvar_epi32(order, x);
 }
 
+#if defined(MNV2_ISA_AVX512AMX)
+/* One instruction of AVX512_VBMI for both. */
+static inline void vx_window(const uint8_t *p, vx *out) {
+    const __m512i order = _mm512_setr_epi32(
+        0x30201000, 0x31211101, 0x32221202, 0x33231303, 0x34241404, 0x35251505, 0x36261606,
+        0x37271707, 0x38281808, 0x39291909, 0x3a2a1a0a, 0x3b2b1b0b, 0x3c2c1c0c, 0x3d2d1d0d,
+        0x3e2e1e0e, 0x3f2f1f0f);
+    out[0] = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(p));
+}
+#else
 static inline void vx_window(const uint8_t *p, vx *out) {
     const __m512i bytes = _mm512_broadcast_i32x4(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     const __m512i groups = transpose_groups(_mm512_loadu_si512(p));
     out[0] = vx_from(_mm512_shuffle_epi8(groups, bytes));
 }
+#endif
 
 typedef struct {
     __m512i shift, multiplier; /* words: as the pack of two sums has them */
@@ -135,6 +146,18 @@ static inline void quad_store_rows(uint8_t *y, ptrdiff_t step, quad q, int n, in
     if (n > 2) _mm_mask_storeu_epi8(y + 2 * step, first, _mm512_extracti32x4_epi32(q, 2));
     if (n > 3) _mm_mask_storeu_epi8(y + 3 * step, first, _mm512_extracti32x4_epi32(q, 3));
 }
+
+#if defined(MNV2_ISA_AVX512AMX)
+/* Whole panels. In memory the instruction takes a quarter without a shuffle; GCC makes two of it. */
+#define STORE_QUARTER(i, p) \
+    __asm__("vextracti32x4 $" #i ", %1, %0" : "=m"(*(__m128i_u *)(p)) : "v"(q));
+static inline void quad_store_apart(uint8_t *y, ptrdiff_t step, quad q, int n) {
+    _mm_storeu_si128((__m128i *)y, _mm512_castsi512_si128(q));
+    if (n > 1) STORE_QUARTER(1, y + step)
+    if (n > 2) STORE_QUARTER(2, y + 2 * step)
+    if (n > 3) STORE_QUARTER(3, y + 3 * step)
+}
+#endif
 
 typedef struct {
     vi sums[VECTORS];
