@@ -29,10 +29,11 @@ AFTER_SSE2 = re.compile(
 )
 VNNI = re.compile(r"vpdpbusds?|vpdpwssds?")
 BFLOAT16 = re.compile(r"vdpbf16ps|vcvtne\w*bf16\w*")
+VBMI = re.compile(r"vperm(b|i2b|t2b)")
 TILES = re.compile(r"[ls][dt]tilecfg|tile\w+|tdp\w+")
 # AVX-512 beyond F, BW and VL: DQ, CD, VBMI, IFMA, BITALG, VPOPCNTDQ, FP16 and others.
 OTHER_512 = re.compile(
-    r"vpmull(q)|v(and|or|xor|andn)p[sd]|vcvt\w*qq\w*|vpconflict\w+|vplzcnt\w+|vperm(b|i2b|t2b)|"
+    r"vpmull(q)|v(and|or|xor|andn)p[sd]|vcvt\w*qq\w*|vpconflict\w+|vplzcnt\w+|"
     r"vpmultishiftqb|vpmadd52\w+|vpopcnt\w+|vpshufbitqmb|vp(compress|expand)[bw]|vpsh[lr]dv?[wdq]|"
     r"v(range|reduce|fpclass)\w+|\w+ph|\w+sh|v(extract|insert|broadcast)[fi](64x2|32x8|32x2)"
 )
@@ -56,6 +57,7 @@ ALLOWED_X86 = {
     "-mavx512vnni": VNNI,
     "-mavxvnni": VNNI,
     "-mavx512bf16": BFLOAT16,
+    "-mavx512vbmi": VBMI,
     "-mamx-int8": TILES,
 }
 

@@ -18,7 +18,8 @@ from mnv2_engine.executors.cpus import usable_cpus
 
 # What Linux calls the parts of each instruction set.
 FLAGS = {
-    "avx512amx": "avx512f avx512bw avx512vl avx512_vnni avx512_bf16 amx_tile amx_int8 amx_bf16",
+    "avx512amx": "avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512vbmi amx_tile amx_int8 "
+    "amx_bf16",
     "avx512bf16": "avx512f avx512bw avx512vl avx512_vnni avx512_bf16",
     "avx512vnni": "avx512f avx512bw avx512vl avx512_vnni",
     "avx512": "avx512f avx512bw avx512vl",
