@@ -14,6 +14,7 @@ from conftest import make_weights, small_network
 from mnv2_engine import Engine
 from mnv2_engine.bench.networks import rewritten
 from mnv2_engine.errors import InputError, UnsupportedError
+from mnv2_engine.executors.backends import cpu_family
 from mnv2_engine.executors.native import isas
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
@@ -67,7 +68,7 @@ def test_pixels_of_other_sizes_run_one_by_one(files):
 
 
 def test_the_plan_states_an_arena_for_each_image(files):
-    one = make_plan(NETWORK).arena_bytes
+    one = make_plan(NETWORK, cpu=cpu_family()).arena_bytes
     with Engine.load(files["float32"], batch=5) as engine:
         plan = engine.memory_plan()
         assert (plan.batch, plan.arena_bytes) == (5, one)

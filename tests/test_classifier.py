@@ -16,6 +16,7 @@ from native_network import FMA_ISAS, SUPPORTED_ISAS, NativeNetwork, image, oracl
 from mnv2_engine import Engine
 from mnv2_engine.cli import main
 from mnv2_engine.errors import CheckpointError, InputError, ModelFileError
+from mnv2_engine.executors.backends import cpu_family
 from mnv2_engine.export import export
 from mnv2_engine.model import meta
 from mnv2_engine.model.input_spec import PRESETS
@@ -127,7 +128,7 @@ def test_a_file_says_so_and_verifies(dtype, tmp_path):
     with Engine.load(path) as engine:
         assert engine.info.dtype == dtype
         assert engine.info.precision == "float32"
-        assert engine.memory_plan().arena_bytes == make_plan(network).arena_bytes
+        assert engine.memory_plan().arena_bytes == make_plan(network, cpu=cpu_family()).arena_bytes
 
 
 def test_verify_finds_infinity_in_a_classifier(tmp_path, monkeypatch):
