@@ -32,8 +32,9 @@ extern "C" {
 #define MNV2_MAX_TAPS 64
 #define MNV2_MAX_MAPS 16
 #define MNV2_MAX_THREADS 64
-/* One a block, a convolution, a dense layer, and the head. */
-#define MNV2_MAX_STEPS 73
+/* One a block, a convolution, a dense layer, and the head; or one a block, a detector's head and a
+ * map. */
+#define MNV2_MAX_STEPS 80
 #define MNV2_OVERREAD 128
 
 /* How a network is computed, and what the weights of its layers are; biases and the weights of
@@ -101,8 +102,9 @@ typedef struct {
      * [in_width][in_channels]; for t = 1 behind the stem, each [hidden/16][in_width][16]. */
     int64_t thin;
     int32_t thin_rows;
-    /* The heads that read its expanded tensor, in its step of tiles; 0 of others. */
-    int32_t within, within_count;
+    /* The heads that read its expanded tensor, in its step of tiles; 0 of others. And, for a planner,
+     * those that read its thin output, in steps behind its own. */
+    int32_t within, within_count, behind, behind_count;
     /* Tiles, in floats: the tap that its expanded tensor goes to, less 1; 0: it goes nowhere. Such
      * taps are the last of their table, in the order of the blocks, and have no steps. */
     int32_t expanded_tap;
@@ -260,12 +262,14 @@ const char *mnv2_cpu_family(void);
 
 enum { MNV2_OK = 0, MNV2_BAD_PLAN = 1, MNV2_NO_THREADS = 2 };
 
-/* Plans a network: `plan` has everything but its steps, the blocks' scratch and `arena_bytes`, and no
- * taps and no detector's heads; this fills them in. `blocks` are plan->blocks, `steps` has room for MNV2_MAX_STEPS. The
- * arena is the least that any sequence of schedules needs, plus at most a seventh or 7 KiB, which are
- * spent on longer strips and larger tiles: speed, on the family of CPUs `cpu`. The plan runs on
- * every other one, too, and whatever is chosen, the answer is the same to the bit. MNV2_OK; or
- * MNV2_BAD_PLAN for counts beyond the limits above. Takes 30 KB of stack. */
+/* Plans a network: `plan` has everything but its steps, the blocks' scratch, the places of a
+ * detector's outputs and `arena_bytes`, and no taps; this fills them in. `blocks` are plan->blocks,
+ * `steps` has room for MNV2_MAX_STEPS. The arena is the least that any sequence of schedules needs,
+ * plus at most a seventh or 7 KiB, which are spent on longer strips and larger tiles: speed, on the
+ * family of CPUs `cpu`. The plan runs on every other one, too, and whatever is chosen, the answer is
+ * the same to the bit. MNV2_OK; or MNV2_BAD_PLAN for counts beyond the limits above, and unless every
+ * head is read by one block, in the order of the blocks, those within one first, and belongs to one
+ * map. Takes 30 KB of stack. */
 int32_t mnv2_make_plan(mnv2_plan *plan, mnv2_block *blocks, mnv2_step *steps, const char *cpu);
 
 /* Whether mnv2_run may believe a plan: the kernels compute all that it asks for, every size follows

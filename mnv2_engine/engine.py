@@ -142,8 +142,7 @@ class Engine:
         cpu = backends.cpu_family(found)
         self._order = Order(model.network, count, chosen, model.dtype, cpu, self._batch)
         # The C core plans for itself; in Python that waits until someone asks to see it.
-        in_core = found == "c" and model.network.detection is None
-        self._planned = None if in_core else self._order.plan()
+        self._planned = None if found == "c" else self._order.plan()
         self._model: ModelFile | None = model
         self._backend = found
         executor = backends.executor(found, model, self._planned or self._order)

@@ -63,7 +63,7 @@ def build_plans(folder: Path) -> CPlans:
     if shutil.which(compiler) is None:
         pytest.skip("needs a C compiler")
     sources = [SOURCE / f"{name}.c" for name in SOURCES]
-    sources += [KERNELS / "plan" / f"{name}.c" for name in ("planner", "schedule", "cost")]
+    sources += [KERNELS / "plan" / f"{name}.c" for name in ("planner", "schedule", "heads", "cost")]
     options = ["-std=c11", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
     folders = ["-I", SOURCE, "-I", KERNELS]
     ends = [Path(__file__).with_name("plan_metas.c"), *sources, "-lm", "-o", folder / "plan_metas"]

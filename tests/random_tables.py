@@ -11,6 +11,7 @@ from typing import Any
 from mnv2_engine.errors import InputError
 from mnv2_engine.network.blocks import match
 from mnv2_engine.network.builder import Builder
+from mnv2_engine.network.detection import BoxMap, Detection
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import LayerQuantization, PoolQuantization, Quantization
 
@@ -68,6 +69,66 @@ def _block(
         ends = (at, source) if choose.random() < 0.5 else (source, at)
         at = build.add(f"block{index}.add", *ends)
     return at, out
+
+
+def random_detector(choose: random.Random) -> Network:
+    """A chain of blocks, some without a depthwise layer, heads of expanded and of thin tensors with
+    and without depthwise layers of their own, and maps in any order."""
+    while True:
+        with suppress(InputError):
+            return _random_detector(choose)
+
+
+def _random_detector(choose: random.Random) -> Network:
+    size = (choose.randint(4, 200), choose.randint(4, 200))
+    build, pads = Builder(size), choose.choice(("same", "symmetric"))
+    columns, maps = choose.choice((1, 2, 3, 91)), []
+    channels = choose.choice((5, 8, 16, 24, 32))
+    at = build.conv("stem", "image", channels, 3, 2, pads, choose.choice(ACTIVATIONS[1:]))
+
+    def heads(source: str) -> None:
+        index, anchors, names = len(maps), choose.choice((1, 2, 3, 6)), []
+        for what, outputs in (("boxes", 4 * anchors), ("scores", columns * anchors)):
+            tensor = source
+            if choose.random() < 0.6:
+                kernel, activation = choose.choice(KERNELS), choose.choice(ACTIVATIONS[1:])
+                tensor = build.depthwise(f"{what}{index}.dw", tensor, kernel, 1, "same", activation)
+            names.append(build.pointwise(f"{what}{index}", tensor, outputs))
+        maps.append(BoxMap(names[0], names[1], anchors))
+
+    count = choose.randint(1, 10)
+    for index in range(count):
+        thin = at
+        kind = choose.choice(("block", "block", "plain", "taps")) if index else "block"
+        if kind == "block":
+            at, channels = _block(choose, build, pads, index, at, channels)
+        else:
+            hidden, activation = choose.choice((12, 40, 96)), choose.choice(ACTIVATIONS[1:])
+            at = expanded = build.pointwise(f"block{index}.expand", at, hidden, activation)
+            if kind == "taps":
+                kernel, stride = choose.choice(KERNELS), choose.choice((1, 2))
+                name = f"block{index}.depthwise"
+                at = build.depthwise(name, at, kernel, stride, pads, choose.choice(ACTIVATIONS[1:]))
+            channels = choose.choice((8, 24))
+            at = build.pointwise(f"block{index}.project", at, channels, choose.choice(ACTIVATIONS))
+            if kind == "taps" and len(maps) < 14:
+                heads(expanded)
+        is_last = index == count - 1
+        if (is_last or choose.random() < 0.2) and len(maps) < 15 and thin != at:
+            heads(at)
+    choose.shuffle(maps)
+    detection = Detection(
+        maps=tuple(maps),
+        classes=columns,
+        background=False,
+        score_conversion="sigmoid",
+        box_coding=(10.0, 10.0, 5.0, 5.0),
+        score_threshold=0.5,
+        iou_threshold=0.6,
+        max_per_class=5,
+        max_objects=8,
+    )
+    return build.network("random", detection.outputs, "boxes", detection)
 
 
 def some_quantization(network: Network) -> Quantization:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from c_plans import FAMILIES, Asked, CPlans, Record, records_of, records_of_struct, without_weights
 from conftest import networks
+from detector_network import small_detector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_tables import random_table, some_quantization
+from random_tables import random_detector, random_table, some_quantization
 
 from mnv2_engine import _core
 from mnv2_engine.executors.core_plan import core_plan, core_planned
@@ -23,6 +24,7 @@ from mnv2_engine.model.modelfile import Tensor
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.kin import by_name
 from mnv2_engine.network.layer import Network
+from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.plan.cpu_costs import ANY
 from mnv2_engine.plan.order import Order
 from mnv2_engine.plan.planner import make_plan
@@ -64,6 +66,45 @@ def test_the_core_plans_for_itself_what_python_plans() -> None:
             order = Order(network, 2, precision, dtype, ANY)
             built = core_planned(_core.ffi, _core.lib, model, order)
             assert without_weights(records_of_struct(built.struct)) == records_of_plan(order.plan())
+
+
+def in_the_core(network: Network, way: Way) -> list[Record]:
+    dtype = way[2]
+    tensors = dict.fromkeys(packed_members(network, dtype), Tensor(64, ()))
+    model: Any = SimpleNamespace(
+        buffer=bytearray(64), tensors=tensors, input_spec=SPEC, quantization=None
+    )
+    built = core_planned(_core.ffi, _core.lib, model, Order(network, *way))
+    return without_weights(records_of_struct(built.struct))
+
+
+def in_python(network: Network, way: Way) -> list[Record]:
+    model: Any = SimpleNamespace(
+        buffer=bytearray(64), tensors={}, input_spec=SPEC, quantization=None
+    )
+    plan = Order(network, *way).plan()
+    built = core_plan(_core.ffi, _core.lib, model, plan)
+    return without_weights(records_of_struct(built.struct))
+
+
+@pytest.mark.parametrize(
+    "network", [ssdlite(classes=1), ssdlite(0.35, (160, 203)), small_detector()]
+)
+def test_detectors_are_planned_alike(network: Network) -> None:
+    for threads in (1, 2, 3, 8):
+        for kinds in (*COMPUTED, *ODD):
+            for cpu in FAMILIES:
+                way = (threads, *kinds, cpu)
+                assert in_the_core(network, way) == in_python(network, way), way
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_detectors_are_planned_alike(seed: int) -> None:
+    choose = random.Random(seed)
+    for _ in range(50):
+        network = random_detector(choose)
+        way = choose.choice(THREADS), *choose.choice([*COMPUTED, *ODD]), choose.choice(FAMILIES)
+        assert in_the_core(network, way) == in_python(network, way), (network, way)
 
 
 def compare(c_plans: CPlans, cases: list[tuple[Network, Way]]) -> None:

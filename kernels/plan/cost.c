@@ -63,16 +63,40 @@ static int64_t projected_time(const planned *plan, int64_t pixels, int64_t hidde
            tiles * over(panels, 2) * (beyond / MOVED_BYTES) * plan->costs->moved;
 }
 
+/* Of what filters and projects an expanded tensor, for one band of its output rows. */
+static int64_t branch_time(const planned *plan, const schedule *s, const mnv2_block *branch,
+                           int64_t hidden, int32_t band) {
+    const int64_t panels = over(over(hidden, PANEL), plan->threads); /* a thread's */
+    const int64_t group = smaller((int64_t)plan->threads * s->tile, hidden);
+    const int64_t rows = branch->out_height;
+    const int64_t pixels =
+        (rows * (band + 1) / s->bands - rows * band / s->bands) * branch->out_width;
+    return depthwise_time(plan, pixels, branch->kernel, panels, 1) +
+           projected_time(plan, over(pixels, plan->threads), hidden, group,
+                          over(branch->out_channels, PANEL));
+}
+
 static int64_t tiles_time(const planned *plan, const schedule *s) {
     const mnv2_block *block = &plan->blocks[s->first];
-    const int64_t panels = over(over(block->hidden, PANEL), plan->threads); /* a thread's */
-    const int64_t group = smaller((int64_t)plan->threads * s->tile, block->hidden);
-    const int64_t pixels = (int64_t)block->out_height * block->out_width;
+    const int64_t panels = over(over(block->hidden, PANEL), plan->threads);
     const int64_t depth = block->expand_weight < 0 ? 0 : block->in_channels;
     const int64_t made = pointwise_time(plan, block->in_width, depth, panels);
-    return block->in_height * made + depthwise_time(plan, pixels, block->kernel, panels, 1) +
-           projected_time(plan, over(pixels, plan->threads), block->hidden, group,
-                          over(block->out_channels, PANEL));
+    const mnv2_block *heads = &plan->blocks[block->within];
+    int64_t time = 0, weights = weight_bytes(plan, block);
+    for (int32_t i = 0; i < block->within_count; i++) weights += weight_bytes(plan, &heads[i]);
+    for (int32_t band = 0; band < s->bands; band++) {
+        int32_t first = 0, end = block->in_height;
+        if (s->bands > 1) mnv2_band_lines(plan, s, band, &first, &end);
+        first = (int32_t)larger(first, 0);
+        end = (int32_t)smaller(end, block->in_height);
+        time += (end > first ? end - first : 0) * made;
+        time += branch_time(plan, s, block, block->hidden, band);
+        for (int32_t i = 0; i < block->within_count; i++)
+            time += branch_time(plan, s, &heads[i], block->hidden, band);
+    }
+    if (weights > plan->costs->cached) time += weights * (s->bands - 1) / REREAD_BYTES *
+                                               plan->costs->reread;
+    return time;
 }
 
 static int64_t block_time(const planned *plan, int32_t index, int64_t strip, int64_t rows_in,
@@ -129,7 +153,7 @@ static int64_t rows_time(const planned *plan, const schedule *s) {
 static int64_t phases(const planned *plan, const schedule *s) {
     if (s->kind != MNV2_TILES) return 1;
     const int64_t hidden = plan->blocks[s->first].hidden;
-    return over(hidden, smaller((int64_t)plan->threads * s->tile, hidden)) + 1;
+    return (over(hidden, smaller((int64_t)plan->threads * s->tile, hidden)) + 1) * s->bands;
 }
 
 int64_t mnv2_time_of(const planned *plan, const schedule *s) {

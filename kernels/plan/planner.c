@@ -6,9 +6,11 @@
  * step. In place, a tensor at the low end may change its size; one at the high end may not. */
 #include <string.h>
 
-#include "schedule.h"
+#include "heads.h"
 
-enum { STATES = MNV2_MAX_STEPS + 1, LEAST_ROOM = 7 << 10, FIRST_CACHE_BYTES = 32 << 10 };
+/* Of a path through a network: its blocks, and what is behind them. */
+enum { MOST_PLACES = MNV2_MAX_BLOCKS + MNV2_MAX_CONVS + 1 + MNV2_MAX_DENSE };
+enum { STATES = MOST_PLACES + 1, LEAST_ROOM = 7 << 10, FIRST_CACHE_BYTES = 32 << 10 };
 
 /* The best way to come to a block with its input at one end of the arena. */
 typedef struct {
@@ -26,7 +28,8 @@ static bool is_better(const state *a, const state *b) {
 /* Whether the output may lie at the end `to` when the input lies at the end `from`. */
 static bool may_move(const schedule *s, bool from, bool to) {
     if (!s->is_in_place) return s->input_bytes == 0 || from != to;
-    return from == to && (!from || s->input_bytes == s->output_bytes);
+    const bool is_still = s->input_bytes == s->output_bytes && s->above_input == s->above_output;
+    return from == to && (!from || is_still);
 }
 
 static void follow(state states[STATES][2], int32_t at, bool high, const schedule *s,
@@ -42,7 +45,7 @@ static void follow(state states[STATES][2], int32_t at, bool high, const schedul
 /* Finds the fastest sequence within `arena` bytes; with an arena of -1 the one of the least arena,
  * which is returned. `end` is where the last output lies. */
 static int64_t search(const planned *plan, int64_t arena, state states[STATES][2], bool *end) {
-    const int32_t last = plan->net->block_count + mnv2_tail_count(plan->net);
+    const int32_t last = plan->positions + mnv2_tail_count(plan->net);
     memset(states, 0, STATES * sizeof *states);
     states[0][0].is_reached = true;
     for (int32_t at = 0; at < last; at++) {
@@ -60,9 +63,11 @@ static int64_t search(const planned *plan, int64_t arena, state states[STATES][2
                     follow(states, at, high, &found[i], before->cost + found[i].time);
             }
     }
-    /* Among equals the high end, as in the Python package, whose plans are the same. */
+    /* Among equals the high end, of a detector the low one: as in the Python package, whose plans are
+     * the same. */
     const state *low = &states[last][0], *high = &states[last][1];
-    *end = high->is_reached && !(low->is_reached && is_better(low, high));
+    *end = plan->net->map_count > 0 ? !low->is_reached || is_better(high, low)
+                                    : high->is_reached && !(low->is_reached && is_better(low, high));
     return states[last][*end].cost;
 }
 
@@ -93,17 +98,34 @@ static void place(const planned *plan, const schedule *s, bool was_high, bool is
     if (!is_high && s->output_bytes > low) low = s->output_bytes;
     mnv2_place_scratch(plan, s, low, step);
     /* 0 where it is the caller's. */
-    step->input = was_high && s->input_bytes > 0 ? arena - s->input_bytes : 0;
-    step->output = is_high && s->output_bytes > 0 ? arena - s->output_bytes : 0;
+    step->input = was_high && s->input_bytes > 0 ? arena - s->above_input - s->input_bytes : 0;
+    step->output = is_high && s->output_bytes > 0 ? arena - s->above_output - s->output_bytes : 0;
+}
+
+/* How many maps are complete with a schedule, and the steps that hand them to the caller. */
+static int32_t hand_over(const planned *plan, const schedule *s, int64_t at, mnv2_step *steps) {
+    const int32_t head = mnv2_last_head(plan, s);
+    int32_t count = 0;
+    for (int32_t i = 0; head >= 0 && i < plan->net->map_count; i++) {
+        if (plan->complete[i] != head) continue;
+        if (steps)
+            steps[count] = (mnv2_step){.kind = MNV2_BOXES,
+                                       .first = i,
+                                       .input = at,
+                                       .output = at,
+                                       .layers = MNV2_EXPAND | MNV2_DEPTHWISE | MNV2_PROJECT};
+        count++;
+    }
+    return count;
 }
 
 /* The sequence that leads to the state at the end, from there to its beginning. */
 static void place_all(const planned *plan, state states[STATES][2], bool high, mnv2_plan *made,
                       mnv2_step *steps) {
-    const int32_t last = made->block_count + mnv2_tail_count(made);
+    const int32_t last = plan->positions + mnv2_tail_count(made);
     int64_t arena = arena_of(states, last, high);
     bool at_high = high;
-    made->step_count = 0;
+    made->step_count = made->map_count;
     for (int32_t at = last; at > 0; made->step_count++) {
         const state *reached = &states[at][at_high];
         at_high = reached->was_high;
@@ -113,10 +135,14 @@ static void place_all(const planned *plan, state states[STATES][2], bool high, m
     at_high = high;
     for (int32_t at = last; at > 0;) {
         const state *reached = &states[at][at_high];
-        place(plan, &reached->last, reached->was_high, at_high, arena, &steps[--index]);
+        index -= 1 + hand_over(plan, &reached->last, 0, NULL);
+        place(plan, &reached->last, reached->was_high, at_high, arena, &steps[index]);
+        hand_over(plan, &reached->last, steps[index].output, &steps[index + 1]);
         at_high = reached->was_high;
         at -= reached->last.count > 0 ? reached->last.count : 1;
     }
+    for (int32_t head = plan->chain; head < made->block_count; head++)
+        plan->blocks[head].output = arena - plan->below[head];
     /* What int8 kernels may read, and ignore, behind an array. */
     if (made->precision == MNV2_INT8) arena += MNV2_OVERREAD;
     made->arena_bytes = arena;
@@ -127,6 +153,7 @@ static void place_all(const planned *plan, state states[STATES][2], bool high, m
 static void clear(mnv2_block *blocks, int32_t count) {
     for (mnv2_block *block = blocks; block < blocks + count; block++) {
         block->partial = block->ring = block->thin = 0;
+        block->output = block->filtered = block->sums = 0;
         block->thin_rows = 0;
     }
 }
@@ -137,8 +164,7 @@ int32_t mnv2_make_plan(mnv2_plan *plan, mnv2_block *blocks, mnv2_step *steps, co
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS || plan->conv_count < 0 ||
         plan->conv_count > MNV2_MAX_CONVS || plan->dense_count < 0 ||
         plan->dense_count > MNV2_MAX_DENSE || plan->tap_count != 0 ||
-        plan->predictor_count != 0 || plan->map_count != 0 || plan->threads < 1 ||
-        plan->threads > MNV2_MAX_THREADS)
+        plan->threads < 1 || plan->threads > MNV2_MAX_THREADS || !mnv2_heads_fit(plan))
         return MNV2_BAD_PLAN;
     const planned what = mnv2_planned_of(plan, blocks, cpu);
     int64_t arena = search(&what, -1, states, &high);
@@ -146,7 +172,7 @@ int32_t mnv2_make_plan(mnv2_plan *plan, mnv2_block *blocks, mnv2_step *steps, co
     const planned any = mnv2_planned_of(plan, blocks, "any");
     if (what.costs != any.costs) { /* no more bytes than on any CPU */
         search(&any, arena, states, &high);
-        arena = arena_of(states, plan->block_count + mnv2_tail_count(plan), high);
+        arena = arena_of(states, any.positions + mnv2_tail_count(plan), high);
     }
     search(&what, arena, states, &high);
     clear(blocks, plan->block_count); /* of trials */

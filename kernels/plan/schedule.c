@@ -1,8 +1,9 @@
 #include "schedule.h"
 
 #include "cost.h"
+#include "heads.h"
 
-enum { EXPANDED_PANELS = 2, LEAST_TILES = 3, FIRST_CACHE_BYTES = 32 << 10 };
+enum { EXPANDED_PANELS = 2, LEAST_TILES = 3, MOST_BANDS = 4, FIRST_CACHE_BYTES = 32 << 10 };
 enum { STEM_KERNEL = 3, STEM_STRIDE = 2 };
 
 static int32_t over(int32_t count, int32_t unit) { return (count + unit - 1) / unit; }
@@ -18,7 +19,13 @@ planned mnv2_planned_of(const mnv2_plan *net, mnv2_block *blocks, const char *cp
     const value_sizes sizes = net->precision == MNV2_INT8       ? byte
                               : net->precision == MNV2_BFLOAT16 ? half
                                                                 : single;
-    return (planned){net, blocks, net->threads, sizes, mnv2_costs_of(cpu, net->precision)};
+    planned made = {.net = net,
+                    .blocks = blocks,
+                    .threads = net->threads,
+                    .sizes = sizes,
+                    .costs = mnv2_costs_of(cpu, net->precision)};
+    mnv2_place_heads(&made);
+    return made;
 }
 
 /* Of an array in the arena. Int8 kernels may read, and ignore, a little behind it: a lone thread
@@ -35,7 +42,7 @@ static int64_t take(const planned *plan, int64_t *at, int64_t bytes) {
     return offset;
 }
 
-static int64_t tensor_bytes(const planned *plan, int64_t height, int64_t width, int64_t channels) {
+int64_t mnv2_tensor_bytes(const planned *plan, int64_t height, int64_t width, int64_t channels) {
     return array_bytes(plan, height * width * channels * plan->sizes.thin);
 }
 
@@ -129,22 +136,77 @@ static bool runs_in_place(const planned *plan, int32_t first, int32_t count) {
 
 /* --- tiles --------------------------------------------------------------------------------- */
 
+/* What filters and projects an expanded tensor: the block itself, 0, and the heads within its step. */
+static const mnv2_block *branch_of(const planned *plan, const mnv2_block *block, int32_t number) {
+    return number == 0 ? block : &plan->blocks[block->within + number - 1];
+}
+
+void mnv2_band_lines(const planned *plan, const schedule *s, int32_t band, int32_t *first,
+                     int32_t *end) {
+    const mnv2_block *block = &plan->blocks[s->first];
+    for (int32_t i = 0; i <= block->within_count; i++) {
+        const mnv2_block *reader = branch_of(plan, block, i);
+        const int32_t rows = reader->out_height;
+        const int32_t begins = rows * band / s->bands, ends = rows * (band + 1) / s->bands;
+        const int32_t line = begins * reader->stride - reader->pad_top;
+        const int32_t last = (ends - 1) * reader->stride - reader->pad_top + reader->kernel;
+        *first = i > 0 ? smaller(*first, line) : line;
+        *end = i > 0 ? larger(*end, last) : last;
+    }
+}
+
+/* Height and width of what a step holds of the expanded tensor: with its zero padding, as much as its
+ * own depthwise layer and those of the heads that read it ask for; of several bands the highest. */
+static void pad_expanded(const planned *plan, const schedule *s, mnv2_step *step) {
+    const mnv2_block *block = &plan->blocks[s->first];
+    int32_t top = block->pad_top, left = block->pad_left;
+    int32_t bottom = block->in_height, right = block->in_width;
+    for (int32_t i = 0; i <= block->within_count; i++) {
+        const mnv2_block *reader = branch_of(plan, block, i);
+        const int32_t height = (reader->out_height - 1) * reader->stride + reader->kernel;
+        const int32_t width = (reader->out_width - 1) * reader->stride + reader->kernel;
+        top = larger(top, reader->pad_top);
+        left = larger(left, reader->pad_left);
+        bottom = larger(bottom, height - reader->pad_top);
+        right = larger(right, width - reader->pad_left);
+    }
+    step->lines = top + bottom;
+    step->columns = left + right;
+    if (s->bands == 1) return;
+    step->lines = 0;
+    for (int32_t band = 0; band < s->bands; band++) {
+        int32_t first, end;
+        mnv2_band_lines(plan, s, band, &first, &end);
+        step->lines = larger(step->lines, end - first);
+    }
+}
+
+/* What a block, or a head within its step, makes of a tile, or of a band of it; and its sums, where
+ * the thin output is too small a type to hold them and there are several tiles. */
+static void place_branch(const planned *plan, const schedule *s, const mnv2_block *block,
+                         int64_t *at, int64_t *filtered, int64_t *sums) {
+    const value_sizes *of = &plan->sizes;
+    const int64_t panels = over(s->tile, PANEL);
+    const int64_t pixels = (int64_t)over(block->out_height, s->bands) * block->out_width;
+    const int64_t turns = plan->threads > 1 ? 2 : 1; /* one is projected, the next one filtered */
+    *filtered = take(plan, at, turns * plan->threads * panels * pixels * PANEL * of->filtered);
+    *sums = 0;
+    if (of->thin < of->sums && s->tile * plan->threads < block->hidden) { /* no room for sums */
+        const int64_t channels =
+            is_int8(plan) ? over(block->out_channels, PANEL) * PANEL : block->out_channels;
+        *sums = take(plan, at, channels * pixels * of->sums);
+    }
+}
+
 static int64_t place_tiles(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
     const mnv2_block *block = &plan->blocks[s->first];
     const value_sizes *of = &plan->sizes;
     const int64_t panels = over(s->tile, PANEL);
-    const int64_t pixels = (int64_t)block->out_height * block->out_width;
-    const int64_t turns = plan->threads > 1 ? 2 : 1; /* one is projected, the next one filtered */
-    step->lines = larger(block->pad_top + block->in_height,
-                         (block->out_height - 1) * block->stride + block->kernel);
-    step->columns = larger(block->pad_left + block->in_width,
-                           (block->out_width - 1) * block->stride + block->kernel);
-    step->filtered =
-        take(plan, &at, turns * plan->threads * panels * pixels * PANEL * of->filtered);
-    if (of->thin < of->sums && s->tile * plan->threads < block->hidden) { /* no room for sums */
-        const int64_t channels =
-            is_int8(plan) ? over(block->out_channels, PANEL) * PANEL : block->out_channels;
-        step->sums = take(plan, &at, channels * pixels * of->sums);
+    pad_expanded(plan, s, step);
+    place_branch(plan, s, block, &at, &step->filtered, &step->sums);
+    for (int32_t i = 0; i < block->within_count; i++) {
+        mnv2_block *head = &plan->blocks[block->within + i];
+        place_branch(plan, s, head, &at, &head->filtered, &head->sums);
     }
     const int64_t start = at;
     const int64_t expanded = smaller(EXPANDED_PANELS, (int32_t)panels);
@@ -163,6 +225,15 @@ static bool is_cut(const planned *plan, const schedule *tiles) {
     mnv2_step step;
     mnv2_place_scratch(plan, tiles, 0, &step);
     return tensor <= FIRST_CACHE_BYTES || step.thread_bytes * 3 < tensor;
+}
+
+/* Into how many bands of output rows a step of tiles may be cut, at most. */
+static int32_t most_bands(const planned *plan, int32_t index) {
+    int32_t rows = MOST_BANDS;
+    if (!is_int8(plan) || plan->net->map_count == 0) return 1;
+    for (int32_t i = 0; i <= plan->blocks[index].within_count; i++)
+        rows = smaller(rows, branch_of(plan, &plan->blocks[index], i)->out_height);
+    return rows;
 }
 
 /* --- all of them --------------------------------------------------------------------------- */
@@ -197,7 +268,7 @@ int64_t mnv2_place_scratch(const planned *plan, const schedule *chosen, int64_t 
         case MNV2_CONV:
         case MNV2_LAYERS: /* never chosen */
         case MNV2_TAP:
-        case MNV2_BOXES: /* of detectors, which are refused */
+        case MNV2_BOXES: /* without scratch */
             break;
     }
     return at;
@@ -206,12 +277,20 @@ int64_t mnv2_place_scratch(const planned *plan, const schedule *chosen, int64_t 
 /* Adds a schedule of blocks with its bytes and its time. */
 static void add(const planned *plan, schedule s, schedule *found, int *count) {
     const mnv2_block *begin = &plan->blocks[s.first], *end = begin + s.count - 1;
+    const bool is_head = s.first >= plan->chain;
     mnv2_step step;
     if (s.first > 0)
         s.input_bytes =
-            tensor_bytes(plan, begin->in_height, begin->in_width, begin->in_channels);
-    s.output_bytes = tensor_bytes(plan, end->out_height, end->out_width, end->out_channels);
+            mnv2_tensor_bytes(plan, begin->in_height, begin->in_width, begin->in_channels);
+    s.output_bytes = mnv2_tensor_bytes(plan, end->out_height, end->out_width, end->out_channels);
+    if (is_head) { /* which leaves its input, and whose output has a place of its own */
+        s.is_in_place = true;
+        s.output_bytes = s.input_bytes;
+    }
     s.bytes = mnv2_place_scratch(plan, &s, s.input_bytes + s.output_bytes, &step);
+    if (s.first >= plan->outputs_from) s.above_input = plan->output_bytes;
+    if (s.first + s.count >= plan->outputs_from) s.above_output = plan->output_bytes;
+    s.bytes += larger64(s.above_input, s.above_output);
     if (s.is_in_place) s.bytes -= smaller64(s.input_bytes, s.output_bytes);
     s.time = mnv2_time_of(plan, &s);
     found[(*count)++] = s;
@@ -231,13 +310,13 @@ static int tail_schedule(const planned *plan, int32_t number, schedule *found) {
         const mnv2_conv *conv = &net->convs[number];
         *found = (schedule){.kind = MNV2_CONV, .first = number};
         found->input_bytes =
-            tensor_bytes(plan, conv->in_height, conv->in_width, conv->in_channels);
+            mnv2_tensor_bytes(plan, conv->in_height, conv->in_width, conv->in_channels);
         found->output_bytes =
-            tensor_bytes(plan, conv->out_height, conv->out_width, conv->out_channels);
+            mnv2_tensor_bytes(plan, conv->out_height, conv->out_width, conv->out_channels);
     } else if (dense < 0) {
         *found = (schedule){.kind = MNV2_HEAD};
         found->input_bytes =
-            tensor_bytes(plan, net->head.height, net->head.width, net->head.channels);
+            mnv2_tensor_bytes(plan, net->head.height, net->head.width, net->head.channels);
         found->output_bytes = vector_bytes(plan, net->head.features);
     } else { /* the last one writes the caller's logits */
         *found = (schedule){.kind = MNV2_DENSE, .first = dense};
@@ -249,37 +328,52 @@ static int tail_schedule(const planned *plan, int32_t number, schedule *found) {
     return 1;
 }
 
-int32_t mnv2_tail_count(const mnv2_plan *net) { return net->conv_count + 1 + net->dense_count; }
+int32_t mnv2_tail_count(const mnv2_plan *net) {
+    return net->predictor_count > 0 ? 0 : net->conv_count + 1 + net->dense_count;
+}
 
-int mnv2_schedules_from(const planned *plan, int32_t first, schedule found[MOST_SCHEDULES]) {
+/* Whether nothing but tiles runs a block: a head, a block whose expanded tensor heads read, and one
+ * without a depthwise layer. */
+static bool runs_by_tiles_alone(const planned *plan, int32_t index) {
+    const mnv2_block *block = &plan->blocks[index];
+    return index >= plan->chain || block->within_count > 0 || block->kernel == 1;
+}
+
+int mnv2_schedules_from(const planned *plan, int32_t at, schedule found[MOST_SCHEDULES]) {
     static const int32_t single[] = {14, 28, 0}, half[] = {56, 0}, byte[] = {28, 56, 0};
     const int32_t *strips = is_int8(plan)                                ? byte
                             : plan->net->precision == MNV2_BFLOAT16 ? half
                                                                          : single;
     static const int32_t tiles[] = {32, 64, 128, 192};
-    const int32_t blocks = plan->net->block_count, threads = plan->threads;
-    if (first >= blocks) return tail_schedule(plan, first - blocks, found);
+    const int32_t threads = plan->threads;
+    if (at >= plan->positions) return tail_schedule(plan, at - plan->positions, found);
 
+    const int32_t first = plan->order[at];
     int count = 0;
     int32_t widest = 0;
-    for (int32_t n = 1; n <= LONGEST_CASCADE && first + n <= blocks; n++) {
+    for (int32_t n = 1; n <= LONGEST_CASCADE && first + n <= plan->chain; n++) {
+        if (runs_by_tiles_alone(plan, first + n - 1)) break;
         const bool may_be_in_place = first > 0 && threads == 1 && runs_in_place(plan, first, n);
         widest = larger(widest, plan->blocks[first + n - 1].out_width);
         for (const int32_t *most = strips; *most; most++) {
-            schedule rows = {.kind = MNV2_ROWS, .first = first, .count = n};
+            schedule rows = {.kind = MNV2_ROWS, .first = first, .count = n, .bands = 1};
             rows.strip = strip_of(plan, first, n, *most);
             add(plan, rows, found, &count);
             rows.is_in_place = may_be_in_place;
             if (may_be_in_place) add(plan, rows, found, &count);
             if (*most >= widest) break;
         }
+        if (plan->blocks[first + n - 1].behind_count > 0) break; /* its output has to be a tensor */
     }
     const int32_t hidden = plan->blocks[first].hidden;
     for (int i = 0; i < 4 && first > 0; i++) {
-        schedule made = {.kind = MNV2_TILES, .first = first, .count = 1};
+        schedule made = {.kind = MNV2_TILES, .first = first, .count = 1, .bands = 1};
         made.tile = smaller(tiles[i], over(hidden, threads));
         const bool is_fine = i == 0 || tiles[i] * threads * LEAST_TILES <= hidden;
-        if (is_fine && is_cut(plan, &made)) add(plan, made, found, &count);
+        const bool is_only_way = i == 0 && runs_by_tiles_alone(plan, first);
+        if (!is_fine || !(is_only_way || is_cut(plan, &made))) continue;
+        const int32_t most = most_bands(plan, first);
+        for (; made.bands <= most; made.bands++) add(plan, made, found, &count);
     }
     return count;
 }

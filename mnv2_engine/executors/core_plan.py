@@ -53,9 +53,6 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
         tap.channels = project.out_channels
         values = model.tensors.get(f"{project.name}.values")
         tap.values = -1 if values is None else values.offset
-    if plan.network.detection is not None:
-        maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
-        _build_detector(built, maps, parts, plan.network.detection)
     outputs = {
         head.project.name: block
         for head, block in zip(parts.heads, list(blocks)[len(parts.blocks) :], strict=True)
@@ -131,6 +128,9 @@ def _network(
         }[classifier]
     if model.quantization is not None:
         _build_quantization(built, parts, model.quantization, model.input_spec)
+    if plan.network.detection is not None:
+        maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
+        _build_detector(built, maps, parts, plan.network.detection)
     return built, kept, blocks, table
 
 
@@ -195,11 +195,11 @@ def _build_detector(built: Any, maps: Any, parts: Parts, detection: Detection) -
     numbers = {}
     for number, head in enumerate(parts.heads, len(parts.blocks)):
         numbers[head.project.name] = number
-        if head.expanded:
-            block = built.blocks[head.at]
-            if block.within_count == 0:
-                block.within = number
-            block.within_count += 1
+        block, where = built.blocks[head.at], "within" if head.expanded else "behind"
+        count = getattr(block, f"{where}_count")
+        setattr(block, f"{where}_count", count + 1)
+        if count == 0:
+            setattr(block, where, number)
     for each, row in zip(detection.maps, maps, strict=True):
         row.boxes, row.scores = numbers[each.boxes], numbers[each.scores]
         row.anchors = each.anchors
