@@ -563,8 +563,9 @@ static const char *add_layers(step_arrays *all) {
 typedef struct {
     tensor at;
     int32_t blocks, convs, dense, taps, heads;
-    int32_t predictors, maps;
+    int32_t predictors;
     uint64_t waiting; /* heads whose outputs lie in the arena, by number: a bit each */
+    uint32_t maps;    /* that were handed over: a bit each */
 } progress;
 
 static tensor map_of(const mnv2_block *block) {
@@ -667,9 +668,10 @@ static const char *check_boxes(step_arrays *all, progress *done) {
     const mnv2_plan *plan = all->plan;
     const mnv2_step *step = all->step;
     const int32_t chain = plan->block_count - plan->predictor_count;
-    if (step->first != done->maps || done->maps == plan->map_count)
-        return "the steps do not cover the maps once each, in order";
-    const mnv2_map *map = &plan->maps[done->maps++];
+    if (!is_within(step->first, 0, plan->map_count - 1) || (done->maps >> step->first & 1))
+        return "the steps do not cover the maps once each";
+    const mnv2_map *map = &plan->maps[step->first];
+    done->maps |= (uint32_t)1 << step->first;
     const uint64_t both = (uint64_t)1 << (map->boxes - chain) | (uint64_t)1 << (map->scores - chain);
     if ((done->waiting & both) != both) return "a map is handed over before its heads have run";
     if (step->output != step->input) return "the output of a map's step is not its input";
@@ -752,7 +754,8 @@ static const char *check_steps(const mnv2_plan *plan) {
         if (why) return why;
     }
     if (done.blocks != plan->block_count - plan->predictor_count ||
-        done.predictors != plan->predictor_count || done.maps != plan->map_count || done.convs != plan->conv_count ||
+        done.predictors != plan->predictor_count ||
+        done.maps != ((uint32_t)1 << plan->map_count) - 1 || done.convs != plan->conv_count ||
         done.dense != plan->dense_count || done.taps != plan->tap_count - expanded_taps(plan))
         return "the steps end before every block, convolution, dense layer and tap had its own";
     return NULL;

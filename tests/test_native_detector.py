@@ -3,6 +3,7 @@ bytes of their plan, and a plan that lies is refused."""
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from detector_network import seeded_weights, small_detector
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, PackedNetwork, image, relative_error
+from random_tables import random_detector
 
-from mnv2_engine import Engine
+from mnv2_engine import Engine, _core
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.executors.reference import run
@@ -24,6 +26,8 @@ from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.plan.arena import least_arena
+from mnv2_engine.plan.cpu_costs import ANY
+from mnv2_engine.plan.order import Order
 from mnv2_engine.plan.planner import assemble, every_schedule, fastest, make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 from mnv2_engine.plan.steps import Plan
@@ -38,7 +42,7 @@ WEIGHTS = {name: seeded_weights(network) for name, network in NETWORKS.items()}
 
 
 def outputs_of(
-    network: Network, weights: dict[str, Any], plan: Plan, isa: str | None, x: Any
+    network: Network, weights: dict[str, Any], plan: Plan | Order, isa: str | None, x: Any
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     packed: Any = PackedNetwork(network, weights, plan.dtype)
     assert network.detection is not None
@@ -70,6 +74,18 @@ def test_boxes_and_scores_are_the_oracles(name: str, isa: str, pytestconfig: pyt
     for threads in (2, 3):
         again = outputs_of(network, weights, make_plan(network, threads), isa, x)
         assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True)), threads
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_detectors_are_the_oracles(seed: int) -> None:
+    """Maps in any order, blocks without a depthwise layer, heads of every kind; planned in C."""
+    choose = random.Random(seed)
+    network = random_detector(choose)
+    weights, x = seeded_weights(network), image(network)
+    order = Order(network, choose.choice((1, 2, 3)), "float32", "float32", ANY)
+    found = outputs_of(network, weights, order, None, x)
+    for some, true in zip(found, truth_of(network, weights, x), strict=True):
+        assert relative_error(some, true) < 1e-4
 
 
 @pytest.mark.parametrize("isa", BFLOAT16_ISAS[:1])
@@ -191,6 +207,7 @@ LIES: list[tuple[str, Any, str]] = [
     ("filtered within", lambda p: setattr(p.blocks[p.blocks[1].within], "filtered", 0), "overlap"),
     ("map of a block", lambda p: setattr(p.maps[0], "boxes", 0), "scores are no head"),
     ("map twice", lambda p: setattr(p.maps[1], "boxes", p.maps[0].boxes), "anchors|handed over"),
+    ("map again", lambda p: setattr(map_step(p, 1), "first", 0), "cover the maps|handed over"),
     ("anchors", lambda p: setattr(p.maps[0], "anchors", 5), "anchors do not fit"),
     ("columns", lambda p: setattr(p, "columns", 7), "anchors do not fit"),
     ("maps", lambda p: setattr(p, "map_count", 2), "out of range"),
@@ -200,6 +217,12 @@ LIES: list[tuple[str, Any, str]] = [
     ("expanded tap", lambda p: setattr(p.blocks[1], "expanded_tap", 1), "than taps"),
     ("two blocks", lambda p: setattr(step_of(p, 1), "kind", 0), "tiles alone|strip"),
 ]
+
+
+def map_step(plan: Any, number: int) -> Any:
+    steps = [plan.steps[i] for i in range(plan.step_count)]
+    kind = _core.lib.MNV2_BOXES
+    return next(step for step in steps if step.kind == kind and step.first == number)
 
 
 def step_of(plan: Any, block: int) -> Any:

@@ -63,11 +63,12 @@ static int64_t search(const planned *plan, int64_t arena, state states[STATES][2
                     follow(states, at, high, &found[i], before->cost + found[i].time);
             }
     }
-    /* Among equals the high end, of a detector the low one: as in the Python package, whose plans are
-     * the same. */
+    /* Among equals the high end, of a detector the low one: as in the Python package, whose plans
+     * are the same. */
     const state *low = &states[last][0], *high = &states[last][1];
-    *end = plan->net->map_count > 0 ? !low->is_reached || is_better(high, low)
-                                    : high->is_reached && !(low->is_reached && is_better(low, high));
+    const bool is_detector = plan->net->map_count > 0;
+    *end = high->is_reached &&
+           (is_detector ? is_better(high, low) : !(low->is_reached && is_better(low, high)));
     return states[last][*end].cost;
 }
 

@@ -242,6 +242,7 @@ def _copying(before: Step) -> Step:
         unfused_bytes=0,
         outputs=(),
         room=None,
+        bands=1,
     )
 
 
