@@ -17,7 +17,17 @@ from mnv2_engine import _core
 from mnv2_engine.plan.cpu_costs import ANY
 
 SOURCES = (
-    *("show_plan", "planner", "meta", "table", "family", "network", "json"),
+    *(
+        "show_plan",
+        "planner",
+        "meta",
+        "table",
+        "detector",
+        "detection",
+        "family",
+        "network",
+        "json",
+    ),
     *("pages", "refusal", "npy"),
 )
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -104,6 +114,7 @@ def records_of_struct(plan: Any) -> list[Record]:
         *rows("conv", plan.convs, plan.conv_count),
         ("head", plan.head),
         *rows("dense", plan.dense, plan.dense_count),
+        *rows("map", plan.maps, plan.map_count),
         *rows("step", plan.steps, plan.step_count),
     ]
     return [(name, _fields(record)) for name, record in named]

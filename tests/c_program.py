@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 class CProgram(NamedTuple):
-    """A built `classify`, whose core has the instruction set `baseline` alone."""
+    """A built `classify`, or `detect`, whose core has the instruction set `baseline` alone."""
 
     build: Path
     path: Path
@@ -52,6 +52,11 @@ class CProgram(NamedTuple):
         return {key: value.strip() for key, _, value in pairs}
 
     @property
+    def detect(self) -> CProgram:
+        """The program for detectors that was built beside it."""
+        return self._replace(path=self.path.with_name(self.path.name.replace("classify", "detect")))
+
+    @property
     def is_static(self) -> bool:
         return "CLASSIFY_STATIC:BOOL=ON" in (self.build / "CMakeCache.txt").read_text()
 
@@ -63,7 +68,8 @@ def build_program(folder: Path) -> CProgram:
         *("-S", SOURCE, "-B", folder, "-DCMAKE_BUILD_TYPE=Debug", "-DMNV2_WERROR=ON"),
         *("-DMNV2_ISAS=baseline", "-DCLASSIFY_SANITIZE=address,undefined"),
     )
-    _cmake("--build", folder, "--target", "classify", "--parallel", os.cpu_count() or 1)
+    targets = ("--target", "classify", "--target", "detect")
+    _cmake("--build", folder, *targets, "--parallel", os.cpu_count() or 1)
     return CProgram(folder, folder / "classify")
 
 
@@ -71,7 +77,8 @@ def build_sanitized(plain: CProgram) -> CProgram:
     """The same with its own code, not the core's, under the sanitizers; skips where the compiler
     has none."""
     try:
-        _cmake("--build", plain.build, "--target", "classify_sanitized")
+        targets = ("--target", "classify_sanitized", "--target", "detect_sanitized")
+        _cmake("--build", plain.build, *targets, "--parallel", os.cpu_count() or 1)
     except subprocess.CalledProcessError:
         pytest.skip("needs a compiler with the address and undefined-behaviour sanitizers")
     return CProgram(plain.build, plain.build / "classify_sanitized")

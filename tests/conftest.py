@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def c_program(tmp_path_factory: pytest.TempPathFactory) -> CProgram:
-    """The C program of examples/c."""
+    """The C programs of examples/c."""
     return build_program(tmp_path_factory.mktemp("c_program"))
 
 
@@ -108,6 +109,35 @@ def c_plans(tmp_path_factory: pytest.TempPathFactory) -> CPlans:
 def sanitized_c_program(c_program: CProgram) -> CProgram:
     """The same under sanitizers."""
     return build_sanitized(c_program)
+
+
+@pytest.fixture(scope="session")
+def large_photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JPEG of 12 megapixels."""
+    path = tmp_path_factory.mktemp("large") / "large.jpg"
+    image = pytest.importorskip("PIL.Image")
+    picture = image.effect_noise((504, 378), 60).convert("RGB")
+    picture.resize((4032, 3024), image.Resampling.BICUBIC).save(path, quality=90)
+    return path
+
+
+@pytest.fixture(scope="session")
+def peak_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
+    """Runs a program and gives the most bytes of memory of its own that it ever had."""
+    program = tmp_path_factory.mktemp("peak") / "peak_anonymous"
+    source = Path(__file__).with_name("peak_anonymous.c")
+    subprocess.run(["cc", "-O1", "-o", str(program), str(source)], check=True)
+
+    def peak(*command: object) -> int:
+        done = subprocess.run(
+            [str(program), *map(str, command)], capture_output=True, text=True, timeout=300
+        )
+        if done.returncode == 77:
+            pytest.skip(f"this system lets no process be traced: {done.stderr}")
+        assert done.returncode == 0, done.stderr
+        return int(done.stderr.split()[-1])
+
+    return peak
 
 
 def make_weights(network: Network, seed: int = 0) -> Weights:

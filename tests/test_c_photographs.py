@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -107,33 +106,6 @@ def test_attacks_are_refused(shared: Path, sanitized_c_program: CProgram, tmp_pa
         assert sanitized_c_program(model, tmp_path / "whole").status == 0
         cuts = (whole[:size] for size in {*range(4, len(whole), step), len(whole) - 1})
         refusals(sanitized_c_program, tmp_path, model, cuts)
-
-
-@pytest.fixture(scope="module")
-def large_photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("large") / "large.jpg"
-    picture = Image.effect_noise((504, 378), 60).convert("RGB")
-    picture.resize((4032, 3024), Image.Resampling.BICUBIC).save(path, quality=90)
-    return path
-
-
-@pytest.fixture(scope="module")
-def peak_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
-    """Runs a program and gives the most bytes of memory of its own that it ever had."""
-    program = tmp_path_factory.mktemp("peak") / "peak_anonymous"
-    source = Path(__file__).with_name("peak_anonymous.c")
-    subprocess.run(["cc", "-O1", "-o", str(program), str(source)], check=True)
-
-    def peak(*command: object) -> int:
-        done = subprocess.run(
-            [str(program), *map(str, command)], capture_output=True, text=True, timeout=300
-        )
-        if done.returncode == 77:
-            pytest.skip(f"this system lets no process be traced: {done.stderr}")
-        assert done.returncode == 0, done.stderr
-        return int(done.stderr.split()[-1])
-
-    return peak
 
 
 @needs_both

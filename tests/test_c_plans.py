@@ -99,11 +99,24 @@ def test_detectors_are_planned_alike(network: Network) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_the_c_program_plans_detectors(c_plans: CPlans, seed: int) -> None:
+    """From what a model file says of them."""
+    choose = random.Random(seed)
+    cases: list[tuple[Network, Way]] = [(ssdlite(0.35, (160, 203), 3), (2, *COMPUTED[0], ANY))]
+    for _ in range(60):
+        kinds = choose.choice([*COMPUTED[:2], *ODD])
+        way = choose.choice(THREADS), *kinds, choose.choice(FAMILIES)
+        cases.append((random_detector(choose), way))
+    compare(c_plans, cases)
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_random_detectors_are_planned_alike(seed: int) -> None:
     choose = random.Random(seed)
     for _ in range(50):
         network = random_detector(choose)
-        way = choose.choice(THREADS), *choose.choice([*COMPUTED, *ODD]), choose.choice(FAMILIES)
+        threads = choose.choice((1, 1, 2, 3, 8))
+        way = threads, *choose.choice([*COMPUTED, *ODD]), choose.choice(FAMILIES)
         assert in_the_core(network, way) == in_python(network, way), (network, way)
 
 

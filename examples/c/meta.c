@@ -403,6 +403,8 @@ static bool read_document(network *net, char **labels, uint32_t *label_count,
     net->precision = stored->precision;
     if (net->dense_count > 0) net->dense[0].stored = (int32_t)stored->stored;
     net->version = newest ? 2 : 1;
+    if (net->precision == MNV2_INT8 && net->answer == ANSWER_BOXES)
+        return refuse(why, "meta: an int8 detector: this version runs detectors of floats");
     if (net->precision == MNV2_INT8 &&
         !read_quantization(net, json_get(document, "quantization"), why))
         return false;

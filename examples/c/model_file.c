@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +37,20 @@ typedef struct {
     int64_t *offset; /* of the network, to be filled in */
 } member_walk;
 
+/* Behind those of the layers stand a detector's anchors. */
+static bool anchors_member(member_walk *walk) {
+    if (walk->net->answer != ANSWER_BOXES || walk->place > network_places(walk->net)) return false;
+    walk->place++;
+    walk->index = network_members(walk->net, &walk->layer);
+    walk->member = network_anchors(walk->net);
+    walk->offset = &walk->net->anchors;
+    return true;
+}
+
 static bool next_member(member_walk *walk) {
     while (walk->place == 0 || walk->index == network_members(walk->net, &walk->layer)) {
         do {
-            if (walk->place == network_places(walk->net)) return false;
+            if (walk->place >= network_places(walk->net)) return anchors_member(walk);
         } while (!network_layer_at(walk->net, walk->place++, &walk->layer));
         walk->index = 0;
     }
@@ -217,6 +228,21 @@ static bool copy_tensors(model_file *model, int64_t total, refusal *why) {
     return true;
 }
 
+/* A detector's anchors are few, and every box depends on one: they are read at once. */
+static bool check_anchors(const model_file *model, refusal *why) {
+    const int64_t count = model->net.answer == ANSWER_BOXES ? model->net.detection.anchors : 0;
+    const uint8_t *x = model->weights + model->net.anchors;
+    for (int64_t i = 0; i < 4 * count; i++) {
+        float value;
+        memcpy(&value, x + 4 * i, sizeof value);
+        if (!isfinite(value) || (i % 4 >= 2 && !(value > 0)))
+            return refuse(why, "anchors: anchor %" PRId64 ": %g: expected finite numbers, height "
+                               "and width above 0; convert the model again", i / 4,
+                          (double)value);
+    }
+    return true;
+}
+
 static bool read_file(model_file *model, refusal *why) {
     int64_t aligned_bytes;
     if (!npz_read(&model->directory, model->file, why) || !read_meta(model, why) ||
@@ -226,7 +252,7 @@ static bool read_file(model_file *model, refusal *why) {
     if (!model->is_mapped && !copy_tensors(model, aligned_bytes, why)) return false;
     model->weights = model->is_mapped ? model->file.bytes : model->copy;
     model->buffer_bytes = model->is_mapped ? (int64_t)model->file.count : aligned_bytes;
-    return true;
+    return check_anchors(model, why);
 }
 
 static void unmap(model_file *model) {

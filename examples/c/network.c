@@ -7,6 +7,8 @@
 static int64_t over(int64_t count, int64_t unit) { return (count + unit - 1) / unit; }
 
 int32_t network_classes(const network *net) {
+    if (net->answer == ANSWER_BOXES)
+        return net->detection.columns - net->detection.has_background;
     return net->dense_count > 0 ? net->dense[net->dense_count - 1].outputs : 0;
 }
 
@@ -34,6 +36,7 @@ int32_t network_places(const network *net) {
 static bool block_layer(network *net, int32_t index, int part, network_layer *layer) {
     mnv2_block *block = &net->blocks[index];
     if (part == 0 && block->expand_weight < 0) return false;
+    if (part == 1 && block->depthwise_weight < 0) return false;
     layer->kind = part == 1 ? LAYER_DEPTHWISE : LAYER_POINTWISE;
     layer->in_channels = part == 0 ? block->in_channels : block->hidden;
     layer->out_channels = part == 2 ? block->out_channels : block->hidden;
@@ -170,5 +173,10 @@ layer_member network_member(const network *net, const network_layer *layer, int 
         made.array = (npy_array){is_dense ? "<f4" : "<i4", 3, {panels, 2, PANEL, 0}};
     else if (index == 1)
         made.array = (npy_array){"<f4", 1, {panels * PANEL, 0, 0, 0}};
+    return made;
+}
+
+layer_member network_anchors(const network *net) {
+    layer_member made = {"anchors", {"<f4", 2, {net->detection.anchors, 4, 0, 0}}};
     return made;
 }

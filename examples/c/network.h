@@ -16,12 +16,14 @@ enum {
     MAX_PLACES = 1 + BLOCK_PARTS * MNV2_MAX_BLOCKS + MAX_CONVS + 1 + MNV2_MAX_DENSE
 };
 
-/* How logits become answers: one of many classes, each class by itself, or numbers as they are. */
-typedef enum { ANSWER_SOFTMAX, ANSWER_SIGMOID, ANSWER_LINEAR } answer_kind;
+/* How outputs become answers: one of many classes, each class by itself, numbers as they are, or
+ * objects with their boxes. */
+typedef enum { ANSWER_SOFTMAX, ANSWER_SIGMOID, ANSWER_LINEAR, ANSWER_BOXES } answer_kind;
 
 /* What a run computes: the part of a mnv2_plan that does not depend on how it is scheduled.
  * Residuals are 1 or 0 here; the weights of layers that are not there are -1. The precision is that
- * of the weights, but for those of a first dense layer that says otherwise; who wants bfloat16 weights computed in bfloat16 sets MNV2_BFLOAT16. */
+ * of the weights, but for those of a first dense layer that says otherwise; who wants bfloat16
+ * weights computed in bfloat16 sets MNV2_BFLOAT16. */
 typedef struct {
     char name[4 * MAX_NETWORK_NAME + 1]; /* for people, UTF-8 */
     int32_t version; /* of the model file's format */
@@ -32,10 +34,15 @@ typedef struct {
     int32_t filter;       /* mnv2_filter: how a photograph is resized, and */
     double crop_fraction; /* which part of it the network sees, and */
     int32_t fit;          /* mnv2_fit: whether its proportions are kept */
-    mnv2_block blocks[MNV2_MAX_BLOCKS];
+    mnv2_block blocks[MNV2_MAX_BLOCKS]; /* a detector's heads are the last `predictor_count` */
     mnv2_conv convs[MAX_CONVS]; /* from map to map behind the blocks */
     mnv2_head head;
     mnv2_dense dense[MNV2_MAX_DENSE];
+    /* Of a detector. */
+    int32_t predictor_count, map_count;
+    mnv2_map maps[MNV2_MAX_MAPS];
+    mnv2_detection detection;
+    int64_t anchors; /* offset of its anchors, [anchors][4] float32 */
     int64_t values[MNV2_MAX_BLOCKS]; /* int8: offsets of what thin outputs stand for, mnv2_tap */
     /* Of the layers that have weights; the others' are not written, as they would take pages. */
     char names[MAX_PLACES][MAX_LAYER_NAME + 1];
@@ -44,7 +51,7 @@ typedef struct {
 /* An empty network of float32. */
 void network_begin(network *made);
 
-/* Values of the answer; 0 where the network gives features. */
+/* Values of the answer, of a detector the classes of objects; 0 where the network gives features. */
 int32_t network_classes(const network *net);
 
 /* Whether the kernels run such a depthwise layer: kernels/supported.def. */
@@ -79,7 +86,7 @@ int32_t network_place_behind(const network *net);
 /* How the weights of a layer are stored. */
 mnv2_precision network_stored(const network *net, const network_layer *layer);
 
-/* A member of a model file that belongs to a layer. */
+/* A member of a model file, which belongs to a layer or is a detector's anchors. */
 typedef struct {
     char name[MAX_LAYER_NAME + 16]; /* such as "stem.weight" */
     npy_array array;
@@ -89,5 +96,7 @@ typedef struct {
  * int8; of int8 project layers since version 2, what their integers stand for. */
 int network_members(const network *net, const network_layer *layer);
 layer_member network_member(const network *net, const network_layer *layer, int index);
+/* Of a detector. */
+layer_member network_anchors(const network *net);
 
 #endif

@@ -28,7 +28,7 @@ static const char remedy[] =
 
 /* Decodes into `pixels`, in `room` or in memory of its own. */
 static bool decode(const uint8_t *file, int64_t size, const network *net, const mnv2_isa *isa,
-                   photo_room room, uint8_t *pixels, refusal *why) {
+                   photo_room room, uint8_t *pixels, photo_size *upright, refusal *why) {
     mnv2_photo photo;
     mnv2_photo_plan plan;
     const int32_t looked = mnv2_photo_look(file, size, &photo);
@@ -43,6 +43,9 @@ static bool decode(const uint8_t *file, int64_t size, const network *net, const 
                                "libjpeg-turbo and libpng; %s", remedy);
         return refuse(why, "of a rare kind, or not whole: %s", remedy);
     }
+    const bool is_turned = photo.orientation > 4;
+    *upright = (photo_size){is_turned ? photo.height : photo.width,
+                            is_turned ? photo.width : photo.height};
     const mnv2_framing wanted = {.width = photo.width,
                                  .height = photo.height,
                                  .orientation = photo.orientation,
@@ -70,7 +73,7 @@ static bool decode(const uint8_t *file, int64_t size, const network *net, const 
 }
 
 uint8_t *photo_read(const char *path, const network *net, const mnv2_isa *isa, photo_room room,
-                    refusal *why) {
+                    photo_size *upright, refusal *why) {
     struct stat state;
     const int handle = open(path, O_RDONLY | O_NONBLOCK);
     const bool is_there = handle >= 0 && fstat(handle, &state) == 0 && state.st_size > 0;
@@ -81,7 +84,8 @@ uint8_t *photo_read(const char *path, const network *net, const mnv2_isa *isa, p
     uint8_t *pixels = malloc((size_t)net->stem.in_height * (size_t)net->stem.in_width * 3);
     bool is_done = pixels && file != MAP_FAILED;
     if (!pixels) refuse(why, "no memory for the network's pixels");
-    if (is_done) is_done = decode(file, (int64_t)state.st_size, net, isa, room, pixels, why);
+    if (is_done)
+        is_done = decode(file, (int64_t)state.st_size, net, isa, room, pixels, upright, why);
     if (file != MAP_FAILED) munmap(file, (size_t)state.st_size);
     if (is_done) return pixels;
     free(pixels);

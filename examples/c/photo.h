@@ -12,10 +12,15 @@ typedef struct {
     int64_t bytes;
 } photo_room;
 
+typedef struct {
+    int32_t width, height;
+} photo_size;
+
 /* Whether it is a regular file that begins as a JPEG or a PNG does. */
 bool photo_is(const char *path);
-/* [height][width][3] bytes of RGB as malloc makes them, or NULL. */
+/* [height][width][3] bytes of RGB as malloc makes them, and how large the upright photograph is; or
+ * NULL. */
 uint8_t *photo_read(const char *path, const network *net, const mnv2_isa *isa, photo_room room,
-                    refusal *why);
+                    photo_size *size, refusal *why);
 
 #endif

@@ -32,6 +32,7 @@ static void show_block(FILE *file, int32_t index, const mnv2_block *block) {
     SHOW(block, project_weight), SHOW(block, project_bias);
     SHOW(block, partial), SHOW(block, ring), SHOW(block, thin), SHOW(block, thin_rows);
     SHOW(block, within), SHOW(block, within_count), SHOW(block, output);
+    SHOW(block, behind), SHOW(block, behind_count);
     SHOW(block, expanded_tap);
     SHOW(block, filtered), SHOW(block, sums);
     fputc('\n', file);
@@ -73,6 +74,12 @@ static void show_head(FILE *file, const mnv2_head *head) {
             (double)head->feature_offset);
 }
 
+static void show_map(FILE *file, int32_t index, const mnv2_map *map) {
+    fprintf(file, "map%d", index);
+    SHOW(map, boxes), SHOW(map, scores), SHOW(map, anchors);
+    fputc('\n', file);
+}
+
 void show_plan(FILE *file, const mnv2_plan *plan) {
     fputs("plan", file);
     SHOW(plan, block_count), SHOW(plan, conv_count), SHOW(plan, dense_count);
@@ -85,5 +92,6 @@ void show_plan(FILE *file, const mnv2_plan *plan) {
     for (int32_t i = 0; i < plan->conv_count; i++) show_conv(file, i, &plan->convs[i]);
     show_head(file, &plan->head);
     for (int32_t i = 0; i < plan->dense_count; i++) show_dense(file, i, &plan->dense[i]);
+    for (int32_t i = 0; i < plan->map_count; i++) show_map(file, i, &plan->maps[i]);
     for (int32_t i = 0; i < plan->step_count; i++) show_step(file, i, &plan->steps[i]);
 }

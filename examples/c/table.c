@@ -3,20 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "detector.h"
+#include "layers.h"
 #include "pages.h"
 
 enum {
-    MAX_LAYERS = 1024,
     MAX_CHANNELS = 1 << 20,
     MAX_KERNEL = 31,
     MAX_STRIDE = 16,
     MAX_CONV_KERNEL = 7,
-    MAX_CONV_STRIDE = 2,
-    IMAGE = -1 /* in place of a layer's number */
+    MAX_CONV_STRIDE = 2
 };
 static const int64_t MAX_VALUES = 1 << 30; /* of one tensor, or of one layer's weights */
-
-typedef enum { CONV, POINTWISE, DEPTHWISE, ADD, POOL, DENSE, OPERATIONS } operation;
 
 static const char *const operation_names[OPERATIONS] = {"conv", "pointwise", "depthwise",
                                                         "add",  "pool",      "dense"};
@@ -25,33 +23,7 @@ static const char *const activation_names[] = {
 static const char *const answer_names[] = {
     [ANSWER_SOFTMAX] = "softmax", [ANSWER_SIGMOID] = "sigmoid", [ANSWER_LINEAR] = "linear"};
 
-/* A map, or features: then it is one pixel that only dense layers read. */
-typedef struct {
-    int32_t height, width, channels;
-    bool is_pooled;
-} shape;
-
-/* A layer with every shape resolved. */
-typedef struct {
-    const char *name;
-    operation operation;
-    int32_t inputs[2]; /* numbers of layers before it; IMAGE */
-    int32_t input_count;
-    shape in, out;
-    int32_t kernel, stride, dilation, activation;
-    int32_t top, left, bottom, right;
-    int32_t readers; /* how often it is an input */
-} layer;
-
-typedef struct {
-    layer *layers;
-    int32_t count;
-    int32_t image_readers;
-    int32_t in_height, in_width;
-} table;
-
-/* As supported.py's, in one sentence. */
-static bool refuse_layer(refusal *why, const char *name, const char *problem) {
+bool refuse_layer(refusal *why, const char *name, const char *problem) {
     return refuse(why,
                   "layer '%s' %s: this engine runs a 3x3 stem of stride 2, inverted residuals "
                   "(expand, depthwise, project), a head, a pool and dense layers; a newer version "
@@ -59,7 +31,7 @@ static bool refuse_layer(refusal *why, const char *name, const char *problem) {
                   name, problem);
 }
 
-static bool refuse_window(refusal *why, const layer *x, const char *what) {
+bool refuse_window(refusal *why, const layer *x, const char *what) {
     char problem[120];
     snprintf(problem, sizeof problem, "is a %dx%d %s of stride %d and dilation %d", x->kernel,
              x->kernel, what, x->stride, x->dilation);
@@ -68,8 +40,7 @@ static bool refuse_window(refusal *why, const layer *x, const char *what) {
 
 /* --- one row ------------------------------------------------------------------------------- */
 
-/* The number of a text among `count`, or -1. */
-static int32_t find_text(const json_value *value, const char *const *texts, size_t count) {
+int32_t find_text(const json_value *value, const char *const *texts, size_t count) {
     for (size_t i = 0; value && i < count; i++)
         if (json_is(value, texts[i])) return (int32_t)i;
     return -1;
@@ -83,8 +54,8 @@ static bool is_name(const json_value *value) {
            strspn(value->text, allowed) == value->count && !json_is(value, "image");
 }
 
-/* The layer of that name before `end`, IMAGE for the image, or `end`. The nearest are asked first. */
-static int32_t find_layer(const table *all, const json_value *name, int32_t end) {
+/* The nearest are asked first. */
+int32_t find_layer(const table *all, const json_value *name, int32_t end) {
     if (json_is(name, "image")) return IMAGE;
     for (int32_t i = end - 1; i >= 0; i--)
         if (json_is(name, all->layers[i].name)) return i;
@@ -270,17 +241,23 @@ static bool read_row(table *all, const json_value *row, refusal *why) {
 
 /* --- blocks -------------------------------------------------------------------------------- */
 
-/* Whether layer `i` is such an operation of nothing but `source`. */
-static bool follows(const table *all, int32_t i, operation kind, int32_t source) {
-    return i < all->count && all->layers[i].operation == kind &&
-           all->layers[i].inputs[0] == source;
+/* The number of the layer at a place of the chain, or -1 behind its end. */
+static int32_t chained(const table *all, int32_t place) {
+    return place < all->chain_count ? all->chain[place] : -1;
+}
+
+/* Whether the layer at a place of the chain is such an operation of nothing but `source`. */
+static bool follows(const table *all, int32_t place, operation kind, int32_t source) {
+    const int32_t number = chained(all, place);
+    return number >= 0 && all->layers[number].operation == kind &&
+           all->layers[number].inputs[0] == source;
 }
 
 static void name_place(network *net, int32_t place, const layer *named) {
     snprintf(net->names[place], sizeof net->names[place], "%s", named->name);
 }
 
-static bool match_stem(network *net, const table *all, refusal *why) {
+bool match_stem(network *net, const table *all, refusal *why) {
     const layer *x = &all->layers[0];
     if (x->operation != CONV || x->kernel != 3 || x->stride != 2 || x->dilation != 1)
         return x->operation == CONV ? refuse_window(why, x, "stem")
@@ -298,13 +275,13 @@ static bool match_stem(network *net, const table *all, refusal *why) {
     return true;
 }
 
-/* The layers of a block, from `at` on, whose input is layer `thin`. */
-typedef struct {
-    int32_t expand; /* -1: none */
-    int32_t depthwise, project;
-    bool residual;
-    int32_t output;
-} block_layers;
+bool check_depthwise(const layer *depthwise, refusal *why) {
+    if (!network_runs_depthwise(depthwise->kernel, depthwise->stride, depthwise->dilation))
+        return refuse_window(why, depthwise, "depthwise convolution");
+    return depthwise->activation != MNV2_LINEAR ||
+           refuse_layer(why, depthwise->name,
+                        "has no activation, where ReLU or ReLU6 is expected");
+}
 
 static bool check_block(const table *all, const block_layers *found, int32_t thin, refusal *why) {
     const layer *depthwise = &all->layers[found->depthwise];
@@ -317,78 +294,85 @@ static bool check_block(const table *all, const block_layers *found, int32_t thi
     const int32_t first = expand ? found->expand : found->depthwise;
     if (all->layers[thin].readers != 1 + found->residual || all->layers[first].inputs[0] != thin)
         return refuse_layer(why, all->layers[thin].name, "is the input of another layer, too");
-    if (!network_runs_depthwise(depthwise->kernel, depthwise->stride, depthwise->dilation))
-        return refuse_window(why, depthwise, "depthwise convolution");
-    if (depthwise->activation == MNV2_LINEAR || (expand && expand->activation == MNV2_LINEAR))
+    if (!check_depthwise(depthwise, why)) return false;
+    if (expand && expand->activation == MNV2_LINEAR)
         return refuse_layer(why, name, "has no activation, where ReLU or ReLU6 is expected");
     if (found->residual && project->activation != MNV2_LINEAR)
         return refuse_layer(why, project->name, "has an activation in front of the shortcut");
     return true;
 }
 
-static void add_block(network *net, const table *all, const block_layers *found) {
-    const int32_t index = net->block_count++, place = 1 + BLOCK_PARTS * index;
-    const layer *depthwise = &all->layers[found->depthwise];
-    const layer *project = &all->layers[found->project];
+bool add_block(network *net, const table *all, const block_layers *found, refusal *why) {
+    const int32_t index = net->block_count, place = 1 + BLOCK_PARTS * index;
     const layer *expand = found->expand < 0 ? NULL : &all->layers[found->expand];
+    const layer *depthwise = found->depthwise < 0 ? NULL : &all->layers[found->depthwise];
+    const layer *project = &all->layers[found->project];
+    /* Without a depthwise layer the expanded tensor is projected as it is. */
+    const shape in = depthwise ? depthwise->in : project->in;
+    const shape out = depthwise ? depthwise->out : project->in;
+    if (index == MNV2_MAX_BLOCKS)
+        return refuse(why, "network: more than %d blocks: this engine runs up to %d",
+                      MNV2_MAX_BLOCKS, MNV2_MAX_BLOCKS);
+    net->block_count++;
     if (expand) name_place(net, place, expand);
-    name_place(net, place + 1, depthwise);
+    if (depthwise) name_place(net, place + 1, depthwise);
     name_place(net, place + 2, project);
     net->blocks[index] = (mnv2_block){
-        .in_height = depthwise->in.height,
-        .in_width = depthwise->in.width,
-        .in_channels = expand ? expand->in.channels : depthwise->in.channels,
-        .hidden = depthwise->out.channels,
-        .out_height = depthwise->out.height,
-        .out_width = depthwise->out.width,
+        .in_height = in.height,
+        .in_width = in.width,
+        .in_channels = expand ? expand->in.channels : in.channels,
+        .hidden = out.channels,
+        .out_height = out.height,
+        .out_width = out.width,
         .out_channels = project->out.channels,
-        .kernel = depthwise->kernel,
-        .stride = depthwise->stride,
-        .pad_top = depthwise->top,
-        .pad_left = depthwise->left,
+        .kernel = depthwise ? depthwise->kernel : 1,
+        .stride = depthwise ? depthwise->stride : 1,
+        .pad_top = depthwise ? depthwise->top : 0,
+        .pad_left = depthwise ? depthwise->left : 0,
         .residual = found->residual,
         .expand_activation = expand ? expand->activation : MNV2_LINEAR,
-        .depthwise_activation = depthwise->activation,
+        .depthwise_activation = depthwise ? depthwise->activation : MNV2_LINEAR,
         .project_activation = project->activation,
         .expand_weight = expand ? 0 : -1,
         .expand_bias = expand ? 0 : -1,
+        .depthwise_weight = depthwise ? 0 : -1,
+        .depthwise_bias = depthwise ? 0 : -1,
     };
+    return true;
 }
 
-/* Adds the block that begins at layer *at; `done` where none does. */
-static bool match_block(network *net, const table *all, int32_t *at, int32_t *thin, bool *done,
-                        refusal *why) {
-    block_layers found = {.expand = -1};
+bool match_block(network *net, const table *all, int32_t *at, int32_t *thin, block_layers *found,
+                 bool *done, refusal *why) {
     int32_t next = *at;
+    *found = (block_layers){.expand = -1};
     *done = false;
-    if (follows(all, next, POINTWISE, *thin) && follows(all, next + 1, DEPTHWISE, next)) {
-        found.expand = next++;
+    if (follows(all, next, POINTWISE, *thin) &&
+        follows(all, next + 1, DEPTHWISE, chained(all, next))) {
+        found->expand = chained(all, next++);
     } else if (!follows(all, next, DEPTHWISE, *thin)) {
         *done = true;
         return true;
     }
-    found.depthwise = next++;
-    if (!follows(all, next, POINTWISE, found.depthwise))
-        return refuse_layer(why, all->layers[found.depthwise].name,
+    found->depthwise = chained(all, next++);
+    if (!follows(all, next, POINTWISE, found->depthwise))
+        return refuse_layer(why, all->layers[found->depthwise].name,
                             "is not followed by a 1x1 convolution");
-    found.project = found.output = next++;
-    if (next < all->count && all->layers[next].operation == ADD) {
-        const int32_t *inputs = all->layers[next].inputs;
-        const bool joins = (inputs[0] == found.project && inputs[1] == *thin) ||
-                           (inputs[1] == found.project && inputs[0] == *thin);
+    found->project = found->output = chained(all, next++);
+    const int32_t joining = chained(all, next);
+    if (joining >= 0 && all->layers[joining].operation == ADD) {
+        const int32_t *inputs = all->layers[joining].inputs;
+        const bool joins = (inputs[0] == found->project && inputs[1] == *thin) ||
+                           (inputs[1] == found->project && inputs[0] == *thin);
         if (!joins)
-            return refuse_layer(why, all->layers[next].name,
+            return refuse_layer(why, all->layers[joining].name,
                                 "does not add a block's input to its output");
-        found.residual = true;
-        found.output = next++;
+        found->residual = true;
+        found->output = joining;
+        next++;
     }
-    if (!check_block(all, &found, *thin, why)) return false;
-    if (net->block_count == MNV2_MAX_BLOCKS)
-        return refuse(why, "network: more than %d blocks: this engine runs up to %d",
-                      MNV2_MAX_BLOCKS, MNV2_MAX_BLOCKS);
-    add_block(net, all, &found);
+    if (!check_block(all, found, *thin, why) || !add_block(net, all, found, why)) return false;
     *at = next;
-    *thin = found.output;
+    *thin = found->output;
     return true;
 }
 
@@ -466,12 +450,16 @@ static bool match_tail(network *net, const table *all, int32_t at, int32_t thin,
     return true;
 }
 
-static bool match(network *net, const table *all, refusal *why) {
+static bool match(network *net, table *all, refusal *why) {
     int32_t at = 1, thin = 0;
     bool done = false;
     if (!match_stem(net, all, why)) return false;
-    while (at < all->count && !done)
-        if (!match_block(net, all, &at, &thin, &done, why)) return false;
+    for (int32_t i = 0; i < all->count; i++) all->chain[i] = (int16_t)i;
+    all->chain_count = all->count;
+    while (at < all->count && !done) {
+        block_layers found;
+        if (!match_block(net, all, &at, &thin, &found, &done, why)) return false;
+    }
     if (net->block_count == 0)
         return refuse_layer(why, all->layers[at < all->count ? at : all->count - 1].name,
                             "follows the stem, where a block is expected");
@@ -526,20 +514,24 @@ static bool read_layers(network *net, table *all, const json_value *said, refusa
     const json_value *rows = json_get(said, "layers"), *row = json_first(rows);
     for (uint32_t i = 0; i < rows->count; i++, row = json_next(row))
         if (!read_row(all, row, why)) return false;
+    if (json_is(json_get(said, "answer"), "boxes"))
+        return match_detector(net, all, json_get(said, "outputs"), json_get(said, "detection"),
+                              why);
     return read_answer(net, all, said, why) && match(net, all, why);
 }
 
 bool network_of_table(network *made, const json_value *said, refusal *why) {
-    static const char *const keys[] = {"name", "resolution", "layers", "outputs", "answer"};
-    bool is_complete = said->kind == JSON_OBJECT && said->count == 5;
+    static const char *const keys[] = {"name",    "resolution", "layers",
+                                       "outputs", "answer",     "detection"};
     const json_value *answer = said->kind == JSON_OBJECT ? json_get(said, "answer") : NULL;
-    if (answer && json_is(answer, "boxes"))
-        return refuse(why, "network: answer 'boxes': this program runs classifiers; a detector "
-                           "runs in Python, or exported by mnv2 export");
-    for (int i = 0; is_complete && i < 5; i++) is_complete = json_get(said, keys[i]) != NULL;
+    const bool finds_boxes = answer && json_is(answer, "boxes");
+    const uint32_t count = finds_boxes ? 6 : 5;
+    bool is_complete = said->kind == JSON_OBJECT && said->count == count;
+    for (uint32_t i = 0; is_complete && i < count; i++)
+        is_complete = json_get(said, keys[i]) != NULL;
     if (!is_complete)
         return refuse(why, "network: expected exactly the keys name, resolution, layers, outputs, "
-                           "answer");
+                           "answer%s", finds_boxes ? ", detection" : "");
     const json_value *name = json_get(said, "name"), *size = json_get(said, "resolution");
     if (!check_name(name, why)) return false;
     const json_value *height = json_first(size);

@@ -33,7 +33,6 @@ OTHER_WORDS = {
     "a_dtype_that_is_a_list": "dtype list",
     "layers_that_are_numbers": "operation missing",
     "no_outputs": "outputs list: expected one",
-    "a_detector_of_nothing": "this program runs classifiers",
     "an_answer_that_is_a_number": "answer 3: expected one of softmax",
     "an_operation_that_is_a_list": "operation list",
     "an_even_kernel": "4x4",

@@ -8,7 +8,7 @@ import random
 
 import pytest
 from c_plans import Asked, CPlans
-from random_tables import random_table, some_quantization, spoilt
+from random_tables import random_detector, random_table, some_quantization, spoilt
 
 from mnv2_engine.errors import MnvError
 from mnv2_engine.model.input_spec import PRESETS
@@ -42,6 +42,25 @@ def test_spoilt_tables_are_refused_by_both_or_by_neither(c_plans: CPlans, seed: 
         metas.append(json.dumps(document, ensure_ascii=False).encode())
         accepted.append(is_accepted(metas[-1]))
     assert 0.05 * TABLES < sum(accepted) < 0.6 * TABLES
+    for meta, expected, answer in zip(metas, accepted, c_plans(map(Asked, metas)), strict=True):
+        assert answer.startswith("plan " if expected else "refused: "), (answer, meta)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spoilt_detectors_are_refused_by_both_or_by_neither(c_plans: CPlans, seed: int) -> None:
+    choose = random.Random(seed)
+    metas, accepted = [], []
+    for _ in range(TABLES):
+        network = random_detector(choose)
+        document = json.loads(encode(network, PRESETS["tf"], None, {}))
+        table = document["network"]
+        if choose.random() < 0.4:
+            table["detection"] = spoilt(choose, table["detection"])
+        else:
+            document["network"] = spoilt(choose, table)
+        metas.append(json.dumps(document, ensure_ascii=False).encode())
+        accepted.append(is_accepted(metas[-1]))
+    assert 0.05 * TABLES < sum(accepted) < 0.7 * TABLES
     for meta, expected, answer in zip(metas, accepted, c_plans(map(Asked, metas)), strict=True):
         assert answer.startswith("plan " if expected else "refused: "), (answer, meta)
 

@@ -44,6 +44,8 @@ READER = (
     "verify",
     "meta",
     "table",
+    "detector",
+    "detection",
     "family",
     "network",
     "npz",
