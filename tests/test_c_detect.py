@@ -14,7 +14,7 @@ from conftest import make_weights
 from detector_network import seeded_weights, small_detector
 
 from mnv2_engine import Engine
-from mnv2_engine.executors.native import NativeExecutor
+from mnv2_engine.executors.native import NativeExecutor, cpu_family
 from mnv2_engine.images import decoded
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import open_model, write_model
@@ -138,7 +138,7 @@ def test_boxes_are_in_the_photographs_pixels(
 def test_what_the_model_is(detect: CProgram, tmp_path: Path) -> None:
     path = write(tmp_path / "model.npz", labels=["a", "b"])
     said = detect.description(path, "--threads", 2)
-    plan = make_plan(NETWORK, 2)
+    plan = make_plan(NETWORK, 2, cpu=cpu_family())
     assert said["architecture"] == NETWORK.name
     assert said["classes"] == "2, labelled"
     with np.load(path) as file:

@@ -21,6 +21,7 @@ from weightless import no_weights
 
 from mnv2_engine import Engine
 from mnv2_engine.errors import ModelFileError
+from mnv2_engine.executors.native import cpu_family
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.model.packed import DTYPES
@@ -121,7 +122,7 @@ def test_the_plan_is_the_engines(
     path = no_weights(network, tmp_path / "zeros.npz", dtype)
     said = c_program.description(path, "--threads", threads)
     assert said["architecture"] == network.name
-    plan = make_plan(network, threads, natural_precision(dtype), dtype)
+    plan = make_plan(network, threads, natural_precision(dtype), dtype, cpu=cpu_family())
     assert int(said["weights"].split()[0]) == plan.weight_bytes
     assert said["arena"] == f"{plan.arena_bytes} bytes, {len(plan.steps)} steps"
     shown = c_program(path, "--plan", "--threads", threads)

@@ -229,6 +229,7 @@ class ModelFiles(Target):
         super().__init__(folder)
         import numpy as np
         from conftest import SHARED, make_weights, small_network
+        from detector_network import seeded_weights, small_detector
         from hostile_model_files import of_version_1
         from int8_network import random_int8
 
@@ -244,10 +245,12 @@ class ModelFiles(Target):
             write_model(folder / f"{name}f", network, make_weights(network), spec, labels, origin)
             weights, quantization = random_int8(network)
             write_model(folder / f"{name}i", network, weights, spec, labels, origin, quantization)
+        detector = small_detector((21, 18))
+        write_model(folder / "d", detector, seeded_weights(detector), spec, ["a", "b"], origin)
         self.seeds = []
         old = SHARED / "checks" / "version1"
         whole = [folder / "f", folder / "i", old / "int8.npz", old / "float16.npz"]
-        for path in (folder / "tf", folder / "ti", *whole):
+        for path in (folder / "tf", folder / "ti", folder / "d", *whole):
             if path.is_file():
                 self.seeds.append(_with_room(path, lambda document: document))
         self.seeds.append(_with_room(folder / "f", of_version_1))
@@ -265,7 +268,7 @@ class ModelFiles(Target):
             if self._c is not None and not self._in_c():
                 print(f"C does not read a seed, so it is not compared: {self._why.value.decode()}")
                 seed.is_read_by_c = False  # type: ignore[attr-defined]
-        self.seeds += self.seeds[:2] * 20  # the tiny ones: the same doors, sooner reached
+        self.seeds += self.seeds[:3] * 20  # the tiny ones: the same doors, sooner reached
 
     def _verified(self) -> None:
         with self._open(self.path) as model:
