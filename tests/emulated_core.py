@@ -16,7 +16,7 @@ from typing import Any
 
 KERNELS = Path(__file__).parents[1] / "kernels"
 FLAGS = "-std=c11 -O0 -fPIC -ffp-contract=off -fno-math-errno"
-ISA_FLAGS = "-mavx512bf16 -mavx512vnni -mavx512bw -mavx512vl -mfma -mf16c"
+ISA_FLAGS = "-mavx512bf16 -mavx512vbmi -mavx512vnni -mavx512bw -mavx512vl -mfma -mf16c"
 ISA = 'ISA(avx512amx, x86, none, avx512amx, avx512amx, "")\n'
 NONE = "float32_none", "float16_weights_none", "bfloat16_weights_none"
 
