@@ -114,21 +114,10 @@ static ALWAYS_INLINE void pointwise_in_tiles(const pointwise_finish finish, int 
         .panel_step = in->panel_step * BYTES,
     };
     const tile_cut cut = tiles_for(in->tiles, &tiles, pixels);
-    for (int panel = 0; panel < panels; panel += 2) {
-        const int count = least(2, panels - panel);
-        for (int i = 0; i < cut.tiles; i += 2) {
-            const int first = tile_start(&cut, i), last = least(i + 1, cut.tiles - 1);
-            const int second = tile_start(&cut, last), done = tile_done(&cut, last);
-            if (last > i && count > 1)
-                pointwise_tiles(2, 2, finish, in, out, &tiles, &cut, first, second, done, panel);
-            else if (last > i)
-                pointwise_tiles(2, 1, finish, in, out, &tiles, &cut, first, second, done, panel);
-            else if (count > 1)
-                pointwise_tiles(1, 2, finish, in, out, &tiles, &cut, first, second, done, panel);
-            else
-                pointwise_tiles(1, 1, finish, in, out, &tiles, &cut, first, second, done, panel);
-        }
-    }
+#define TILES(P, N) \
+    pointwise_tiles(P, N, finish, in, out, &tiles, &cut, first, second, done, panel);
+    FOR_TILES_AND_PANELS(cut, panels, TILES)
+#undef TILES
 }
 
 #endif

@@ -130,4 +130,23 @@ static ALWAYS_INLINE int tile_done(const tile_cut *cut, int tile) {
     return tile * cut->rows - tile_start(cut, tile);
 }
 
+/* DO(P, N) for all tiles of a run of pixels, `panels` panels of each: P tiles, of which the last one
+ * begins at pixel `second` and has `done` rows already, and N panels from `panel` on. */
+#define FOR_TILES_AND_PANELS(cut, panels, DO)                                                \
+    for (int panel = 0; panel < panels; panel += 2) {                                        \
+        const int count = least(2, panels - panel);                                          \
+        for (int i = 0; i < cut.tiles; i += 2) {                                             \
+            const int first = tile_start(&cut, i), last = least(i + 1, cut.tiles - 1);       \
+            const int second = tile_start(&cut, last), done = tile_done(&cut, last);         \
+            if (last > i && count > 1)                                                       \
+                DO(2, 2)                                                                     \
+            else if (last > i)                                                               \
+                DO(2, 1)                                                                     \
+            else if (count > 1)                                                              \
+                DO(1, 2)                                                                     \
+            else                                                                             \
+                DO(1, 1)                                                                     \
+        }                                                                                    \
+    }
+
 #endif
