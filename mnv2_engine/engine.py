@@ -137,7 +137,7 @@ class Engine:
         self._warned = False  # of floats that are not normalised
         self._options = (threads, backend, precision)  # as they were asked for
         self._batch = checked_batch(batch)
-        found = backends.found(asked, chosen)
+        found = backends.found(asked, chosen, model.network.detection is not None)
         count = _thread_count(threads, asked, found)
         cpu = backends.cpu_family(found)
         self._order = Order(model.network, count, chosen, model.dtype, cpu, self._batch)

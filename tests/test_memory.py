@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import make_weights, small_network
+from detector_network import seeded_weights
 from int8_network import random_int8
 
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.labels import imagenet
 from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.network.families import mobilenet_v2
+from mnv2_engine.network.ssdlite import ssd_anchors, ssdlite
 from mnv2_engine.plan.planner import make_plan
 
 KIB = 1024
@@ -31,11 +34,12 @@ def anonymous():
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Anonymous"))
 
-pixels = memoryview(bytes(224 * 224 * 3)).cast("B", (224, 224, 3))
+call, size = sys.argv[2], int(sys.argv[3])
+pixels = memoryview(bytes(size * size * 3)).cast("B", (size, size, 3))
 before = anonymous()
 engine = Engine.load(sys.argv[1])
 for _ in range(10):
-    engine.predict(pixels)
+    getattr(engine, call)(pixels)
 print(anonymous() - before)
 """
 
@@ -45,9 +49,9 @@ needs_smaps = pytest.mark.skipif(
 )
 
 
-def bytes_added(path: Path) -> int:
+def bytes_added(path: Path, call: str = "predict", size: int = 224) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(path)],
+        [sys.executable, "-c", SCRIPT, str(path), call, str(size)],
         cwd=path.parent,  # not the checkout, whose sources hide the installed package
         capture_output=True,
         text=True,
@@ -76,6 +80,17 @@ def test_in_int8_both_together_are_less_than_three_quarters_of_a_mebibyte(tmp_pa
     found = bytes_added(path)
     assert arena * 0.9 < found < arena + PYTHON_BYTES
     assert found < 768 * KIB
+
+
+@needs_smaps
+def test_finding_objects_adds_less_than_one_and_a_fifth_mebibytes(tmp_path):
+    """With a hundred objects on each image, about: random scores pass the threshold."""
+    network = ssdlite(classes=1)
+    path = tmp_path / "model.npz"
+    weights = {**seeded_weights(network), "anchors": np.array(ssd_anchors(network), np.float32)}
+    write_model(path, network, weights, PRESETS["tf"], ["person"], {})
+    arena = make_plan(network).arena_bytes
+    assert arena * 0.9 < bytes_added(path, "detect", 300) < 1.2 * 1024 * KIB
 
 
 # --- many predictions ---------------------------------------------------------------------

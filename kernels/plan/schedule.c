@@ -308,18 +308,18 @@ static int tail_schedule(const planned *plan, int32_t number, schedule *found) {
     mnv2_step step;
     if (number < net->conv_count) {
         const mnv2_conv *conv = &net->convs[number];
-        *found = (schedule){.kind = MNV2_CONV, .first = number};
+        *found = (schedule){.kind = MNV2_CONV, .first = number, .bands = 1};
         found->input_bytes =
             mnv2_tensor_bytes(plan, conv->in_height, conv->in_width, conv->in_channels);
         found->output_bytes =
             mnv2_tensor_bytes(plan, conv->out_height, conv->out_width, conv->out_channels);
     } else if (dense < 0) {
-        *found = (schedule){.kind = MNV2_HEAD};
+        *found = (schedule){.kind = MNV2_HEAD, .bands = 1};
         found->input_bytes =
             mnv2_tensor_bytes(plan, net->head.height, net->head.width, net->head.channels);
         found->output_bytes = vector_bytes(plan, net->head.features);
     } else { /* the last one writes the caller's logits */
-        *found = (schedule){.kind = MNV2_DENSE, .first = dense};
+        *found = (schedule){.kind = MNV2_DENSE, .first = dense, .bands = 1};
         found->input_bytes = vector_bytes(plan, net->dense[dense].inputs);
         if (dense + 1 < net->dense_count)
             found->output_bytes = vector_bytes(plan, net->dense[dense].outputs);

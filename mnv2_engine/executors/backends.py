@@ -37,9 +37,9 @@ def requested(backend: str | None) -> str:
     return backend
 
 
-def found(backend: str, precision: str) -> str:
+def found(backend: str, precision: str, finds_boxes: bool = False) -> str:
     """The backend that computes in `precision`: the `backend` itself, or for ``auto`` the best that
-    is there.
+    is there; of a detector, which `finds_boxes`, one that runs those.
 
     Raises MnvError for one that is not installed, UnsupportedError for one that does not compute
     that.
@@ -53,7 +53,7 @@ def found(backend: str, precision: str) -> str:
                 f"the C core cannot be imported ({absent}); install the package with a C compiler "
                 'or from a wheel, or ask for backend="numba" or backend="numpy"'
             ) from absent
-        backend = _instead(absent)
+        backend = _instead(absent, finds_boxes)
     if backend == "numba":
         problem = numba_problem()
         if problem is not None:
@@ -169,9 +169,11 @@ def _broken(error: ImportError) -> MnvError:
     )
 
 
-def _instead(core: ImportError) -> str:
+def _instead(core: ImportError, finds_boxes: bool) -> str:
     """What runs without the C core, and says so."""
-    problem = numba_problem()
+    problem: MnvError | None = UnsupportedError("a detector")  # which Numba does not run
+    if not finds_boxes:
+        problem = numba_problem()
     if problem is None:
         _log(f"the C core cannot be imported ({core}); using Numba, on one thread")
         return "numba"
