@@ -142,6 +142,13 @@ def test_expanded_tensors_are_handed_out(isa: str, threads: int) -> None:
     assert relative_error(boxes, truth.boxes[0]) < 3e-5
 
 
+@pytest.mark.parametrize("tap", [1, 3, 4])
+def test_a_tap_where_heads_read_leaves_their_outputs(tap: int) -> None:
+    plan = make_plan(NETWORKS["small"], taps=(tap,))
+    assert [step.number for step in plan.steps if step.kind == "boxes"] == [0, 1, 2]
+    assert [step.number for step in plan.steps if step.kind == "tap"] == [0]
+
+
 def test_features_names_expand_layers(tmp_path: Path) -> None:
     network = mobilenet_v2(0.35, 64, 10)
     path = tmp_path / "m.npz"

@@ -87,11 +87,12 @@ def assemble(shapes: Shapes, chosen: list[tuple[Schedule, bool]]) -> Plan:
     arena = max(schedule.bytes for schedule, _ in chosen)
     steps: list[Step] = []
     for schedule, high in chosen:
-        steps.append(_place(shapes, schedule, high, arena))
+        placed = _place(shapes, schedule, high, arena)
+        steps.append(placed)
         if schedule.blocks and schedule.blocks[-1] in shapes.taps:
-            steps.append(_tap(shapes, steps[-1]))
+            steps.append(_tap(shapes, placed))
         if schedule.blocks and shapes.parts.heads:
-            steps += _hand_over(shapes, steps[-1])
+            steps += _hand_over(shapes, placed)
     weights = sum(member.size for member in packed_members(network, shapes.dtype).values())
     return Plan(
         network=network,
