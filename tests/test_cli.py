@@ -20,6 +20,7 @@ from mnv2_engine import Engine, __version__
 from mnv2_engine.cli import demo, main
 from mnv2_engine.cli.machine import machine
 from mnv2_engine.cli.output import BAR_FROM
+from mnv2_engine.executors.backends import cpu_family
 from mnv2_engine.executors.native import isas
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.plan.planner import make_plan
@@ -343,7 +344,7 @@ def test_info_of_the_machine(run):
 
 def test_plan(run, model):
     with Engine.load(model) as engine:
-        plan = make_plan(engine.info.network)
+        plan = make_plan(engine.info.network, cpu=cpu_family())
     code, out, err = run("plan", model)
     assert (code, err, out) == (0, "", f"{plan}\n")
     code, out, _ = run("plan", model, "--json")
@@ -368,7 +369,7 @@ def test_precision(run, model, photo, tmp_path):
     with open_model(model) as whole:
         network, weights, spec = whole.network, whole.weights(), whole.input_spec
     write_model(half, network, weights, spec, LABELS, {}, dtype="bfloat16")
-    plan = make_plan(network, 1, "bfloat16")
+    plan = make_plan(network, 1, "bfloat16", cpu=cpu_family())
     assert run("plan", half, "--precision", "bfloat16") == (0, f"{plan}\n", "")
     assert "bfloat16" in str(plan)
     assert "bfloat16" not in run("plan", model)[1]

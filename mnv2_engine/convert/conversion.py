@@ -144,10 +144,14 @@ def read_source(path: str | os.PathLike[str], given: Options) -> tuple[Checkpoin
 
 def read_handle(handle: BinaryIO, path: str, what: str, given: Options) -> Checkpoint:
     """What the open file at `path` holds."""
+    import numpy as np
+
     from .sources.formats import read
 
     try:
-        return read(handle, path, what, given)
+        # Numbers that are none (a signalling NaN warns where it is widened) are refused later.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return read(handle, path, what, given)
     except MnvError as error:
         text = _advised(error)
         if text == str(error) and text.isprintable():

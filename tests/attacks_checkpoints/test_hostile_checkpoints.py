@@ -111,6 +111,25 @@ def test_every_cut_is_refused(kind: str, tmp_path: Path) -> None:
         assert not out.exists()
 
 
+@pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("int8", "legacy")])
+def test_a_signalling_nan_is_refused_without_a_warning(kind: str, tmp_path: Path) -> None:
+    """Widened to 64 bits it warns, unlike other NaN."""
+    source, out = tmp_path / "source", tmp_path / "out.npz"
+    content = bytearray(honest(kind))
+    floats = np.frombuffer(content[: len(content) // 4 * 4], "<f4")
+    likely = np.flatnonzero((np.abs(floats) > 1e-3) & (np.abs(floats) < 10))
+    # The middle of the longest run of numbers that weights may be.
+    runs = np.split(likely, np.flatnonzero(np.diff(likely) != 1) + 1)
+    longest = max(runs, key=len)
+    assert len(longest) > 8
+    at = 4 * int(longest[len(longest) // 2])
+    content[at : at + 4] = (0x7FA00000).to_bytes(4, "little")
+    source.write_bytes(content)
+    with pytest.raises(MnvError):
+        convert(source, out, **options_for(kind))
+    assert not out.exists()
+
+
 class Fuzzed:
     """A valid file, and where in it there is structure rather than weights."""
 
