@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from detector_network import detection_of
+
 from mnv2_engine.errors import InputError
 from mnv2_engine.network.blocks import match
 from mnv2_engine.network.builder import Builder
-from mnv2_engine.network.detection import BoxMap, Detection
+from mnv2_engine.network.detection import BoxMap
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import LayerQuantization, PoolQuantization, Quantization
 
@@ -117,17 +119,7 @@ def _random_detector(choose: random.Random) -> Network:
         if (is_last or choose.random() < 0.2) and len(maps) < 15 and thin != at:
             heads(at)
     choose.shuffle(maps)
-    detection = Detection(
-        maps=tuple(maps),
-        classes=columns,
-        background=False,
-        score_conversion="sigmoid",
-        box_coding=(10.0, 10.0, 5.0, 5.0),
-        score_threshold=0.5,
-        iou_threshold=0.6,
-        max_per_class=5,
-        max_objects=8,
-    )
+    detection = detection_of(maps, columns, background=False)
     return build.network("random", detection.outputs, "boxes", detection)
 
 

@@ -1,7 +1,6 @@
 /* Classifies an image with a model file: mnv2_engine's core, and nothing but the C library.
  *
  * It shows how a C program uses the core: open a model file, plan it, give it an arena, run. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +27,7 @@ static const char usage[] =
     "  --memory       say on standard error how much memory the process has used\n"
     "  --verify       check every weight first, which reads the whole file\n";
 
-enum { FAILED = 1, MOST_TOP = 1 << 20 };
+enum { MOST_TOP = 1 << 20 };
 
 typedef struct {
     common_options common;
@@ -149,10 +148,5 @@ int main(int count, char **arguments) {
     if (done && said.common.plan) show_plan(stdout, &running.planned.plan);
     if (done && !said.common.image && !said.common.plan) describe(&running);
     if (done && said.common.image && !said.common.plan) done = answer(&running, &said, &why);
-    if (done && said.common.memory) session_print_memory(&running);
-    session_stop(&running);
-    if (done && (fflush(stdout) != 0 || ferror(stdout)))
-        done = refuse(&why, "cannot write the answer: %s", strerror(errno));
-    if (!done) fprintf(stderr, "classify: %s\n", why.text);
-    return done ? 0 : FAILED;
+    return session_end(&running, &said.common, done, &why);
 }

@@ -1,6 +1,5 @@
 /* Finds objects on a photograph with a detector's model file: mnv2_engine's core, and nothing but the
  * C library. As classify.c, with mnv2_run_detector, whose numbers mnv2_detect makes objects of. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +29,7 @@ static const char usage[] =
     "  --memory         say on standard error how much memory the process has used\n"
     "  --verify         check every weight first, which reads the whole file\n";
 
-enum { FAILED = 1, MOST_OBJECTS = 1 << 16 };
+enum { MOST_OBJECTS = 1 << 16 };
 
 typedef struct {
     common_options common;
@@ -163,10 +162,5 @@ int main(int count, char **arguments) {
     if (done && said.common.plan) show_plan(stdout, &running.planned.plan);
     if (done && !said.common.image && !said.common.plan) describe(&running);
     if (done && said.common.image && !said.common.plan) done = answer(&running, &said, &why);
-    if (done && said.common.memory) session_print_memory(&running);
-    session_stop(&running);
-    if (done && (fflush(stdout) != 0 || ferror(stdout)))
-        done = refuse(&why, "cannot write the answer: %s", strerror(errno));
-    if (!done) fprintf(stderr, "detect: %s\n", why.text);
-    return done ? 0 : FAILED;
+    return session_end(&running, &said.common, done, &why);
 }

@@ -15,7 +15,7 @@ typedef struct {
     const char *expected; /* for people */
 } option;
 
-enum { MISUSED = 2 };
+enum { FAILED = 1, MISUSED = 2 }; /* exit codes */
 
 /* What every program takes. */
 typedef struct {

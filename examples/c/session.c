@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,13 +65,6 @@ bool session_start(session *s, const common_options *said, refusal *why) {
     return start_pool(s, (int32_t)said->threads, why);
 }
 
-void session_stop(session *s) {
-    if (s->pool) mnv2_pool_stop(s->pool);
-    free(s->pool);
-    free(s->arena);
-    model_file_close(&s->model);
-}
-
 uint8_t *session_pixels(session *s, const char *image, photo_size *size, refusal *why) {
     const mnv2_stem *stem = &s->model.net.stem;
     const photo_room room = {s->arena, s->planned.plan.arena_bytes};
@@ -92,7 +86,8 @@ void session_describe(const session *s) {
     printf("isa           %s\n", mnv2_isa_name(s->isa));
 }
 
-void session_print_memory(const session *s) {
+/* What Linux counts: VmHWM is the most that was resident, RssAnon what is this process's alone. */
+static void print_memory(const session *s) {
     char line[128];
     FILE *status = fopen("/proc/self/status", "r");
     fprintf(stderr, "arena: %" PRId64 " bytes\nweights: %" PRId64 " bytes\n",
@@ -102,4 +97,16 @@ void session_print_memory(const session *s) {
             strncmp(line, "RssAnon:", 8) == 0 || strncmp(line, "RssFile:", 8) == 0)
             fputs(line, stderr);
     if (status) fclose(status);
+}
+
+int session_end(session *s, const common_options *said, bool done, refusal *why) {
+    if (done && said->memory) print_memory(s);
+    if (s->pool) mnv2_pool_stop(s->pool);
+    free(s->pool);
+    free(s->arena);
+    model_file_close(&s->model);
+    if (done && (fflush(stdout) != 0 || ferror(stdout)))
+        done = refuse(why, "cannot write the answer: %s", strerror(errno));
+    if (!done) fprintf(stderr, "%s: %s\n", said->program, why->text);
+    return done ? 0 : FAILED;
 }

@@ -15,9 +15,11 @@ typedef struct {
     void *arena;
 } session;
 
-/* `s` is zero; session_stop in any case. */
+/* `s` is zero; session_end in any case. */
 bool session_start(session *s, const common_options *said, refusal *why);
-void session_stop(session *s);
+/* Frees all, says on standard error what was asked for and, unless all is `done`, why not. Returns
+ * the program's exit code, 0 or FAILED: also where standard output cannot be written. */
+int session_end(session *s, const common_options *said, bool done, refusal *why);
 
 /* The pixels of an image at the network's own size, as malloc makes them, and how large the upright
  * picture was; or NULL. Decoding takes the arena's memory. */
@@ -25,8 +27,5 @@ uint8_t *session_pixels(session *s, const char *image, photo_size *size, refusal
 
 /* Lines for people on standard output: the weights, the arena, the instruction set. */
 void session_describe(const session *s);
-/* On standard error what Linux counts: VmHWM is the most that was resident, RssAnon what is this
- * process's alone. */
-void session_print_memory(const session *s);
 
 #endif
