@@ -60,6 +60,31 @@ def test_the_order_of_the_reference_labels():
     assert agree >= 0.99 * 1001
 
 
+def test_coco():
+    """Landmarks of COCO's ids, which begin at 1, and of its 80 categories, which have no gaps."""
+    names = labels.coco(90)
+    assert len(names) == len({*names}) == 90
+    landmarks = {
+        1: "person", 13: "stop sign", 18: "dog", 27: "backpack", 44: "bottle", 62: "chair",
+        70: "toilet", 72: "tv", 84: "book", 90: "toothbrush",
+    }  # fmt: skip
+    assert {id_: names[id_ - 1] for id_ in landmarks} == landmarks
+    used = labels.coco(80)
+    assert len(used) == 80
+    landmarks = {
+        0: "person",
+        11: "stop sign",
+        16: "dog",
+        24: "backpack",
+        56: "chair",
+        79: names[-1],
+    }
+    assert {index: used[index] for index in landmarks} == landmarks
+    assert [name for name in names if name in used] == list(used)
+    with pytest.raises(InputError, match="91 classes: there are 80, or 90 with the ids"):
+        labels.coco(91)
+
+
 def write(tmp_path, data: bytes) -> Path:
     path = tmp_path / "labels.txt"
     path.write_bytes(data)

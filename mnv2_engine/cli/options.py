@@ -113,8 +113,8 @@ def _add_convert(commands: Any) -> None:
     )
     convert.add_argument(
         "--labels",
-        metavar="FILE|imagenet|none",
-        help="a UTF-8 file of one label a line, ImageNet's own names, or none at all",
+        metavar="FILE|imagenet|coco|none",
+        help="a UTF-8 file of one label a line, ImageNet's or COCO's own names, or none at all",
     )
     convert.add_argument(
         "--resolution", metavar="N|HxW", type=resolution, help="input height and width in pixels"

@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 from ..errors import CheckpointError, InputError, ModelFileError
 from ..model.input_spec import FITS, PRESETS, RESAMPLES, InputSpec, from_json, to_json
-from ..model.labels import BACKGROUND, IMAGENET_CLASSES, imagenet, read_labels
+from ..model.labels import BACKGROUND, IMAGENET_CLASSES, coco, imagenet, read_labels
 from ..model.packed import DTYPES
 from ..network.layer import ACTIVATIONS, ANSWERS, PADDINGS, Network
 from .checkpoint import Checkpoint, Geometry
 from .colours import COLOURS, is_grey, stated_in_rgb
 from .entrance import GRAPH, Normalisation, composed
 
-IMAGENET = "imagenet"
+PACKAGED = {"imagenet": imagenet, "coco": coco}  # labels that come with the package, by name
 NO_LABELS = "none"
 
 # Of a source that states its normalisation alone: 224 of 256 pixels, as for nearly every network.
@@ -86,7 +86,7 @@ def check_options(given: Options) -> None:
     if given.labels is not None and not isinstance(given.labels, (str, os.PathLike)):
         raise InputError(
             f"labels: got {type(given.labels).__name__}, expected the path of a file, "
-            f"{IMAGENET!r} or {NO_LABELS!r}"
+            f"{', '.join(map(repr, PACKAGED))} or {NO_LABELS!r}"
         )
 
 
@@ -130,7 +130,8 @@ def missing_options(checkpoint: Checkpoint, given: Options) -> list[str]:
     if checkpoint.hidden and given.hidden is None:
         missing.append(f"hidden (what is between its dense layers: {_alternatives(ACTIVATIONS)})")
     if checkpoint.classes and checkpoint.labels is None and given.labels is None:
-        missing.append(f"labels (a file of one label a line, {IMAGENET}, or {NO_LABELS})")
+        packaged = "coco" if checkpoint.answer == "boxes" else "imagenet"
+        missing.append(f"labels (a file of one label a line, {packaged}, or {NO_LABELS})")
     return missing
 
 
@@ -314,8 +315,9 @@ def _labels(
         return stated
     if given.labels == NO_LABELS:
         return None
-    if given.labels == IMAGENET:
-        asked = imagenet(classes)
+    packaged = PACKAGED.get(given.labels) if isinstance(given.labels, str) else None
+    if packaged is not None:
+        asked = packaged(classes)
     else:
         asked = read_labels(given.labels)
         _check_count(asked, counts, classes, what, os.fsdecode(given.labels))

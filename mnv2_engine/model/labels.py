@@ -1,4 +1,4 @@
-"""Class names: ImageNet's thousand, which come with the package, and lists read from a file."""
+"""Class names: ImageNet's and COCO's, which come with the package, and lists read from a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from ..network.families import MAX_CLASSES
 IMAGENET_FILE = "data/imagenet_classes.txt"
 SYNSETS_FILE = "data/imagenet_synsets.txt"
 IMAGENET_CLASSES = 1000
+COCO_FILE = "data/coco_classes.txt"
+COCO_CLASSES = 90  # ids of COCO's categories, which detectors have as classes
+# Of these ids the data sets have no objects; detectors of 80 classes leave them out.
+_COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 BACKGROUND = "background"  # class 0 of TensorFlow's 1001
 
@@ -36,6 +40,21 @@ def imagenet_synsets() -> tuple[str, ...]:
     """The WordNet 3.0 ids of ImageNet-1k's classes, such as n01440764, in the order of `imagenet`,
     which is ascending."""
     return _packaged(SYNSETS_FILE)
+
+
+def coco(classes: int = COCO_CLASSES) -> tuple[str, ...]:
+    """COCO's category names by id, 1 to 90, or with `classes` 80 those that have objects.
+
+    Raises InputError for another count.
+    """
+    names = _packaged(COCO_FILE)
+    used = tuple(name for id_, name in enumerate(names, 1) if id_ not in _COCO_UNUSED)
+    if classes not in (len(names), len(used)):
+        raise InputError(
+            f"COCO's labels for {classes} classes: there are {len(used)}, or {len(names)} with the "
+            "ids that no object has; give the labels of this network as a file"
+        )
+    return names if classes == len(names) else used
 
 
 def _packaged(name: str) -> tuple[str, ...]:
