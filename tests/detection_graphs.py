@@ -98,8 +98,16 @@ def weights(seed: int = 0) -> dict[str, tuple[Array, Array]]:
     }
 
 
-def detector(softmax: bool = False, background: bool = True, **change: Any) -> bytes:
-    """The graph of a detector. `change` replaces the values of constants, and operations under
+def detector(
+    softmax: bool = False,
+    background: bool = True,
+    *,
+    optimised: bool = False,
+    suppressed: bool = True,
+    **change: Any,
+) -> bytes:
+    """The graph of a detector, `optimised` as Grappler leaves it, and not `suppressed` where its
+    user drops overlapping boxes. `change` replaces the values of constants, and operations under
     their name and ``_op``."""
     g = Graph(**change)
     made = weights()
@@ -142,8 +150,8 @@ def detector(softmax: bool = False, background: bool = True, **change: Any) -> b
     codes_of = g.node("Squeeze", "Squeeze", joined, squeeze_dims=[2], T=FLOAT)
     scores = g.node("concat_1", "ConcatV2", *logits, axis, T=FLOAT, N=2, Tidx=INT)
     corners = anchors_of(g)
-    boxes = decoding(g, codes_of, corners)
-    _choice(g, boxes, scores, "Softmax" if softmax else "Sigmoid", background)
+    boxes = decoding(g, codes_of, corners, optimised)
+    _choice(g, boxes, scores, "Softmax" if softmax else "Sigmoid", background, suppressed)
     return bytes(g.graph.SerializeToString())
 
 
@@ -172,8 +180,9 @@ def anchors_of(g: Graph) -> str:
     return g.node("Anchors/concat", "ConcatV2", *parts, axis, T=FLOAT, N=2, Tidx=INT)
 
 
-def decoding(g: Graph, codes: str, corners: str) -> str:
-    """Boxes, (N, 4), out of codes, (1, N, 4), as FasterRcnnBoxCoder writes it."""
+def decoding(g: Graph, codes: str, corners: str, optimised: bool = False) -> str:
+    """Boxes, (N, 4), out of codes, (1, N, 4), as FasterRcnnBoxCoder writes it; `optimised` as
+    Grappler leaves it: constants' reciprocals, and anchors' sizes halved before the exponential."""
     p = "Decode"
     flat = g.constant(f"{p}/shape", [-1, 4], "int32")
     codes = g.node(f"{p}/Reshape", "Reshape", codes, flat, T=FLOAT, Tshape=INT)
@@ -189,20 +198,33 @@ def decoding(g: Graph, codes: str, corners: str) -> str:
 
     top, left, bottom, right = unpacked(f"{p}/anchors", corners)
     half = g.constant(f"{p}/two", 2.0)
+    half_ = g.constant(f"{p}/half", 0.5)
     width, height = two("w", "Sub", right, left), two("h", "Sub", bottom, top)
     y = two("y", "Add", top, two("h2", "RealDiv", height, half))
     x = two("x", "Add", left, two("w2", "RealDiv", width, half))
     scaled = [
-        two(f"scaled{i}", "RealDiv", code, g.constant(f"{p}/scale{i}", scale))
+        two(
+            f"scaled{i}",
+            "Mul",
+            code,
+            g.constant(f"{p}/scale{i}", np.float32(1) / np.float32(scale)),
+        )
+        if optimised
+        else two(f"scaled{i}", "RealDiv", code, g.constant(f"{p}/scale{i}", scale))
         for i, (code, scale) in enumerate(
             zip(unpacked(f"{p}/codes", codes), (10.0, 8.0, 5.0, 4.0), strict=True)
         )
     ]
     grown = [g.node(f"{p}/Exp{i}", "Exp", scaled[i], T=FLOAT) for i in (2, 3)]
-    tall, wide = two("tall", "Mul", grown[0], height), two("wide", "Mul", grown[1], width)
+    if optimised:
+        of = [two("h05", "Mul", height, half_), two("w05", "Mul", width, half_)]
+    else:
+        of = [height, width]
+    tall, wide = two("tall", "Mul", grown[0], of[0]), two("wide", "Mul", grown[1], of[1])
     y = two("yc", "Add", two("ty", "Mul", scaled[0], height), y)
     x = two("xc", "Add", two("tx", "Mul", scaled[1], width), x)
-    tall, wide = two("tall2", "RealDiv", tall, half), two("wide2", "RealDiv", wide, half)
+    if not optimised:
+        tall, wide = two("tall2", "RealDiv", tall, half), two("wide2", "RealDiv", wide, half)
     parts = [
         two("top", "Sub", y, tall), two("left", "Sub", x, wide),
         two("bottom", "Add", y, tall), two("right", "Add", x, wide),
@@ -211,7 +233,9 @@ def decoding(g: Graph, codes: str, corners: str) -> str:
     return g.node(f"{p}/transpose_1", "Transpose", packed, turn, T=FLOAT)
 
 
-def _choice(g: Graph, boxes: str, logits: str, conversion: str, background: bool) -> None:
+def _choice(
+    g: Graph, boxes: str, logits: str, conversion: str, background: bool, suppressed: bool
+) -> None:
     """Scores, and one suppression for each class. What it gives is not joined, as no one reads
     that here, but for the bound of all objects."""
     scale = g.node("scale_logits", "RealDiv", logits, g.constant("scale", 1.0), T=FLOAT)
@@ -220,6 +244,8 @@ def _choice(g: Graph, boxes: str, logits: str, conversion: str, background: bool
         begin = g.constant("Slice/begin", [0, 0, 1], "int32")
         end = g.constant("Slice/size", [-1, -1, -1], "int32")
         scores = g.node("Slice", "Slice", scores, begin, end, T=FLOAT, Index=INT)
+    if not suppressed:
+        return
     flat = g.constant("flat", [-1, CLASSES], "int32")
     scores = g.node("Reshape", "Reshape", scores, flat, T=FLOAT, Tshape=INT)
     for i in range(CLASSES):

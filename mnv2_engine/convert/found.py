@@ -37,6 +37,8 @@ class Found:
     # any layer gives, before its activation.
     before: list[tuple[Float64, Float64]] = field(default_factory=list)
     behind: list[tuple[Float64, Float64]] = field(default_factory=list)
+    # Of a shortcut: the convolution whose output it alone takes, and whose bias may change.
+    shiftable: Found | None = None
     data: str = ""  # the tensors that go in and come out, behind the activation
     out: str = ""
     sums: str = ""  # the tensor behind the layer itself

@@ -544,10 +544,24 @@ class _Walk:
             if layer.operation != "dense":
                 self._refuse(node, f"arithmetic behind {layer.activation}, where no layer takes it")
         elif layer is not None and layer.operation == "add":
-            self._refuse(node, "arithmetic behind a shortcut, where no layer takes it")
+            self._shift_of_sum(node, value, layer, scale, shift)
+            return
         self._give(node, replace(value, affine=(*value.affine, (scale, shift))))
         if node.get("activation", "linear") != "linear":
             self._refuse(node, f"{node.get('activation')} of what no layer gives")
+
+    def _shift_of_sum(
+        self, node: Node, value: _Value, layer: Found, scale: Float64, shift: Float64
+    ) -> None:
+        """A constant behind a shortcut, into the convolution before it: TensorFlow's optimiser
+        makes (convolution + shortcut) + bias of (convolution + bias) + shortcut."""
+        if layer.shiftable is None or not (scale == 1).all() or self.graph.quantised:
+            self._refuse(node, "arithmetic behind a shortcut, where no layer takes it")
+        self._only_use(node, value)
+        layer.shiftable.behind.append((scale, shift))
+        layer.out = node.outputs[0]
+        self._give(node, value)
+        self._activate(node, node.get("activation", "linear"))
 
     def _arithmetic(self, node: Node) -> None:
         import numpy as np
@@ -587,6 +601,10 @@ class _Walk:
         layer = Found(
             node.where, "add", (first.layer, second.layer), first.channels, first.size, first.size
         )
+        for each in (first, second):
+            source = each.layer
+            if source and source.weight and source.activation == "linear" and not each.shared:
+                layer.shiftable = source
         self._add_layer(node, first, layer)
 
     # Pools

@@ -1,9 +1,10 @@
 """Detectors of TensorFlow's detection API (SSD) in a frozen graph: what is around the network.
 
 In front of it each image is resized; behind it boxes are decoded relative to anchors, logits become
-scores, and overlapping boxes are dropped. All numbers of that are read from the graph, none is
-assumed: the anchors are computed as TensorFlow computes them, from the constants in the file.
-Between the two lies the network, a graph like any other.
+scores, and overlapping boxes are dropped. All numbers of that are read from the graph: the anchors
+are computed as TensorFlow computes them, from the constants in the file. Only graphs for
+TensorFlow.js end before overlapping boxes are dropped; those take the API's thresholds, and a note
+says so. Between the two lies the network, a graph like any other.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..graph import Constant
 from .tensorflow_operation import Operation
 from .tensorflow_values import Unknown, Values, split
 
-_SUPPRESSION = "NonMaxSuppression"
+_SUPPRESSION = "NonMaxSuppression"  # in the name of the operation that drops overlapping boxes
 # TensorFlow's takes two pixels whatever the scale. Those of files from before 2019 count them from
 # a corner and not from the middle, half a pixel of the small picture apart at most.
 _RESIZES = {"ResizeBilinear": "bilinear-no-antialias"}
@@ -28,6 +29,12 @@ _ARITHMETIC = ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Identity", "BiasAdd")
 _SOURCES = ("TensorArrayReadV3", "TensorListGetItem", "Placeholder")  # of one image
 _IMAGES = ("TensorArrayGatherV3", "TensorListStack", *_RESIZES)
 MAX_MAPS = 16
+# The detection API's configuration of SSDLite, for graphs that leave the choice of boxes to others.
+_UNSTATED = (1e-8, 0.6, 100)  # score, overlap, objects: of a class and in all
+_UNSTATED_NOTE = (
+    "the graph does not drop overlapping boxes, its user does; here of two boxes of a class that "
+    f"overlap by more than {_UNSTATED[1]:g} the better one stays, as in TensorFlow's detection API"
+)
 
 
 class Surroundings(NamedTuple):
@@ -37,6 +44,13 @@ class Surroundings(NamedTuple):
     size: tuple[int, int]  # (height, width) of it
     geometry: Geometry
     detector: Detector
+    notes: tuple[str, ...]
+
+
+def is_detector(operations: list[Operation]) -> bool:
+    """Whether a graph drops overlapping boxes, or decodes boxes and leaves the rest to others."""
+    kinds = {operation.op for operation in operations}
+    return {"Exp", "Unpack"} <= kinds or any(_SUPPRESSION in kind for kind in kinds)
 
 
 def network_of(operations: list[Operation], around: Surroundings) -> list[Operation]:
@@ -87,17 +101,8 @@ class _Detector:
         heads, columns = self._heads(boxes, self._parts(scores), len(anchors))
         image = self._image(heads)
         size, resample = self._resize(image)
-        suppressions = [each for each in self.operations if _SUPPRESSION in each.op]
         classes = columns - background
-        if len(suppressions) != classes:
-            self._refuse(
-                suppressions[0],
-                f"{len(suppressions)} of them for {classes} classes: expected one for each class",
-            )
-        thresholds = {self._suppression(each) for each in suppressions}
-        if len(thresholds) != 1:
-            self._refuse(suppressions[0], "classes whose thresholds differ")
-        score_threshold, iou_threshold, per_class = thresholds.pop()
+        (score_threshold, iou_threshold, per_class), most = self._choice(classes)
         detector = Detector(
             heads=heads,
             classes=classes,
@@ -108,10 +113,14 @@ class _Detector:
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             max_per_class=per_class,
-            max_objects=self._most(suppressions),
+            max_objects=most or per_class,
         )
         return Surroundings(
-            image, size, Geometry(resample, 1.0, "the graph's resize", "squash"), detector
+            image,
+            size,
+            Geometry(resample, 1.0, "the graph's resize", "squash"),
+            detector,
+            () if most else (_UNSTATED_NOTE,),
         )
 
     def _refuse(self, operation: Operation, reason: str) -> NoReturn:
@@ -166,12 +175,13 @@ class _Detector:
                 self._refuse(node, f"{len(readers)} nodes use its output {at}: expected one")
             (reader,) = readers
             scales[at], through = 1.0, f"{node.name}:{at}"
-            if reader.op == "RealDiv":
-                scales[at] = self._number(reader, 1)
-                through = reader.name
+            if (divisor := self._divisor(reader, through)) is not None:
+                scales[at], through = divisor, reader.name
                 reader = self._only(reader, "Mul")
-            if reader.op != "Mul" or split(self._other(reader, through)) != split(sizes[at + 2]):
+            size = self._other(reader, through) if reader.op == "Mul" else ""
+            if not size or not self._same_size(size, sizes[at + 2]):
                 self._refuse(reader, "expected the code of a centre times the anchor's size")
+            sizes[at + 2] = size
             added = self._only(reader, "Add", "AddV2")
             centres[at] = self._other(added, reader.name)
         tensors = (centres[0], centres[1], sizes[2], sizes[3])
@@ -196,9 +206,38 @@ class _Detector:
     def _scaled(self, tensor: str) -> tuple[float, str]:
         """What `tensor` is divided by, and the tensor before that."""
         node = self._node(tensor)
-        if node is not None and node.op == "RealDiv":
-            return self._number(node, 1), node.inputs[0]
+        for each in () if node is None else node.inputs:
+            if (divisor := self._divisor(node, each)) is not None:
+                return divisor, each
         return 1.0, tensor
+
+    def _divisor(self, node: Operation | None, tensor: str) -> float | None:
+        """The one number by which `node` divides `tensor`, or whose reciprocal it takes."""
+        import numpy as np
+
+        if node is None or len(node.inputs) != 2:
+            return None
+        if node.op == "RealDiv" and split(node.inputs[0]) == split(tensor):
+            return self._number(node, 1)
+        if node.op != "Mul":
+            return None
+        numbers = self.values.numbers(self._other(node, tensor))
+        if numbers is None or len(numbers) != 1 or not numbers[0]:
+            return None
+        return float(np.float32(1) / np.float32(numbers[0]))
+
+    def _same_size(self, size: str, scaled: str) -> bool:
+        """Whether the anchor's size that scales a centre is that which scales the exponential, or
+        twice it: an optimiser may halve the constants before the box's corners are made."""
+        if split(size) == split(scaled):
+            return True
+        import numpy as np
+
+        try:
+            one, other = self.values.value(size), self.values.value(scaled)
+        except Unknown:
+            return False
+        return np.array_equal(one, other) or np.array_equal(one, other * np.float32(2))
 
     def _number(self, node: Operation, index: int) -> float:
         numbers = self.values.numbers(node.inputs[index]) if index < len(node.inputs) else None
@@ -362,6 +401,21 @@ class _Detector:
         return (int(size[0]), int(size[1])), _RESIZES[resize.op]
 
     # Suppression
+
+    def _choice(self, classes: int) -> tuple[tuple[float, float, int], int | None]:
+        """What drops boxes of a class, and how many of all are kept: None where nothing does."""
+        suppressions = [each for each in self.operations if _SUPPRESSION in each.op]
+        if not suppressions:
+            return _UNSTATED, None
+        if len(suppressions) != classes:
+            self._refuse(
+                suppressions[0],
+                f"{len(suppressions)} of them for {classes} classes: expected one for each class",
+            )
+        thresholds = {self._suppression(each) for each in suppressions}
+        if len(thresholds) != 1:
+            self._refuse(suppressions[0], "classes whose thresholds differ")
+        return thresholds.pop(), self._most(suppressions)
 
     def _suppression(self, node: Operation) -> tuple[float, float, int]:
         """The score and the overlap from which a box is dropped, and how many are kept."""

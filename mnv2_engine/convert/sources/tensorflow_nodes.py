@@ -48,8 +48,6 @@ _FUSED = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Softmax": "so
 # Equal numbers that one stands for: a batch-norm's, a bias's. There may be thousands of such.
 _MAX_ALIKE = 1 << 13
 
-SUPPRESSION = "NonMaxSuppression"  # in the name of the operation that makes a graph a detector
-
 
 def looks_like_graph(head: bytes) -> bool:
     """Whether a file may be a GraphDef: field 1 is a node, whose field 1 is a name."""
@@ -97,10 +95,7 @@ def read(content: bytes, what: str, weights: str = "float32") -> Checkpoint:
                     {key: plain(value) for key, value in node.attr.items()},
                 )
             )
-    if is_detector(operations):
-        return _detector(operations, constants, what)
-    made = graph_of(what, "frozen TensorFlow graph", operations, constants, ())
-    return from_graph(made, made.format, weights)
+    return _checkpoint(what, "frozen TensorFlow graph", operations, constants, weights)
 
 
 def graph_of(
@@ -114,12 +109,27 @@ def graph_of(
     return _Nodes(what, form, operations, constants, outputs).graph()
 
 
-def _detector(operations: list[Operation], constants: dict[str, Constant], what: str) -> Checkpoint:
-    """A network of the detection API, between what resizes images and what chooses boxes."""
-    from ..detector import detector_from_graph
-    from .tensorflow_detection import network_of, surroundings
+def _checkpoint(
+    what: str,
+    form: str,
+    operations: list[Operation],
+    constants: dict[str, Constant],
+    weights: str,
+    outputs: tuple[str, ...] = (),
+    *,
+    labels: tuple[str, ...] | None = None,
+    labels_by: str = "",
+) -> Checkpoint:
+    """The network of a graph; of a detector what lies between the resize of its images and the
+    choice of boxes."""
+    from .tensorflow_detection import is_detector, network_of, surroundings
 
-    form = "frozen TensorFlow graph of a detector"
+    if not is_detector(operations):
+        made = graph_of(what, form, operations, constants, outputs)
+        return from_graph(made, form, weights, labels=labels, labels_by=labels_by)
+    from ..detector import detector_from_graph
+
+    form = f"{form} of a detector"
     around = surroundings(operations, constants, what)
     inner = network_of(operations, around)
     made = graph_of(what, form, inner, constants, around.detector.outputs)
@@ -129,18 +139,21 @@ def _detector(operations: list[Operation], constants: dict[str, Constant], what:
         form,
         around.geometry,
         normalisation=Normalisation((0.0,) * 3, (1.0,) * 3, "the graph's own resize"),
+        labels=labels,
+        labels_by=labels_by,
+        notes=around.notes,
     )
 
 
-def is_detector(operations: list[Operation]) -> bool:
-    """Whether a graph drops overlapping boxes."""
-    return any(SUPPRESSION in operation.op for operation in operations)
-
-
-def graph_of_json(
-    document: dict[str, Any], find: Callable[[str], Constant | None], what: str
-) -> Graph:
-    """The graph of a TensorFlow.js graph model, whose constants `find` gives by name."""
+def read_json(
+    document: dict[str, Any],
+    find: Callable[[str], Constant | None],
+    what: str,
+    weights: str,
+    labels: tuple[str, ...] | None,
+    labels_by: str,
+) -> Checkpoint:
+    """The network of a TensorFlow.js graph model, whose constants `find` gives by name."""
     try:
         nodes = document["modelTopology"]["node"]
         if not 0 < len(nodes) <= MAX_NODES:
@@ -169,7 +182,16 @@ def graph_of_json(
             f"{what}: its graph is damaged ({type(error).__name__}: {str(error)[:120]}); download "
             "model.json again"
         ) from None
-    return graph_of(what, "TensorFlow.js graph model", operations, constants, outputs)
+    return _checkpoint(
+        what,
+        "TensorFlow.js graph model",
+        operations,
+        constants,
+        weights,
+        outputs,
+        labels=labels,
+        labels_by=labels_by,
+    )
 
 
 def plain(value: Any) -> Any:
@@ -188,18 +210,24 @@ def plain(value: Any) -> Any:
     return None
 
 
+def _text_json(value: Any) -> str:
+    """A text in base 64, or as the list of its bytes: converters of 2018 and 2019 wrote that."""
+    content = bytes(value) if isinstance(value, list) else base64.b64decode(value)
+    return content.decode("utf-8", "replace")
+
+
 def _plain_json(value: Any) -> Any:
-    """The same in protobuf's JSON: texts in base 64, whole numbers as texts."""
+    """The same in protobuf's JSON, whole numbers as texts."""
     for kind, inner in value.items():
         if kind == "s":
-            return base64.b64decode(inner).decode("utf-8", "replace")
+            return _text_json(inner)
         if kind == "i":
             return int(inner)
         if kind in ("f", "b", "type"):
             return inner
         if kind == "list":
-            if "s" in inner:
-                return [base64.b64decode(each).decode("utf-8", "replace") for each in inner["s"]]
+            if inner.get("s"):
+                return [_text_json(each) for each in inner["s"]]
             return [int(each) for each in inner.get("i", [])]
         if kind == "shape":
             return [int(dim.get("size", -1)) for dim in inner.get("dim", [])[:8]]
@@ -320,6 +348,8 @@ class _Nodes:
             self._add("clip", operation, first, low=0.0, high=6.0)
         elif op in _ARITHMETIC:
             self._add(_ARITHMETIC[op], operation)
+        elif op == "AddN" and len(operation.inputs) == 2:
+            self._add("add", operation)
         elif op in _CONVOLUTIONS:
             self._convolution(operation)
         elif op in ("MatMul", "_FusedMatMul"):

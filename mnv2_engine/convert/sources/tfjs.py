@@ -168,14 +168,13 @@ def read(document: dict[str, Any], path: str, what: str, weights: str = "float32
             f"{what}: its list of weights is damaged ({type(error).__name__}: {str(error)[:120]}); "
             "download model.json again"
         ) from None
-    if "node" in topology:
-        from .tensorflow_nodes import graph_of_json
-
-        graph = graph_of_json(document, found.constant, what)
-    else:
-        config = topology.get("model_config", topology)
-        graph = to_graph(config, found, what, "TensorFlow.js layers model")
     said = _metadata(os.path.join(folder, "metadata.json"), what)
+    if "node" in topology:
+        from .tensorflow_nodes import read_json
+
+        return read_json(document, found.constant, what, weights, said, "metadata.json")
+    config = topology.get("model_config", topology)
+    graph = to_graph(config, found, what, "TensorFlow.js layers model")
     return from_graph(graph, graph.format, weights, labels=said, labels_by="metadata.json")
 
 
