@@ -63,8 +63,8 @@ def convert(
     `padding` is "same" or "symmetric"; `preprocess` the name of one of input_spec.PRESETS or an
     InputSpec, whose geometry `resample`, `crop_fraction` and `fit` replace; `labels` a file of one
     label a line, "imagenet", "coco", or "none" to go without; `resolution` (height, width) in
-    pixels; `weights` "float32", "float16" or "bfloat16" for a file of half the size, to which they are
-    rounded to nearest, "float32+int8" and its like for a classifier alone that is rounded, or
+    pixels; `weights` "float32", "float16" or "bfloat16" for a file of half the size, to which they
+    are rounded to nearest, "float32+int8" and its like for a classifier alone that is rounded, or
     "int8" for the integers of a quantised source as they are. What the source says need not be
     given, and may not be contradicted. `colours` is "bgr" or "grey" for a network that was trained
     on such pixels in three channels (one channel is grey without it); the model file takes red,
