@@ -4,19 +4,18 @@
 #ifndef MNV2_BOXES_H
 #define MNV2_BOXES_H
 
-#include "activation.h"
-#include "numbers.h"
 #include "parts.h"
 
+/* Values [first, end) of a head's output, to y. */
+static void hand_over(const mnv2_context *context, const mnv2_block *head, ptrdiff_t first,
+                      ptrdiff_t end, float *y);
+
 /* Part `part` of a head's output, to y. */
-static void hand_over(const mnv2_context *context, const mnv2_block *head, int part, float *y) {
-    const activation *x = (const activation *)(context->arena + head->output);
+static void hand_over_part(const mnv2_context *context, const mnv2_block *head, int part,
+                           float *y) {
     const range rows = share_of(context, part, head->out_height, 1);
-    const ptrdiff_t row = (ptrdiff_t)head->out_width * head->out_channels, end = rows.end * row;
-    ptrdiff_t i = rows.first * row;
-    for (; i + LANES <= end; i += LANES) vf_store(y + i, vf_from_values(x + i));
-    const int rest = (int)(end - i);
-    if (rest > 0) vf_store_part(y + i, vf_from_values_part(x + i, rest), rest);
+    const ptrdiff_t row = (ptrdiff_t)head->out_width * head->out_channels;
+    hand_over(context, head, rows.first * row, rows.end * row, y + rows.first * row);
 }
 
 static void boxes_step(const mnv2_context *context, const mnv2_step *step) {
@@ -29,10 +28,10 @@ static void boxes_step(const mnv2_context *context, const mnv2_step *step) {
     }
     for (int part; (part = next_part(context)) >= 0;) {
         if (context->boxes)
-            hand_over(context, &plan->blocks[map->boxes], part, context->boxes + anchors * 4);
+            hand_over_part(context, &plan->blocks[map->boxes], part, context->boxes + anchors * 4);
         if (context->scores)
-            hand_over(context, &plan->blocks[map->scores], part,
-                      context->scores + anchors * plan->columns);
+            hand_over_part(context, &plan->blocks[map->scores], part,
+                           context->scores + anchors * plan->columns);
     }
 }
 

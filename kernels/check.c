@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "branches.h"
 #include "isa.h"
 #include "kernel.h"
 
@@ -172,6 +173,11 @@ static const char *check_weights(const mnv2_plan *plan) {
             return "a dense layer's weights or biases lie outside the weights, or not at a "
                    "multiple of 4";
     }
+    for (int32_t i = plan->block_count - plan->predictor_count;
+         is_int8(plan) && i < plan->block_count; i++)
+        if (!has_weights(plan, plan->blocks[i].values,
+                         2 * FLOAT * (int64_t)plan->blocks[i].out_channels))
+            return "a head's scales lie outside the weights, or not at a multiple of 4";
     for (int32_t i = 0; is_int8(plan) && i < plan->tap_count; i++)
         if (!has_weights(plan, plan->taps[i].values, 2 * FLOAT * (int64_t)plan->taps[i].channels))
             return "a tap's scales lie outside the weights, or not at a multiple of 4";
@@ -188,7 +194,6 @@ static const char *check_block(const mnv2_plan *plan, int32_t index) {
         !is_map(block->out_height, block->out_width, block->hidden))
         return "a block's sizes or channels are out of range";
     const int is_plain = block->kernel == 1 && block->stride == 1; /* no depthwise layer */
-    if (is_plain && is_int8(plan)) return "a block of 8 bits without a depthwise layer";
     if (is_plain != (block->depthwise_weight < 0) ||
         (!is_plain && !is_supported(block->kernel, block->stride)))
         return "a block's depthwise kernel and stride are not in kernels/supported.def";
@@ -462,6 +467,29 @@ static const char *add_rows(step_arrays *all) {
     return NULL;
 }
 
+/* The most lines that lie under the output rows of a band, of any branch. */
+static int64_t most_lines(const mnv2_plan *plan, const mnv2_step *step) {
+    const mnv2_block *block = &plan->blocks[step->first];
+    int64_t most = 0;
+    for (int32_t band = 0; band < step->bands; band++) {
+        const range lines = band_lines(plan, block, step->bands, band);
+        most = larger(most, lines.end - lines.first);
+    }
+    return most;
+}
+
+/* Bands are of 8 bits, and each has a row of every branch. */
+static const char *check_bands(const mnv2_plan *plan, const mnv2_step *step) {
+    const mnv2_block *block = &plan->blocks[step->first];
+    int64_t rows = block->out_height;
+    for (int32_t i = 0; i < block->within_count; i++)
+        rows = smaller(rows, plan->blocks[block->within + i].out_height);
+    const int may_be_cut = is_int8(plan) && step->kind == MNV2_TILES;
+    return is_within(step->bands, 0, may_be_cut ? rows : 1)
+               ? NULL
+               : "a step's bands are not of tiles of 8 bits, or more than there are rows";
+}
+
 /* What the branches of a step of tiles or layers share: its expanded tile's padding. */
 static const char *check_padding(const mnv2_plan *plan, const mnv2_step *step) {
     const mnv2_block *block = &plan->blocks[step->first];
@@ -478,6 +506,7 @@ static const char *check_padding(const mnv2_plan *plan, const mnv2_step *step) {
                 larger(columns, left - to->pad_left + padded(to->in_width, to->out_width,
                                                              to->kernel, to->stride, to->pad_left));
         }
+    if (step->bands > 1) lines = most_lines(plan, step);
     return is_within(step->lines, lines, 2 * MOST_EXTENT) &&
                    is_within(step->columns, columns, 2 * MOST_EXTENT)
                ? NULL
@@ -488,7 +517,7 @@ static const char *check_padding(const mnv2_plan *plan, const mnv2_step *step) {
 static void add_branch(step_arrays *all, const mnv2_block *block, int64_t filtered, int64_t sums,
                        int64_t panels, int64_t at_once) {
     const mnv2_plan *plan = all->plan;
-    const int64_t pixels = (int64_t)block->out_height * block->out_width;
+    const int64_t pixels = band_pixels(block, bands_of(all->step));
     add_array(all, filtered, thin_bytes(plan) * panels * pixels * PANEL, 0);
     if (thin_bytes(plan) < FLOAT && at_once < block->hidden)
         add_array(all, sums,
@@ -503,7 +532,8 @@ static const char *add_maps(step_arrays *all, int64_t panels, int64_t at_once) {
     const mnv2_plan *plan = all->plan;
     const mnv2_step *step = all->step;
     const mnv2_block *block = &plan->blocks[step->first];
-    const char *why = check_padding(plan, step);
+    const char *why = check_bands(plan, step);
+    if (!why) why = check_padding(plan, step);
     if (why) return why;
     /* Of 32 in bfloat16, where sums are cut at those (docs/bfloat16.md). */
     if (at_once < block->hidden && at_once % (plan->precision == MNV2_BFLOAT16 ? 32 : PANEL))
@@ -772,8 +802,6 @@ static const char *check_counts(const mnv2_isa *isa, const mnv2_plan *plan) {
     if (!is_within(plan->predictor_count, 0, plan->block_count - 1) ||
         !is_within(plan->map_count, 0, MNV2_MAX_MAPS) || plan->predictor_count != 2 * plan->map_count)
         return "a count of heads or maps is out of range";
-    if (is_int8(plan) && plan->predictor_count > 0)
-        return "a detector of 8 bits: the kernels run detectors of floats";
     if (!is_within(plan->threads, 1, MNV2_MAX_THREADS)) return "the threads are out of range";
     if (!is_within(plan->arena_bytes, 0, MOST_BYTES) ||
         !is_within(plan->weight_bytes, 0, MOST_BYTES))

@@ -4,12 +4,12 @@
  * the micro-kernels are inlined into the schedules. */
 #include "isa.h"
 
-#include "boxes.h"
 #include "conv.h"
 #include "dense.h"
 #if defined(MNV2_NUMBERS_FLOAT32)
 #include "dense_int8.h"
 #endif
+#include "hand_over.h"
 #include "head.h"
 #include "layers.h"
 #include "rows.h"

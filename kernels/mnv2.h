@@ -111,6 +111,7 @@ typedef struct {
     /* Of a head, in the arena: what it gives, [out_height][out_width][out_channels]; and, where it
      * runs within another block's step, arrays as that step's own. */
     int64_t output, filtered, sums;
+    int64_t values; /* int8, of a head, in the weights: as of mnv2_tap */
 } mnv2_block;
 
 /* A detector's outputs at one feature map: two heads, which are blocks. Rows of anchors, 4 codes and
@@ -165,6 +166,8 @@ enum { MNV2_EXPAND = 1, MNV2_DEPTHWISE = 2, MNV2_PROJECT = 4 };
  *           filtered  [threads * tile/16][out_height * out_width][16], twice if threads > 1
  *           sums      [out_height * out_width][out_channels] in float32, where thin values are
  *                     smaller and there are several tiles
+ *                     int8 may cut out_height into `bands`: then of the largest band, and `lines`
+ *                     as many as lie under one
  *   layers  expanded  [tile/16][lines][columns][16]            with zero padding
  *           filtered  [tile/16][out_height * out_width][16]
  *           sums      as tiles
@@ -190,6 +193,7 @@ typedef struct {
     int32_t strip;          /* rows: output pixels of a strip, at most */
     int32_t tile; /* tiles: hidden channels of a tile that are one part's; layers: of a split */
     int32_t lines, columns; /* tiles, layers: size of the expanded tile, padding included */
+    int32_t bands;          /* tiles, int8: of output rows, run through one by one; 0 is 1 */
     int32_t layers;         /* layers: those that run, MNV2_EXPAND | ... */
     int64_t pixels;         /* layers: see above */
 } mnv2_step;

@@ -116,7 +116,6 @@ static int points_into_table(const mnv2_plan *plan, const mnv2_step *step) {
 static int32_t check(const mnv2_isa *isa, const mnv2_plan *plan) {
     if (!mnv2_isa_computes(isa, plan->precision)) return MNV2_BAD_PLAN;
     if (plan->block_count < 1 || plan->block_count > MNV2_MAX_BLOCKS) return MNV2_BAD_PLAN;
-    if (plan->predictor_count > 0 && plan->precision == MNV2_INT8) return MNV2_BAD_PLAN;
     if (plan->threads < 1 || plan->threads > MNV2_MAX_THREADS) return MNV2_BAD_PLAN;
     for (int32_t i = 0; i < plan->step_count; i++)
         if (!points_into_table(plan, &plan->steps[i])) return MNV2_BAD_PLAN;

@@ -15,52 +15,14 @@
  * its projection, by output pixels, each before its channels of the next tile. So there is one
  * phase a tile, and two filtered tiles take turns where there are several parts.
  *
- * A detector's heads that read the expanded tensor are branches of the same step: each tile is
- * expanded once, and every branch filters and projects it on its own. A head of a thin tensor is a
- * block without an expand layer, whose output does not take its input's place. */
+ * A detector's heads are branches (branches.h). */
 #ifndef MNV2_TILES_H
 #define MNV2_TILES_H
 
 #include <string.h>
 
 #include "block.h"
-#include "parts.h"
-
-/* The step's own block, or a head that runs within its step, and where its arrays lie. */
-typedef struct {
-    const mnv2_block *block;
-    int64_t filtered, sums, output;
-} branch;
-
-static int is_head(const mnv2_plan *plan, int index) {
-    return index >= plan->block_count - plan->predictor_count;
-}
-
-/* Branch 0 is the block's own. */
-static branch branch_of(const mnv2_plan *plan, const mnv2_step *step, int index) {
-    const mnv2_block *own = &plan->blocks[step->first];
-    if (index > 0) {
-        const mnv2_block *head = &plan->blocks[own->within + index - 1];
-        return (branch){head, head->filtered, head->sums, head->output};
-    }
-    return (branch){own, step->filtered, step->sums,
-                    is_head(plan, step->first) ? own->output : step->output};
-}
-
-/* Where the expanded tensor begins in its padding, which all branches share. */
-typedef struct {
-    int top, left;
-} padding;
-
-static padding padding_of(const mnv2_plan *plan, const mnv2_block *block) {
-    padding most = {block->pad_top, block->pad_left};
-    for (int i = 0; i < block->within_count; i++) {
-        const mnv2_block *head = &plan->blocks[block->within + i];
-        if (head->pad_top > most.top) most.top = head->pad_top;
-        if (head->pad_left > most.left) most.left = head->pad_left;
-    }
-    return most;
-}
+#include "branches.h"
 
 /* What a branch filters of one expanded panel, x, number `panel` of its hidden ones. */
 static void filter_panel(const mnv2_context *context, const mnv2_block *block, int panel,

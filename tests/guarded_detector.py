@@ -1,6 +1,6 @@
 """Runs a detector with all that the C core touches between inaccessible pages.
 
-usage: guarded_detector.py THREADS [changes]. Run as a script by test_native_detector.py, in a
+usage: guarded_detector.py THREADS [changes | changes-int8]. Run as a script by test_native_detector.py, in a
 process of its own: an access out of bounds ends it. With `changes` numbers of the plan are changed,
 one at a time: mnv2_check_plan refuses the plan, or it runs inside its arrays. Prints "ok".
 """
@@ -16,6 +16,7 @@ import numpy as np
 from detector_network import seeded_weights, small_detector
 from guarded_hand_plans import changed, numbers_of
 from guarded_run import guarded, kept
+from int8_network import INT8_ISAS, PackedInt8, random_int8
 from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, PackedNetwork, image
 
 from mnv2_engine._core import ffi, lib
@@ -40,9 +41,14 @@ def main(threads: int) -> None:
     weights = seeded_weights(network)
     x = image(network)
     kinds = [*product(SUPPORTED_ISAS, ["float32"]), *product(BFLOAT16_ISAS, ["bfloat16"])]
+    kinds += product(INT8_ISAS, ["int8"])
     for isa, precision in kinds:
         plan = make_plan(network, threads, precision, precision)
-        packed: Any = PackedNetwork(network, weights, precision)
+        packed: Any
+        if precision == "int8":
+            packed = PackedInt8(network, *random_int8(network))
+        else:
+            packed = PackedNetwork(network, weights, precision)
         pixels = guarded(x.nbytes)
         ctypes.memmove(pixels, x.tobytes(), x.nbytes)
         copied = guarded(len(packed.buffer))
@@ -65,13 +71,18 @@ def main(threads: int) -> None:
     print("ok")
 
 
-def change(threads: int) -> None:
+def change(threads: int, integers: bool = False) -> None:
     """Every number of a plan, changed."""
     network = small_detector((21, 18))
-    weights = seeded_weights(network)
-    packed: Any = PackedNetwork(network, weights)
-    plan = make_plan(network, threads, taps=(2,), expanded=(1, 3))
-    executor = native.NativeExecutor(packed, plan, SUPPORTED_ISAS[0])
+    packed: Any
+    if integers:
+        packed = PackedInt8(network, *random_int8(network))
+        plan = make_plan(network, threads, "int8", taps=(2,))
+        assert max(step.bands for step in plan.steps) > 1
+    else:
+        packed = PackedNetwork(network, seeded_weights(network))
+        plan = make_plan(network, threads, taps=(2,), expanded=(1, 3))
+    executor = native.NativeExecutor(packed, plan, (INT8_ISAS if integers else SUPPORTED_ISAS)[0])
     built = executor._plan
     tables = lengthen(built)
     maps = [built.maps[i] for i in range(built.map_count)]
@@ -131,8 +142,8 @@ def run_changed(isa: Any, built: Any, weights: bytes, maps: list[Any], taps: lis
 
 
 if __name__ == "__main__":
-    if sys.argv[2:] == ["changes"]:
-        change(int(sys.argv[1]))
+    if sys.argv[2:]:
+        change(int(sys.argv[1]), sys.argv[2] == "changes-int8")
         print("ok")
     else:
         main(int(sys.argv[1]))

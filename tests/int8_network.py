@@ -12,8 +12,11 @@ from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import Outputs
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import Tensor
-from mnv2_engine.model.packing_int8 import pack
+from mnv2_engine.model.members import pack
+from mnv2_engine.model.packing_int8 import thin_outputs
+from mnv2_engine.network import box_maps
 from mnv2_engine.network.blocks import match
+from mnv2_engine.network.detection import ANCHORS
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import (
     FRACTION,
@@ -44,7 +47,7 @@ def random_int8(
     said = {}
     parts = match(network)
     residuals = {block.project.name for block in parts.blocks if block.residual}
-    thin = [block.project.name for block in parts.blocks]
+    thin = thin_outputs(network)
     for layer in network.weighted:
         shape, channels = layer.weight_shape, layer.out_channels
         fan_in = int(np.prod(shape[1:]))
@@ -85,12 +88,21 @@ def random_int8(
             of_thin = np.random.default_rng([seed, channels])
             values = of_thin.normal(0, 1, (2, channels)).astype(np.float32)
             weights[f"{layer.name}.values"] = values
+    if network.detection is not None:
+        weights[ANCHORS] = random.uniform(0.1, 0.9, (anchors_of(network), 4)).astype(np.float32)
+        return weights, Quantization(said, None)
     height, width = parts.pool.in_size
     factor = 1 / (height * width) / 1.01
     fraction = fraction_for(factor)
     multiplier, shift = fixed_point(factor, fraction)
     pool = PoolQuantization(0.02, fraction, height * width // 2, multiplier, shift)
     return weights, Quantization(said, pool)
+
+
+def anchors_of(network: Network) -> int:
+    """How many anchors a detector has."""
+    assert network.detection is not None
+    return box_maps.anchors_of(network.detection, network.layers)
 
 
 class PackedInt8:
@@ -109,7 +121,7 @@ class PackedInt8:
         self.quantization = quantization
         self.tensors: dict[str, Tensor] = {}
         self.buffer = bytearray()
-        for name, array in pack(network, weights).items():
+        for name, array in pack(network, weights, "int8").items():
             self.buffer += bytes(-len(self.buffer) % 64)
             self.tensors[name] = Tensor(len(self.buffer), array.shape, array.dtype.str)
             self.buffer += array.tobytes()

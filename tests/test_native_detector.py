@@ -31,7 +31,6 @@ from mnv2_engine.plan.order import Order
 from mnv2_engine.plan.planner import assemble, every_schedule, fastest, make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 from mnv2_engine.plan.steps import Plan
-from mnv2_engine.quantize import quantize
 
 NETWORKS = {
     "small": small_detector(),
@@ -175,12 +174,15 @@ def test_the_person_detector_fits_its_arena() -> None:
     assert max(step.bands for step in integers.steps) > 1  # or the sums of 32 bits would not fit
 
 
-@pytest.mark.parametrize("arguments", [("1",), ("2",), ("1", "changes"), ("2", "changes")])
+MANY = [("2", "changes"), ("1", "changes-int8"), ("2", "changes-int8")]
+
+
+@pytest.mark.parametrize("arguments", [("1",), ("2",), ("1", "changes"), *MANY])
 def test_nothing_beyond_the_plan_is_touched(
     arguments: tuple[str, ...], pytestconfig: pytest.Config
 ) -> None:
-    if arguments == ("2", "changes") and not pytestconfig.getoption("--every"):
-        pytest.skip("changed numbers of a plan for two threads: with --every")
+    if arguments in MANY and not pytestconfig.getoption("--every"):
+        pytest.skip("changed numbers of a plan for two threads, and of 8 bits: with --every")
     script = Path(__file__).parent / "guarded_detector.py"
     made = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=240
@@ -266,10 +268,3 @@ def test_an_exported_c_file_has_the_maps(tmp_path: Path) -> None:
     assert "d_plan, for mnv2_run_detector" in text
     assert "static const mnv2_map d_maps[3]" in text
     assert ".predictor_count = 6" in text
-
-
-def test_quantising_a_detector_is_refused_by_name(tmp_path: Path) -> None:
-    network, model = NETWORKS["small"], tmp_path / "d.npz"
-    write_model(model, network, WEIGHTS["small"], PRESETS["tf"], None, {})
-    with pytest.raises(UnsupportedError, match="is a detector"):
-        quantize(model, tmp_path / "q.npz", np.zeros((1, 45, 38, 3), np.uint8))

@@ -3,6 +3,7 @@
 
 #include "conv.h"
 #include "dense.h"
+#include "hand_over.h"
 #include "head.h"
 #include "layers.h"
 #include "rows.h"
@@ -17,6 +18,7 @@ const mnv2_steps MNV2_STEPS(int8) = {
     .layers = layers_step,
     .conv = conv_step,
     .tap = tap_step,
+    .boxes = boxes_step,
     .head = head_step,
     .dense = dense_step,
 #if TILED

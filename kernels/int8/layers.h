@@ -82,6 +82,7 @@ static void filter_part(const mnv2_context *context, const mnv2_step *step, int 
 static void layers_step(const mnv2_context *context, const mnv2_step *step) {
     const int hidden = panels_of(context->plan->blocks[step->first].hidden);
     const int tile = panels_of(step->tile);
+    const branch all = branch_of(context->plan, step, 0);
     const uint8_t *filtered = (const uint8_t *)context->arena + step->filtered;
     for (int first = 0, part; first < hidden; first += tile) {
         const int count = least(tile, hidden - first);
@@ -91,7 +92,7 @@ static void layers_step(const mnv2_context *context, const mnv2_step *step) {
             while ((part = next_part(context)) >= 0) filter_part(context, step, part, first, count);
         if (step->layers & MNV2_PROJECT)
             while ((part = next_part(context)) >= 0)
-                project_panels(context, step, part, first, count, filtered);
+                project_panels(context, step, &all, 0, part, first, count, filtered);
     }
 }
 

@@ -255,6 +255,7 @@ int64_t mnv2_place_scratch(const planned *plan, const schedule *chosen, int64_t 
         .count = chosen->count,
         .strip = chosen->strip,
         .tile = chosen->tile,
+        .bands = chosen->kind == MNV2_TILES ? chosen->bands : 0,
         .layers = MNV2_EXPAND | MNV2_DEPTHWISE | MNV2_PROJECT,
     };
     switch (chosen->kind) {

@@ -128,6 +128,8 @@ def _network(
         }[classifier]
     if model.quantization is not None:
         _build_quantization(built, parts, model.quantization, model.input_spec)
+        for head, block in zip(parts.heads, list(blocks)[len(parts.blocks) :], strict=True):
+            block.values = model.tensors[f"{head.project.name}.values"].offset
     if plan.network.detection is not None:
         maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
         _build_detector(built, maps, parts, plan.network.detection)
@@ -239,6 +241,7 @@ def _build_step(
     step.count = len(planned.blocks)
     step.first = planned.blocks.start if planned.blocks else planned.number
     step.strip, step.tile = planned.strip, planned.tile
+    step.bands = planned.bands if planned.kind == "tiles" else 0
     step.thread_bytes = planned.thread_bytes
     step.layers = lib.MNV2_EXPAND | lib.MNV2_DEPTHWISE | lib.MNV2_PROJECT
     for buffer in planned.outputs:
@@ -256,23 +259,29 @@ def _build_quantization(
     built: Any, parts: Parts, quantization: Quantization, spec: InputSpec
 ) -> None:
     """What an int8 plan has beyond a float32 one."""
-    said, pool, head = quantization.layers, quantization.pool, built.head
+    from ..network.quantization import thin_zeros  # not loaded for floats
+
+    said = quantization.layers
     built.stem.mean, built.stem.std = list(spec.mean), list(spec.std)
     built.stem.pad = [min(max(round(mean), 0), 255) for mean in spec.mean]
     built.stem.fraction = said[parts.stem.name].fraction
-    zero = 0  # of the thin input
-    for i, layers in enumerate(parts.blocks):
+    zeros = thin_zeros(parts, quantization)
+    for i, layers in enumerate((*parts.blocks, *(head.block for head in parts.heads))):
         block = built.blocks[i]
         if layers.expand is not None:
             block.expand_fraction = said[layers.expand.name].fraction
         else:
-            block.pad = zero
-        block.depthwise_fraction = said[layers.depthwise.name].fraction
+            block.pad = zeros.get(layers.source, 0)
+        if layers.depthwise.operation != IDENTITY:
+            block.depthwise_fraction = said[layers.depthwise.name].fraction
         project = said[layers.project.name]
         block.project_fraction, block.residual = project.fraction, project.shortcut
-        zero = project.zero_point
     for i, layer in enumerate(parts.convs):
         built.convs[i].fraction = said[layer.name].fraction
+    if parts.pooling is None:
+        return
+    pool, head = quantization.pool, built.head
+    assert pool is not None  # of a network that pools
     pooled = said[parts.pooled.name]
     head.fraction = pooled.fraction
     head.pool_fraction, head.pool_bias = pool.fraction, pool.bias

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
 from ..network.layer import IMAGE_CHANNELS, Layer, Network
+from ..network.parts import IDENTITY
 from ..network.quantization import (
     MULTIPLIER_BITS,
     LayerQuantization,
@@ -98,24 +99,40 @@ def run(
             seen[layer.name] = y
         return y
 
+    def look(index: int, expanded: bool, x: Integers, pad: int) -> None:
+        """The heads of a detector that read the tensor `x` of block `index`."""
+        for head in parts.heads:
+            if (head.at, head.expanded) == (index, expanded):
+                plain = head.depthwise.operation == IDENTITY
+                filtered = x if plain else apply(head.depthwise, x, pad)
+                name = head.project.name
+                maps[name] = real(apply(head.project, filtered, 0), weights[f"{name}.values"])
+
     y: Integers = apply(parts.stem, pixels_of(spec, x), pad_pixel(spec))
     zero = 0
-    for block in parts.blocks:
+    for index, block in enumerate(parts.blocks):
         thin = y
         pad = zero
         if block.expand is not None:
             y, pad = apply(block.expand, y, 0), 0
-        y = apply(block.depthwise, y, pad)
+            look(index, True, y, pad)
+        if block.depthwise.operation != IDENTITY:
+            y = apply(block.depthwise, y, pad)
         y = apply(block.project, y, 0, thin if block.residual else None)
         zero = quantization.layers[block.project.name].zero_point
         if seen is not None:
             seen[block.output] = y
         if block.output in taps:
-            scale, offset = weights[f"{block.project.name}.values"]
-            maps[block.output] = flushed(flushed(y.astype(np.float32) * scale) + offset)
+            maps[block.output] = real(y, weights[f"{block.project.name}.values"])
+        look(index, False, y, zero)
+    if network.detection is not None:
+        none: NDArray[np.float32] = np.empty((len(x), 0), np.float32)
+        tapped = tuple(maps[name] for name in taps)
+        return Outputs(none, none, tapped, *reference.by_anchor(network.detection, maps))
     for layer in (*parts.convs, *((parts.head,) if parts.head else ())):
         y = apply(layer, y, 0)
         zero = quantization.layers[layer.name].zero_point
+    assert quantization.pool is not None  # of a classifier
     sums, levels = pool(quantization.pool, y)
     area = parts.pool.in_size[0] * parts.pool.in_size[1]
     scale = quantization.layers[parts.pooled.name].scale
@@ -128,6 +145,12 @@ def run(
         else:
             logits = reference.apply_layer(layer, weights, logits)
     return Outputs(logits, features, tuple(maps[name] for name in taps))
+
+
+def real(levels: Integers, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What 8-bit `levels`, (..., channels), stand for; `values` are scales and offsets."""
+    scale, offset = values
+    return flushed(flushed(levels.astype(np.float32) * scale) + offset)
 
 
 def frame(layer: Layer, value: Any, x: Integers) -> Integers:

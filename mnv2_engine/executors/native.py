@@ -40,8 +40,6 @@ class NativeExecutor:
 
         if plan.network.detection is not None and plan.batch > 1:
             raise UnsupportedError("a detector runs one image at a time; leave the batch out")
-        if plan.network.detection is not None and plan.precision == "int8":
-            raise UnsupportedError("an int8 detector: this version runs detectors of floats")
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
         self._precision = core_precision(self._lib, plan.precision, plan.dtype)

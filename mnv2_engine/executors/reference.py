@@ -187,6 +187,27 @@ def tap(layer: Layer, padded: Numbers, ky: int, kx: int) -> Numbers:
     ]
 
 
+def joined_outputs(made: Sequence[Outputs]) -> Outputs:
+    """Those of several batches, one or more, as one."""
+    maps = zip(*(each.maps for each in made), strict=True)
+    return Outputs(
+        np.concatenate([each.logits for each in made]),
+        np.concatenate([each.features for each in made]),
+        tuple(np.concatenate(each) for each in maps),
+        *(
+            np.concatenate([rows for each in made if (rows := each[part]) is not None])
+            for part in ((3, 4) if made[0].boxes is not None else ())
+        ),
+    )
+
+
+def first_outputs(made: Outputs, count: int) -> Outputs:
+    """Those of the first `count` images."""
+    rows = (None if each is None else each[:count] for each in made[3:])
+    maps = tuple(each[:count] for each in made.maps)
+    return Outputs(made.logits[:count], made.features[:count], maps, *rows)
+
+
 class ReferenceExecutor(ArrayExecutor):
     """The oracle as a backend: a model file's weights, in float32, one image at a time.
 
@@ -246,16 +267,7 @@ class ReferenceExecutor(ArrayExecutor):
             boxes = np.empty((0, count, 4), np.float32)
             scores = np.empty((0, count, detection.columns), np.float32)
             return Outputs(none, features, (), boxes, scores)
-        maps = zip(*(each.maps for each in made), strict=True)
-        return Outputs(
-            np.concatenate([each.logits for each in made]),
-            np.concatenate([each.features for each in made]),
-            tuple(np.concatenate(each) for each in maps),
-            *(
-                np.concatenate([rows for each in made if (rows := each[part]) is not None])
-                for part in ((3, 4) if detection else ())
-            ),
-        )
+        return joined_outputs(made)
 
     def _outputs(self, weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> Outputs:
         """Float32 outputs for one image, (1, height, width, 3): uint8 pixels or normalised."""

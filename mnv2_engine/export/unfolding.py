@@ -95,6 +95,7 @@ def unfold(model: ModelFile) -> IntegerNetwork:
         source = target
         if layer.name in thin_names:
             thin = target
+    assert said.pool is not None  # of a classifier
     features = _features(said.pool, source, prod(parts.pool.in_size))
     if not parts.dense:
         return IntegerNetwork(image, frame, found, joined, features, None)

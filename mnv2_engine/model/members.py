@@ -62,15 +62,20 @@ def pack(
     if network.detection is not None:
         weights = dict(weights)
         anchors = _checked_anchors(network, weights.pop(ANCHORS, None))
-        without = network._replace(detection=None)
-        return {**pack(without, weights, dtype), ANCHORS: anchors}
+        return {**_pack(network, weights, dtype), ANCHORS: anchors}
+    return _pack(network, weights, dtype)
+
+
+def _pack(
+    network: Network, weights: Mapping[str, NDArray[Any]], dtype: str
+) -> dict[str, NDArray[Any]]:
     if dtype == "int8":
         from . import packing_int8
 
         return packing_int8.pack(network, weights)
     from . import packing
 
-    packed = packing.pack(network, weights)
+    packed = packing.pack(network._replace(detection=None), weights)
     if dtype == "float32":
         return dict(packed)
     if (classifier := classifier_dtype(dtype)) is not None:
@@ -91,8 +96,13 @@ def unpack(
         import numpy as np
 
         anchors = np.array(packed[ANCHORS], np.float32)
-        without = network._replace(detection=None)
-        return {**unpack(without, packed, dtype), ANCHORS: anchors}
+        return {**_unpack(network, packed, dtype), ANCHORS: anchors}
+    return _unpack(network, packed, dtype)
+
+
+def _unpack(
+    network: Network, packed: Mapping[str, NDArray[Any]], dtype: str
+) -> dict[str, NDArray[Any]]:
     if dtype == "int8":
         from . import packing_int8
 

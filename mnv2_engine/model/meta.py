@@ -166,8 +166,6 @@ def decode(content: bytes) -> Meta:
     _check_texts("provenance", [*provenance, *provenance.values()])
     quantization = None
     if is_quantised:
-        if network.detection is not None:
-            raise UnsupportedError("meta: an int8 detector: this version runs detectors of floats")
         from ..network import quantization as quantised
 
         quantization = quantised.from_json(document["quantization"], network)

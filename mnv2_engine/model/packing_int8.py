@@ -8,8 +8,8 @@ Canonical, under the names of the layers and in OIHW (dense (out, in)), as docs/
 - ``<layer>.shift``       int32 (out,)     0 to 31
 - of the first dense layer ``<layer>.weight`` int8, ``<layer>.scale`` and ``<layer>.bias`` float32
   (out,); of those behind it ``<layer>.weight`` and ``<layer>.bias``, float32
-- ``<project>.values``     float32 (2, out)  of the block's thin output: real = q * scale + offset;
-  not in files of version 1
+- ``<project>.values``     float32 (2, out)  of the block's thin output, or of a detector's head:
+  real = q * scale + offset; not in files of version 1
 
 Packed, output channels stand in panels of 16 as in packing.py; four terms of a sum stand together,
 as many as one instruction adds at once. Lanes past the last channel and terms past the last one
@@ -63,8 +63,11 @@ def packed_members(network: Network, version: int = 2) -> dict[str, Packed]:
 
 
 def thin_outputs(network: Network) -> tuple[str, ...]:
-    """The project layers, whose outputs, shortcuts added, are a network's thin tensors."""
-    return tuple(block.project.name for block in match(network).blocks)
+    """The project layers, whose outputs, shortcuts added, are a network's thin tensors; a detector's
+    heads, too."""
+    parts = match(network)
+    blocks = [block.project.name for block in parts.blocks]
+    return (*blocks, *(head.project.name for head in parts.heads))
 
 
 def canonical_members(network: Network) -> dict[str, Packed]:

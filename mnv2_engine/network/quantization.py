@@ -7,9 +7,12 @@ the model file's `meta`.
 from __future__ import annotations
 
 from ..errors import InputError, ModelFileError
-from ..untyped import Any, NamedTuple
+from ..untyped import TYPE_CHECKING, Any, NamedTuple
 from .blocks import match
 from .layer import Network
+
+if TYPE_CHECKING:
+    from .parts import Parts
 
 FRACTION = 5  # bits that a requantised sum has beyond its unit, unless its multipliers are large
 MAX_FRACTION = 6
@@ -51,22 +54,32 @@ class Quantization(NamedTuple):
     """Of a whole network."""
 
     layers: dict[str, LayerQuantization]  # all but the dense ones, in the order of execution
-    pool: PoolQuantization
+    pool: PoolQuantization | None  # None of a detector, which has no pool
+
+
+def thin_zeros(parts: Parts, quantization: Quantization) -> dict[str, int]:
+    """The zero points of the blocks' thin outputs, by the name of the layer that gives each: what
+    a depthwise layer that reads one is padded with. Tensors behind an activation have 0."""
+    said = quantization.layers
+    return {block.output: said[block.project.name].zero_point for block in parts.blocks}
 
 
 def to_json(quantization: Quantization) -> dict[str, object]:
     """Plain JSON values, the inverse of `from_json`."""
-    return {
-        "layers": {name: list(layer) for name, layer in quantization.layers.items()},
-        POOL: list(quantization.pool),
+    made: dict[str, object] = {
+        "layers": {name: list(layer) for name, layer in quantization.layers.items()}
     }
+    if quantization.pool is not None:
+        made[POOL] = list(quantization.pool)
+    return made
 
 
 def from_json(obj: object, network: Network) -> Quantization:
     """What parsed JSON says of `network`. Raises ModelFileError unless it is complete, holds
     nothing else and every value is in range."""
-    if not isinstance(obj, dict) or set(obj) != {"layers", POOL}:
-        raise ModelFileError("quantization: expected exactly the keys layers and pool")
+    keys = ("layers",) if network.detection is not None else ("layers", POOL)
+    if not isinstance(obj, dict) or set(obj) != set(keys):
+        raise ModelFileError(f"quantization: expected exactly the keys {' and '.join(keys)}")
     named = obj["layers"]
     quantised = [layer for layer in network.weighted if layer.operation != "dense"]
     names = [layer.name for layer in quantised]
@@ -85,6 +98,8 @@ def from_json(obj: object, network: Network) -> Quantization:
         _check(layer.name, "fraction", fraction, 0, MAX_FRACTION)
         _check(layer.name, "shortcut", shortcut, 0, MAX_MULTIPLIER if layer.name in joined else 0)
         found[layer.name] = LayerQuantization(float(scale), zero_point, fraction, shortcut)
+    if POOL not in obj:
+        return Quantization(found, None)
     scale, fraction, bias, multiplier, shift = _numbers(POOL, obj[POOL], 5)
     _check(POOL, "scale", scale, 0, MAX_SCALE)
     _check(POOL, "fraction", fraction, 0, MAX_FRACTION)

@@ -55,8 +55,8 @@ def equalise(
 ) -> tuple[dict[str, Float64], dict[str, Thin]]:
     """Weights in float64 of an equal network, and what its thin tensors stand for.
 
-    `ranges` are those of every block's output, by the name of the layer that gives it. Tensors that
-    are added to each other share their factors, but not their middles.
+    `ranges` are those of every block's output, and of a detector's heads, by the name of the layer
+    that gives it. Tensors that are added to each other share their factors, but not their middles.
     """
     made = {name: np.array(weight, np.float64) for name, weight in weights.items()}
     thin: dict[str, Thin] = {}
@@ -90,11 +90,28 @@ def equalise(
                 made[f"{reader.name}.bias"] += columns.sum((2, 3)) @ middle
                 columns *= factor[:, None, None]
             before = middle  # which the next block's shortcut brings along
+    for head in parts.heads:
+        _equalise_head(head.project.name, ranges[head.project.name], made, thin)
     return made, thin
+
+
+def _equalise_head(
+    name: str, reached: ChannelRange, made: dict[str, Float64], thin: dict[str, Thin]
+) -> None:
+    """What a detector's head gives no layer reads, so its channels get wholly equal ranges."""
+    half = (reached.high - reached.low) / 2
+    widest = half.max()
+    factor = np.maximum(half / (widest if widest > 0 else 1.0), LEAST_FACTOR)
+    middle = (reached.high + reached.low) / 2
+    thin[name] = Thin(middle, factor, float((half / factor).max()))
+    made[f"{name}.weight"] /= factor[:, None, None, None]
+    made[f"{name}.bias"] = (made[f"{name}.bias"] - middle) / factor
 
 
 def _reader(parts: Parts, block: int) -> Layer | None:
     """The convolution that reads a block's output, which may be moved and multiplied for it."""
+    if any(head.at == block and not head.expanded for head in parts.heads):
+        return None  # a depthwise layer, or several that would each have to
     if block + 1 < len(parts.blocks):
         return parts.blocks[block + 1].expand
     return parts.convs[0] if parts.convs else parts.head

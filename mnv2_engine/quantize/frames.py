@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..model.input_spec import InputSpec
 
+MOSAICS = (2, 3)  # pictures across and down
 NEEDED = (
     "give a folder of photographs such as the network will see, some dozens; without them the "
     "ranges of the activations are not known"
@@ -63,6 +64,37 @@ def without_copies(frames: Frames) -> Frames:
         return frames
     note = f"{copies} of {len(frames.pixels)} images are copies of others, and were left out"
     return Frames(frames.pixels[list(seen.values())], (*frames.skipped, note))
+
+
+def with_mosaics(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`pixels` (N, height, width, 3), and, for a detector, some of them made small: mosaics of
+    MOSAICS by as many pictures, N / 4 of each, at least one.
+
+    A head sees objects of one size alone. Where calibration has none of it, the channels that
+    tell one from nothing are silent, and nothing says how they have to be rounded.
+    """
+    random = np.random.default_rng(0)
+    made = [pixels]
+    for across in MOSAICS:
+        count = max(len(pixels) // 4, 1)
+        chosen = random.permutation(np.resize(np.arange(len(pixels)), count * across * across))
+        made.append(np.stack([_mosaic(pixels[part]) for part in np.split(chosen, count)]))
+    return np.concatenate(made)
+
+
+def _mosaic(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A square number of pictures in one of the same size: each pixel a mean. What is left of the
+    edges repeats the last pixel."""
+    across = round(len(pictures) ** 0.5)
+    _, height, width, channels = pictures.shape
+    rows, columns = max(height // across, 1), max(width // across, 1)
+    cut = pictures[:, : rows * across, : columns * across]
+    small = cut.reshape(-1, rows, cut.shape[1] // rows, columns, cut.shape[2] // columns, channels)
+    means = np.rint(small.mean((2, 4))).astype(np.uint8)
+    grid = means.reshape(across, across, rows, columns, channels).swapaxes(1, 2)
+    whole = grid.reshape(across * rows, across * columns, channels)[:height, :width]
+    missing = (0, height - whole.shape[0]), (0, width - whole.shape[1]), (0, 0)
+    return np.pad(whole, missing, "edge")
 
 
 def _names(source: object) -> list[str]:

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, UnsupportedError
+from ..errors import InputError
 from ..executors import integer, reference
+from ..executors.reference import first_outputs, joined_outputs
 from ..model.input_spec import InputSpec
 from ..model.modelfile import open_model, write_model
 from ..network.blocks import match
+from ..network.detection import ANCHORS
 from ..network.layer import Network
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .equalisation import ChannelRange, equalise
-from .frames import NEEDED, calibration_frames, without_copies
+from .frames import NEEDED, calibration_frames, with_mosaics, without_copies
 from .origin import check_output, origin_of
-from .report import Agreement, Quantised, agreement
+from .report import Agreement, FoundAgreement, Quantised, agreement_of
 from .stepwise import Made, Stepwise
 
 if TYPE_CHECKING:
@@ -58,20 +60,22 @@ def quantize(
             raise InputError(
                 f"{source.path}: is quantised already; give the model file it was made of"
             )
-        if source.network.detection is not None:
-            raise UnsupportedError(
-                f"{source.path}: {source.network.name} is a detector: this version quantises "
-                "classifiers"
-            )
         check_output(out, source.path)
         network, spec = source.network, source.input_spec
         frames = without_copies(calibration_frames(calibrate, spec, network.resolution, limit))
         source.verify()
         pixels, held_out = _split(frames.pixels)
         provenance = origin_of(source, f"{method}, {len(pixels)} calibration images")
+        images = len(pixels)
+        if network.detection is not None:
+            pixels = with_mosaics(pixels)
         weights = source.weights()
         made = _made(network, spec, weights, pixels, method, advance)
-        measured = agreement(made.real_logits, made.integer_logits)
+        anchors = weights.get(ANCHORS)
+        if anchors is not None:
+            made.arrays[ANCHORS] = anchors
+        given = (first_outputs(each, images) for each in (made.real, made.integers))
+        measured = agreement_of(network, anchors, *given)
         if len(held_out):
             measured = _measured(network, spec, weights, made, held_out)
         write_model(
@@ -89,7 +93,7 @@ def quantize(
         made.reports,
         measured,
         os.path.getsize(out),
-        _notes(frames.skipped, len(pixels), made),
+        _notes(frames.skipped, images, made),
     )
 
 
@@ -108,17 +112,15 @@ def _measured(
     weights: dict[str, NDArray[np.float32]],
     made: Made,
     pixels: NDArray[np.uint8],
-) -> Agreement:
+) -> Agreement | FoundAgreement:
     """How both networks agree on images that neither was made with."""
     real, integers = [], []
     for i in range(len(pixels)):
         one = pixels[i : i + 1]
-        floats = reference.run(network, weights, reference.normalise(spec, one))
-        levels = integer.run(network, made.arrays, made.quantization, spec, one)
-        real.append(floats.logits if network.classes else floats.features)
-        integers.append(levels.logits if network.classes else levels.features)
-    found = agreement(np.concatenate(real), np.concatenate(integers))
-    return found._replace(held_out=True)
+        real.append(reference.run(network, weights, reference.normalise(spec, one)))
+        integers.append(integer.run(network, made.arrays, made.quantization, spec, one))
+    both = (joined_outputs(each) for each in (real, integers))
+    return agreement_of(network, weights.get(ANCHORS), *both)._replace(held_out=True)
 
 
 def _made(
@@ -147,9 +149,11 @@ def _ranges(
     pixels: NDArray[np.uint8],
     done: Callable[[int], object],
 ) -> tuple[dict[str, ChannelRange], dict[str, float]]:
-    """Image by image: the range of each channel of every block's output, by the name of the layer
-    that gives it; and the largest distance from 0 of every layer's output."""
-    outputs = {block.output for block in match(network).blocks}
+    """Image by image: the range of each channel of every block's output, and of a detector's heads,
+    by the name of the layer that gives it; and the largest distance from 0 of every layer's output."""
+    parts = match(network)
+    outputs = {block.output for block in parts.blocks}
+    outputs |= {head.project.name for head in parts.heads}
     found: dict[str, ChannelRange] = {}
     reaches: dict[str, float] = {}
     for i in range(len(pixels)):

@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..detect.decoding import converted, decoded
+from ..detect.suppression import overlaps, suppressed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..detect.suppression import Kept
+    from ..executors.reference import Outputs
+    from ..network.detection import Detection
+    from ..network.layer import Network
     from .folding import Activation
 
+OVERLAP = 0.8  # intersection over union with which two boxes are of one object
+OBJECT_SCORE = 0.5
 CEILING_DB = 99.0  # what is said of a layer without any error
 
 
@@ -35,6 +44,34 @@ class Agreement(NamedTuple):
     logit_error: float  # mean of |difference| over all logits
     held_out: bool = False  # on images that were not calibrated with
 
+    def __str__(self) -> str:
+        same = round(self.argmax * self.images)
+        return (
+            f"the same first answer as float32 on {same} ({self.argmax:.1%}), logits "
+            f"{self.logit_error:.3f} apart on average"
+        )
+
+
+class FoundAgreement(NamedTuple):
+    """The 8-bit detector's objects beside the float detector's."""
+
+    images: int
+    objects: int  # that the float detector finds, of score 0.5 and more
+    found: float  # share of them that the 8-bit one finds, 0 to 1: of the same class, see OVERLAP
+    others: int  # objects that only the 8-bit one finds
+    logit_error: float  # mean of |difference| over all scores before their conversion
+    held_out: bool = False  # on images that were not calibrated with
+
+    def __str__(self) -> str:
+        if not self.objects:
+            return f"no objects in float32, {self.others} in int8"
+        found = round(self.found * self.objects)
+        return (
+            f"of {self.objects} objects in float32 {found} ({self.found:.1%}) found, at "
+            f"{OVERLAP:.0%} overlap and more, {self.others} others; logits "
+            f"{self.logit_error:.3f} apart on average"
+        )
+
 
 class Quantised(NamedTuple):
     """What was made of a model, and how good it is. `str()` of it is for people."""
@@ -42,7 +79,7 @@ class Quantised(NamedTuple):
     name: str  # of the network, such as "mobilenet_v2_1.0_224"
     method: str
     layers: tuple[LayerReport, ...]
-    agreement: Agreement  # on images that were held out, or else on the calibration images
+    agreement: Agreement | FoundAgreement  # on images that were held out, or else on the calibration images
     file_bytes: int
     notes: tuple[str, ...]  # a sentence for each thing that was skipped or is odd
 
@@ -63,13 +100,7 @@ class Quantised(NamedTuple):
             else f"on the {self.agreement.images} calibration images, which the network was "
             "corrected on (of 20 and more, a fifth is held out to measure on)"
         )
-        same = round(self.agreement.argmax * self.agreement.images)
-        lines += [
-            "",
-            f"{which}: the same first answer as float32 "
-            f"on {same} ({self.agreement.argmax:.1%}), logits {self.agreement.logit_error:.3f} "
-            "apart on average",
-        ]
+        lines += ["", f"{which}: {self.agreement}"]
         return "\n".join(lines)
 
 
@@ -118,6 +149,61 @@ class Comparison:
             float(np.clip(decibels, -CEILING_DB, CEILING_DB)),
             int(np.count_nonzero(self._least == self._most)),
         )
+
+
+def agreement_of(
+    network: Network, anchors: NDArray[Any] | None, real: Outputs, integers: Outputs
+) -> Agreement | FoundAgreement:
+    """Of what both networks gave for the same images; `anchors` are a detector's."""
+    if network.detection is not None:
+        assert anchors is not None
+        return found_agreement(network.detection, anchors, real, integers)
+    if network.classes:
+        return agreement(real.logits, integers.logits)
+    return agreement(real.features, integers.features)
+
+
+def found_agreement(
+    detection: Detection, anchors: NDArray[Any], real: Outputs, integers: Outputs
+) -> FoundAgreement:
+    """Of two detectors' codes and scores. An object is found where the other one has one of its
+    class that overlaps it by OVERLAP; none is found twice."""
+    assert real.scores is not None
+    assert integers.scores is not None
+    objects = found = others = 0
+    for i in range(len(real.scores)):
+        true, rest = (_objects(detection, anchors, each, i) for each in (real, integers))
+        objects += len(true)
+        for each in true:
+            boxes = np.array([other.box for other in rest], np.float32).reshape(-1, 4)
+            near = overlaps(np.array(each.box, np.float32), boxes)
+            near *= np.array([other.index == each.index for other in rest], np.float32)
+            if len(near) and near.max() >= OVERLAP:
+                found += 1
+                del rest[int(near.argmax())]
+        others += len(rest)
+    return FoundAgreement(
+        len(real.scores),
+        objects,
+        found / objects if objects else 1.0,
+        others,
+        float(np.abs(real.scores.astype(np.float64) - integers.scores).mean()),
+    )
+
+
+def _objects(
+    detection: Detection, anchors: NDArray[Any], given: Outputs, image: int
+) -> list[Kept]:
+    assert given.boxes is not None
+    assert given.scores is not None
+    return suppressed(
+        decoded(given.boxes[image], anchors, detection.box_coding),
+        converted(given.scores[image], detection.score_conversion, detection.background),
+        max(detection.score_threshold, OBJECT_SCORE),
+        detection.iou_threshold,
+        detection.max_per_class,
+        detection.max_objects,
+    )
 
 
 def agreement(real: NDArray[Any], integer: NDArray[Any]) -> Agreement:

@@ -14,9 +14,11 @@ import numpy as np
 
 from ..executors import integer, reference
 from ..executors.integer import frame, pad_pixel, unpadded
+from ..executors.reference import Outputs
 from ..model.input_spec import InputSpec
 from ..network.blocks import match
 from ..network.layer import Layer, Network
+from ..network.parts import IDENTITY
 from ..network.quantization import (
     MAX_HIDDEN_SCALE,
     MAX_SCALE,
@@ -56,8 +58,8 @@ class Made(NamedTuple):
     quantization: Quantization
     reports: tuple[LayerReport, ...]
     silenced: dict[str, int]  # by layer: channels whose weights were too small to matter
-    real_logits: Float32  # (N, classes)
-    integer_logits: Float32
+    real: Outputs  # of N images
+    integers: Outputs
 
 
 class _Frame(NamedTuple):
@@ -105,6 +107,7 @@ class Stepwise:
             self._frames.append(_Frame(_framed_real(stem, levels, mean), levels))
         self._ahead: list[str] = []
         self._source = IMAGE
+        self._heads: dict[str, tuple[Float32, Float32]] = {}  # what both networks' give, real
         self._shortcuts: list[_Frame] | None = None
         self._shortcut_source: Activation | None = None
         # The level that stands for zero around a layer's input; the stem's is there already.
@@ -112,28 +115,77 @@ class Stepwise:
 
     def make(self) -> Made:
         """Make every layer 8-bit, first to last."""
-        parts = self._parts
+        parts, pool = self._parts, None
         self._layer(parts.stem)
-        for block in parts.blocks:
+        for index, block in enumerate(parts.blocks):
             if block.residual:
                 self._frames, self._ahead = list(self._now()), []
                 self._shortcuts, self._shortcut_source = list(self._frames), self._source
-            for layer in (block.expand, block.depthwise, block.project):
-                if layer is not None:
-                    self._layer(layer)
+            if block.expand is not None:
+                self._layer(block.expand)
+                self._look(index, True)
+            if block.depthwise.operation != IDENTITY:
+                self._layer(block.depthwise)
+            self._layer(block.project)
+            self._look(index, False)
         for layer in (*parts.convs, parts.head):
             if layer is not None:
                 self._layer(layer)
-        pool, features, real, levels = self._pool()
-        real_logits, integer_logits = self._dense(features, real, levels)
+        if parts.pooling is None:
+            both = self._found()
+        else:
+            pool, features, real, levels = self._pool()
+            none = np.empty((len(real), 0), np.float32)
+            both = [Outputs(each, none) for each in self._dense(features, real, levels)]
         return Made(
             self._arrays,
-            Quantization(self._said, pool),
+            Quantization(self._in_order(), pool),
             tuple(each.report() for each in self._compared.values()),
             {name: count for name, count in self._silenced.items() if count},
-            real_logits,
-            integer_logits,
+            *both,
         )
+
+    def _in_order(self) -> dict[str, LayerQuantization]:
+        """What is said of the layers, in the order of execution."""
+        return {each.name: self._said[each.name] for each in self._network.weighted
+                if each.name in self._said}
+
+    def _look(self, index: int, expanded: bool) -> None:
+        """Make the heads of a detector that read a tensor of block `index`, behind which both
+        networks stand, and stand there again."""
+        for head in self._parts.heads:
+            if (head.at, head.expanded) != (index, expanded):
+                continue
+            kept = list(self._frames), list(self._ahead), self._source
+            shortcut = self._shortcuts, self._shortcut_source
+            self._shortcuts = self._shortcut_source = None
+            if head.depthwise.operation != IDENTITY:
+                self._layer(head.depthwise)
+            name = head.project.name
+            self._layer(head.project)
+            thin = self._thin[name]
+            values = self._arrays[f"{name}.values"] = thin_values(
+                self._source, head.project.out_channels, thin
+            )
+            now = list(self._now())
+            moved = np.float32(thin.factor), np.float32(thin.middle)
+            self._heads[name] = (
+                np.concatenate([each.real * moved[0] + moved[1] for each in now]),
+                integer.real(np.concatenate([each.levels for each in now]), values),
+            )
+            self._frames, self._ahead, self._source = kept
+            self._shortcuts, self._shortcut_source = shortcut
+
+    def _found(self) -> list[Outputs]:
+        """What a detector's heads give, of both networks."""
+        detection = self._network.detection
+        assert detection is not None
+        made = []
+        for which in (0, 1):
+            maps = {name: both[which] for name, both in self._heads.items()}
+            none = np.empty((len(self._frames), 0), np.float32)
+            made.append(Outputs(none, none, (), *reference.by_anchor(detection, maps)))
+        return made
 
     def _now(self) -> Iterator[_Frame]:
         """Every frame where both networks stand."""

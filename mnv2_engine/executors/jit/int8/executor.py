@@ -112,6 +112,7 @@ def _fill_quantization(tables: Tables, parts: Parts, quantization: Quantization)
     for place in ("weight", "bias"):  # of later dense layers, which are floats
         tables.dense[place][1:] //= SUM_BYTES
     head = tables.head
+    assert pool is not None  # of a classifier
     head["fraction"] = said[parts.pooled.name].fraction
     head["pool_fraction"], head["pool_bias"] = pool.fraction, pool.bias
     head["pool_multiplier"], head["pool_shift"] = pool.multiplier, pool.shift
