@@ -35,7 +35,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WEIGHTS = {
     "weight_bytes",
     *("weight", "bias", "expand_weight", "expand_bias", "depthwise_weight", "depthwise_bias"),
-    *("project_weight", "project_bias", "head_weight", "head_bias"),
+    *("project_weight", "project_bias", "head_weight", "head_bias", "values"),
 }
 
 KERNELS = SOURCE.parents[1] / "kernels"

@@ -1,8 +1,9 @@
 """Runs a detector with all that the C core touches between inaccessible pages.
 
-usage: guarded_detector.py THREADS [changes | changes-int8]. Run as a script by test_native_detector.py, in a
-process of its own: an access out of bounds ends it. With `changes` numbers of the plan are changed,
-one at a time: mnv2_check_plan refuses the plan, or it runs inside its arrays. Prints "ok".
+usage: guarded_detector.py THREADS [changes | changes-int8]. Run as a script by
+test_native_detector.py, in a process of its own: an access out of bounds ends it. With `changes`
+numbers of the plan are changed, one at a time: mnv2_check_plan refuses the plan, or it runs inside
+its arrays. Prints "ok".
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from mnv2_engine.executors import Executor, integer
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import Outputs
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
-from mnv2_engine.model.modelfile import Tensor
 from mnv2_engine.model.members import pack
+from mnv2_engine.model.modelfile import Tensor
 from mnv2_engine.model.packing_int8 import thin_outputs
 from mnv2_engine.network import box_maps
 from mnv2_engine.network.blocks import match

@@ -136,7 +136,8 @@ def some_quantization(network: Network) -> Quantization:
         )
         for i, layer in enumerate(quantised)
     }
-    return Quantization(said, PoolQuantization(0.02, 5, -4, 3, 2))
+    pools = network.detection is None
+    return Quantization(said, PoolQuantization(0.02, 5, -4, 3, 2) if pools else None)
 
 
 # --- spoilt ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from c_program import CProgram
 from conftest import make_weights
 from detector_network import seeded_weights, small_detector
+from int8_network import random_int8
 
 from mnv2_engine import Engine
 from mnv2_engine.executors.native import NativeExecutor, cpu_family
@@ -20,7 +21,7 @@ from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.network.families import mobilenet_v2
 from mnv2_engine.network.layer import Network
-from mnv2_engine.network.ssdlite import ssd_anchors, ssdlite
+from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.plan.planner import make_plan
 
 NETWORK = small_detector((45, 38))
@@ -37,7 +38,11 @@ def write(
     spec: InputSpec = SQUASH,
     labels: list[str] | None = None,
 ) -> Path:
-    write_model(path, network, seeded_weights(network), spec, labels, {}, dtype=dtype)
+    if dtype == "int8":
+        weights, quantization = random_int8(network)
+        write_model(path, network, weights, spec, labels, {}, quantization)
+    else:
+        write_model(path, network, seeded_weights(network), spec, labels, {}, dtype=dtype)
     return path
 
 
@@ -53,7 +58,7 @@ def pixels(tmp_path: Path) -> np.ndarray[Any, Any]:
     return made
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_outputs_are_the_engines_to_the_bit(
     dtype: str, detect: CProgram, pixels: np.ndarray[Any, Any], tmp_path: Path
 ) -> None:
@@ -63,7 +68,8 @@ def test_outputs_are_the_engines_to_the_bit(
         count = len(model.array("anchors"))
         boxes = np.empty((count, 4), np.float32)
         scores = np.empty((count, NETWORK.detection.columns), np.float32)
-        executor = NativeExecutor(model, make_plan(NETWORK, 1, "float32", dtype), "baseline")
+        precision = "int8" if dtype == "int8" else "float32"
+        executor = NativeExecutor(model, make_plan(NETWORK, 1, precision, dtype), "baseline")
         executor.run(pixels, False, boxes=boxes, scores=scores)
     expected = np.concatenate([boxes.ravel(), scores.ravel()])
     for threads in (1, 3):
@@ -190,17 +196,21 @@ def test_misuse_shows_the_usage(arguments: list[str], message: str, detect: CPro
 
 @needs_photographs
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
-def test_12_megapixels_to_boxes_take_less_than_900_kb(
-    detect: CProgram, large_photograph: Path, peak_of: Callable[..., int], tmp_path: Path
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 900_000), ("int8", 650_000)])
+def test_12_megapixels_to_boxes_take_little_memory(
+    dtype: str,
+    most: int,
+    detect: CProgram,
+    large_photograph: Path,
+    peak_of: Callable[..., int],
+    tmp_path: Path,
 ) -> None:
-    """The person detector's network, float32; the most bytes that are the process's own."""
+    """The person detector's network; the most bytes that are the process's own."""
     if not detect.is_static:
         pytest.skip("needs a static C library: a shared one has data of its own")
     network = ssdlite(classes=1)
-    path = tmp_path / "model.npz"
-    weights = {**seeded_weights(network), "anchors": np.array(ssd_anchors(network), np.float32)}
-    write_model(path, network, weights, SQUASH, ["person"], {})
-    plan = make_plan(network)
+    path = write(tmp_path / "model.npz", network, dtype, SQUASH, ["person"])
+    plan = make_plan(network, 1, dtype)
     frame = 300 * 300 * 3
     peak = peak_of(detect.path, path, large_photograph)
-    assert plan.arena_bytes + frame < peak < 900_000
+    assert plan.arena_bytes + frame < peak < most

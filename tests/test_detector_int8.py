@@ -1,5 +1,5 @@
-"""Detectors in 8 bits: bit for bit the oracle's on every instruction set, in any schedule, and close
-to the float detector that they were made of."""
+"""Detectors in 8 bits: bit for bit the oracle's on every instruction set, in any schedule, and
+close to the float detector that they were made of."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from mnv2_engine.plan.planner import assemble, every_schedule, fastest, make_pla
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 from mnv2_engine.plan.steps import Plan
 from mnv2_engine.quantize import quantize
+from mnv2_engine.quantize.frames import with_mosaics
 from mnv2_engine.quantize.report import FoundAgreement, found_agreement
 
 NETWORKS = {
@@ -203,6 +204,44 @@ def test_a_detectors_quantization_has_no_pool(made: tuple[Path, Path, Any]) -> N
     assert from_json(text, network) == Quantization(said.layers, None)
     with pytest.raises(ModelFileError, match="exactly the keys layers"):
         from_json({**text, "pool": [0.1, 5, 0, 1, 1]}, network)
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, 1), (7, 1), (8, 2), (24, 6)])
+def test_mosaics_stand_behind_the_pictures(count: int, more: int) -> None:
+    """Each of 2 x 2 and 3 x 3 pictures, of one colour each: which ones, and where."""
+    height, width = 13, 12  # of odd thirds and halves
+    pixels = np.empty((count, height, width, 3), np.uint8)
+    pixels[:] = np.arange(1, count + 1)[:, None, None, None] * 9
+    made = with_mosaics(pixels)
+    assert np.array_equal(made, with_mosaics(pixels))  # no chance in it
+    assert made.shape == (count + 2 * more, height, width, 3)
+    assert made.dtype == np.uint8
+    assert np.array_equal(made[:count], pixels)
+    for across, mosaics in ((2, made[count : count + more]), (3, made[count + more :])):
+        rows, columns = height // across, width // across
+        used = []
+        for mosaic in mosaics:
+            for i in range(across):
+                for j in range(across):
+                    down = height if i == across - 1 else (i + 1) * rows
+                    right = width if j == across - 1 else (j + 1) * columns
+                    cell = mosaic[i * rows : down, j * columns : right]
+                    assert (cell == cell[0, 0]).all()
+                    used.append(int(cell[0, 0, 0]) // 9)
+        seen = np.bincount(used, minlength=count + 1)[1:]  # all as often, or once more
+        assert seen.sum() == more * across * across
+        assert seen.max() - seen.min() <= 1
+
+
+def test_a_pixel_of_a_mosaic_is_a_mean() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1, 8, 6, 3)).astype(np.uint8)
+    two, three = with_mosaics(picture)[1:]
+    means = picture[0].reshape(4, 2, 3, 2, 3).mean((1, 3))
+    for i, j in np.ndindex(2, 2):
+        assert np.abs(two[4 * i : 4 * i + 4, 3 * j : 3 * j + 3] - means).max() <= 0.5
+    means = picture[0, :6].reshape(2, 3, 2, 3, 3).mean((1, 3))
+    assert np.abs(three[4:6, 2:4] - means).max() <= 0.5
+    assert np.array_equal(three[6], three[5])  # what is left repeats
 
 
 # --- plans that lie ------------------------------------------------------------------------

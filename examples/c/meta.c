@@ -312,16 +312,37 @@ static bool read_pool(mnv2_head *head, const json_value *value, refusal *why) {
     return true;
 }
 
-static bool read_quantization(network *net, const json_value *value, refusal *why) {
-    static const char *const keys[] = {"layers", "pool", NULL};
-    if (!check_keys("quantization", value, keys, why)) return false;
-    const json_value *layers = json_get(value, "layers");
-    if (!check_object("quantization: layers", layers, why)) return false;
-    const json_value *key = json_first(layers);
-    uint32_t count = 0;
-    output_scale out = {0, 0, 0};
-    int32_t thin_zero = 0; /* of the thin input; behind an activation 0 */
+/* The places of layers in the order of the table: a detector's heads may stand among its blocks. */
+static void order_places(const network *net, int16_t order[MAX_PLACES]) {
     for (int32_t place = 0; place < network_places(net); place++) {
+        int32_t at = place;
+        for (; at > 0 && net->rows[order[at - 1]] > net->rows[place]; at--)
+            order[at] = order[at - 1];
+        order[at] = (int16_t)place;
+    }
+}
+
+/* The level of zero around what a depthwise layer without an expand layer reads. Tensors behind an
+ * activation have 0. `zeros` are those of the blocks' outputs. */
+static void set_pads(network *net, const int32_t zeros[MNV2_MAX_BLOCKS]) {
+    const int32_t chain = net->block_count - net->predictor_count;
+    for (int32_t i = 0; i < chain; i++) {
+        mnv2_block *block = &net->blocks[i];
+        if (i > 0 && block->expand_weight < 0) block->pad = zeros[i - 1];
+        for (int32_t n = 0; n < block->behind_count; n++)
+            net->blocks[block->behind + n].pad = zeros[i];
+    }
+}
+
+static bool read_layers(network *net, const json_value *layers, output_scale *last,
+                        refusal *why) {
+    const json_value *key = json_first(layers);
+    int16_t order[MAX_PLACES];
+    int32_t zeros[MNV2_MAX_BLOCKS];
+    uint32_t count = 0;
+    order_places(net, order);
+    for (int32_t i = 0; i < network_places(net); i++) {
+        const int32_t place = order[i];
         network_layer layer;
         if (!network_layer_at(net, place, &layer) || layer.kind == LAYER_DENSE ||
             layer.kind == LAYER_LATER_DENSE)
@@ -331,21 +352,32 @@ static bool read_quantization(network *net, const json_value *value, refusal *wh
                           "quantization: expected the layers of %.200s in order; %s is not in its "
                           "place",
                           net->name, layer.name);
-        if (!read_layer(&layer, json_next(key), &out, why)) return false;
-        if (layer.kind == LAYER_DEPTHWISE) {
-            mnv2_block *block = &net->blocks[(place - 1) / BLOCK_PARTS];
-            block->pad = block->expand_weight < 0 ? thin_zero : 0;
-        }
-        if (layer.values) thin_zero = out.zero_point; /* a project layer */
+        if (!read_layer(&layer, json_next(key), last, why)) return false;
+        if (layer.values) zeros[(place - 1) / BLOCK_PARTS] = last->zero_point; /* a project layer */
         key = json_next(json_next(key));
     }
     if (count != layers->count)
         return refuse(why, "quantization: %u layers: expected the %u of %.200s",
                       (unsigned)layers->count, (unsigned)count, net->name);
+    set_pads(net, zeros);
+    return true;
+}
+
+/* A detector has no pool. */
+static bool read_quantization(network *net, const json_value *value, refusal *why) {
+    const bool pools = net->answer != ANSWER_BOXES;
+    const char *const keys[] = {"layers", pools ? "pool" : NULL, NULL};
+    if (!check_keys("quantization", value, keys, why)) return false;
+    const json_value *layers = json_get(value, "layers");
+    output_scale last = {0, 0, 0};
+    if (!check_object("quantization: layers", layers, why) ||
+        !read_layers(net, layers, &last, why))
+        return false;
+    if (!pools) return true;
     mnv2_head *head = &net->head; /* the last layer, whose scale is the features' */
-    head->fraction = out.fraction;
-    head->feature_scale = (float)(out.scale / (head->height * head->width));
-    head->feature_offset = (float)(-out.zero_point * out.scale);
+    head->fraction = last.fraction;
+    head->feature_scale = (float)(last.scale / (head->height * head->width));
+    head->feature_offset = (float)(-last.zero_point * last.scale);
     return read_pool(head, json_get(value, "pool"), why);
 }
 
@@ -403,8 +435,6 @@ static bool read_document(network *net, char **labels, uint32_t *label_count,
     net->precision = stored->precision;
     if (net->dense_count > 0) net->dense[0].stored = (int32_t)stored->stored;
     net->version = newest ? 2 : 1;
-    if (net->precision == MNV2_INT8 && net->answer == ANSWER_BOXES)
-        return refuse(why, "meta: an int8 detector: this version runs detectors of floats");
     if (net->precision == MNV2_INT8 &&
         !read_quantization(net, json_get(document, "quantization"), why))
         return false;

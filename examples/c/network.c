@@ -52,7 +52,7 @@ static bool block_layer(network *net, int32_t index, int part, network_layer *la
     layer->weight = weights[part];
     layer->bias = biases[part];
     layer->fraction = fractions[part];
-    layer->values = part == 2 ? &net->values[index] : NULL;
+    layer->values = part == 2 ? &block->values : NULL;
     layer->residual = part == 2 ? &block->residual : NULL;
     return true;
 }

@@ -43,7 +43,8 @@ typedef struct {
     mnv2_map maps[MNV2_MAX_MAPS];
     mnv2_detection detection;
     int64_t anchors; /* offset of its anchors, [anchors][4] float32 */
-    int64_t values[MNV2_MAX_BLOCKS]; /* int8: offsets of what thin outputs stand for, mnv2_tap */
+    /* The number of a layer in the table that lists it; 0 where a family lists none. */
+    int16_t rows[MAX_PLACES];
     /* Of the layers that have weights; the others' are not written, as they would take pages. */
     char names[MAX_PLACES][MAX_LAYER_NAME + 1];
 } network;
@@ -72,12 +73,12 @@ typedef struct {
     int32_t in_channels, out_channels, kernel;
     int32_t activation; /* mnv2_activation */
     /* Of the network; NULL where the layer has none. */
-    int64_t *weight, *bias, *values; /* offsets; the last one of project layers */
+    int64_t *weight, *bias, *values; /* offsets; the last one of project layers, mnv2_tap */
     int32_t *fraction, *residual;
 } network_layer;
 
-/* Layers with weights have places from 0 up to network_places, in the order of execution; some are
- * empty: then it is false. */
+/* Layers with weights have places from 0 up to network_places, in the order of execution, a
+ * detector's heads behind its blocks; some are empty: then it is false. */
 int32_t network_places(const network *net);
 bool network_layer_at(network *net, int32_t place, network_layer *layer);
 /* The first place behind those of the blocks. */

@@ -34,7 +34,7 @@ static void show_block(FILE *file, int32_t index, const mnv2_block *block) {
     SHOW(block, within), SHOW(block, within_count), SHOW(block, output);
     SHOW(block, behind), SHOW(block, behind_count);
     SHOW(block, expanded_tap);
-    SHOW(block, filtered), SHOW(block, sums);
+    SHOW(block, filtered), SHOW(block, sums), SHOW(block, values);
     fputc('\n', file);
 }
 
@@ -44,7 +44,8 @@ static void show_step(FILE *file, int32_t index, const mnv2_step *step) {
     SHOW(step, input), SHOW(step, output);
     SHOW(step, expanded), SHOW(step, filtered), SHOW(step, halo), SHOW(step, sums);
     SHOW(step, thread_bytes), SHOW(step, strip), SHOW(step, tile);
-    SHOW(step, lines), SHOW(step, columns), SHOW(step, layers), SHOW(step, pixels);
+    SHOW(step, lines), SHOW(step, columns), SHOW(step, bands);
+    SHOW(step, layers), SHOW(step, pixels);
     fputc('\n', file);
 }
 

@@ -253,7 +253,8 @@ static bool follows(const table *all, int32_t place, operation kind, int32_t sou
            all->layers[number].inputs[0] == source;
 }
 
-static void name_place(network *net, int32_t place, const layer *named) {
+static void name_place(network *net, const table *all, int32_t place, const layer *named) {
+    net->rows[place] = (int16_t)(named - all->layers);
     snprintf(net->names[place], sizeof net->names[place], "%s", named->name);
 }
 
@@ -266,7 +267,7 @@ bool match_stem(network *net, const table *all, refusal *why) {
         return refuse_layer(why, x->name, "is a stem without an activation");
     if (all->image_readers != 1) /* layer 0 is one */
         return refuse_layer(why, x->name, "is not the only layer that reads the image");
-    name_place(net, 0, x);
+    name_place(net, all, 0, x);
     net->stem.in_height = x->in.height, net->stem.in_width = x->in.width;
     net->stem.out_height = x->out.height, net->stem.out_width = x->out.width;
     net->stem.channels = x->out.channels;
@@ -314,9 +315,9 @@ bool add_block(network *net, const table *all, const block_layers *found, refusa
         return refuse(why, "network: more than %d blocks: this engine runs up to %d",
                       MNV2_MAX_BLOCKS, MNV2_MAX_BLOCKS);
     net->block_count++;
-    if (expand) name_place(net, place, expand);
-    if (depthwise) name_place(net, place + 1, depthwise);
-    name_place(net, place + 2, project);
+    if (expand) name_place(net, all, place, expand);
+    if (depthwise) name_place(net, all, place + 1, depthwise);
+    name_place(net, all, place + 2, project);
     net->blocks[index] = (mnv2_block){
         .in_height = in.height,
         .in_width = in.width,
@@ -378,7 +379,7 @@ bool match_block(network *net, const table *all, int32_t *at, int32_t *thin, blo
 
 /* --- behind the blocks --------------------------------------------------------------------- */
 
-static bool add_conv(network *net, const layer *x, refusal *why) {
+static bool add_conv(network *net, const table *all, const layer *x, refusal *why) {
     if (net->conv_count == MAX_CONVS)
         return refuse(why, "network: more than %d convolutions in front of the pool: this engine "
                            "runs up to %d", MAX_CONVS, MAX_CONVS);
@@ -387,7 +388,7 @@ static bool add_conv(network *net, const layer *x, refusal *why) {
     if (x->kernel > MAX_CONV_KERNEL || x->dilation != 1 || x->stride > MAX_CONV_STRIDE)
         return refuse_window(why, x, "convolution in front of the pool");
     const int32_t index = net->conv_count++;
-    name_place(net, network_place_behind(net) + index, x);
+    name_place(net, all, network_place_behind(net) + index, x);
     net->convs[index] = (mnv2_conv){
         .in_height = x->in.height,
         .in_width = x->in.width,
@@ -402,12 +403,12 @@ static bool add_conv(network *net, const layer *x, refusal *why) {
     return true;
 }
 
-static bool add_dense(network *net, const layer *x, refusal *why) {
+static bool add_dense(network *net, const table *all, const layer *x, refusal *why) {
     if (net->dense_count == MNV2_MAX_DENSE)
         return refuse(why, "network: more than %d dense layers: this engine runs up to %d",
                       MNV2_MAX_DENSE, MNV2_MAX_DENSE);
     const int32_t index = net->dense_count++;
-    name_place(net, network_place_behind(net) + net->conv_count + 1 + index, x);
+    name_place(net, all, network_place_behind(net) + net->conv_count + 1 + index, x);
     net->dense[index] = (mnv2_dense){
         .inputs = x->in.channels, .outputs = x->out.channels, .activation = x->activation};
     return true;
@@ -433,9 +434,9 @@ static bool match_tail(network *net, const table *all, int32_t at, int32_t thin,
                             "is not followed by a pool over all pixels");
     const bool has_head = pool > at && all->layers[pool - 1].operation == POINTWISE;
     for (int32_t i = at; i < pool - has_head; i++)
-        if (!add_conv(net, &all->layers[i], why)) return false;
+        if (!add_conv(net, all, &all->layers[i], why)) return false;
     const layer *head = &all->layers[has_head ? pool - 1 : pool];
-    if (has_head) name_place(net, network_place_behind(net) + net->conv_count, head);
+    if (has_head) name_place(net, all, network_place_behind(net) + net->conv_count, head);
     net->head = (mnv2_head){
         .height = head->in.height,
         .width = head->in.width,
@@ -446,7 +447,7 @@ static bool match_tail(network *net, const table *all, int32_t at, int32_t thin,
         .head_bias = has_head ? 0 : -1,
     };
     for (int32_t i = pool + 1; i < all->count; i++)
-        if (!add_dense(net, &all->layers[i], why)) return false;
+        if (!add_dense(net, all, &all->layers[i], why)) return false;
     return true;
 }
 

@@ -63,8 +63,8 @@ def packed_members(network: Network, version: int = 2) -> dict[str, Packed]:
 
 
 def thin_outputs(network: Network) -> tuple[str, ...]:
-    """The project layers, whose outputs, shortcuts added, are a network's thin tensors; a detector's
-    heads, too."""
+    """The project layers, whose outputs, shortcuts added, are a network's thin tensors; those of a
+    detector's heads, too."""
     parts = match(network)
     blocks = [block.project.name for block in parts.blocks]
     return (*blocks, *(head.project.name for head in parts.heads))

@@ -150,7 +150,8 @@ def _ranges(
     done: Callable[[int], object],
 ) -> tuple[dict[str, ChannelRange], dict[str, float]]:
     """Image by image: the range of each channel of every block's output, and of a detector's heads,
-    by the name of the layer that gives it; and the largest distance from 0 of every layer's output."""
+    by the name of the layer that gives it; and the largest distance from 0 of any layer's output.
+    """
     parts = match(network)
     outputs = {block.output for block in parts.blocks}
     outputs |= {head.project.name for head in parts.heads}

@@ -79,7 +79,7 @@ class Quantised(NamedTuple):
     name: str  # of the network, such as "mobilenet_v2_1.0_224"
     method: str
     layers: tuple[LayerReport, ...]
-    agreement: Agreement | FoundAgreement  # on images that were held out, or else on the calibration images
+    agreement: Agreement | FoundAgreement  # on held-out images, or else on the calibration images
     file_bytes: int
     notes: tuple[str, ...]  # a sentence for each thing that was skipped or is odd
 
@@ -191,9 +191,7 @@ def found_agreement(
     )
 
 
-def _objects(
-    detection: Detection, anchors: NDArray[Any], given: Outputs, image: int
-) -> list[Kept]:
+def _objects(detection: Detection, anchors: NDArray[Any], given: Outputs, image: int) -> list[Kept]:
     assert given.boxes is not None
     assert given.scores is not None
     return suppressed(

@@ -147,8 +147,11 @@ class Stepwise:
 
     def _in_order(self) -> dict[str, LayerQuantization]:
         """What is said of the layers, in the order of execution."""
-        return {each.name: self._said[each.name] for each in self._network.weighted
-                if each.name in self._said}
+        return {
+            each.name: self._said[each.name]
+            for each in self._network.weighted
+            if each.name in self._said
+        }
 
     def _look(self, index: int, expanded: bool) -> None:
         """Make the heads of a detector that read a tensor of block `index`, behind which both

@@ -52,9 +52,14 @@ def test_spoilt_detectors_are_refused_by_both_or_by_neither(c_plans: CPlans, see
     metas, accepted = [], []
     for _ in range(TABLES):
         network = random_detector(choose)
-        document = json.loads(encode(network, PRESETS["tf"], None, {}))
+        dtype, quantization = "float32", None
+        if choose.random() < 0.3:
+            dtype, quantization = "int8", some_quantization(network)
+        document = json.loads(encode(network, PRESETS["tf"], None, {}, dtype, quantization))
         table = document["network"]
-        if choose.random() < 0.4:
+        if quantization and choose.random() < 0.5:
+            document["quantization"] = spoilt(choose, document["quantization"])
+        elif choose.random() < 0.4:
             table["detection"] = spoilt(choose, table["detection"])
         else:
             document["network"] = spoilt(choose, table)
