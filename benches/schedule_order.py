@@ -26,7 +26,8 @@ from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.cost import time_of
 from mnv2_engine.plan.cpu_costs import ANY
-from mnv2_engine.plan.shapes import PRECISIONS, Shapes, natural_precision
+from mnv2_engine.plan.order import natural_precision
+from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
 Pair = tuple[ScheduleTime, ScheduleTime]
 

@@ -7,7 +7,6 @@
 """
 
 from .accounting import Stats
-from .detect.found import Box, Detection
 from .engine import Engine, Info, Prediction
 from .errors import (
     CheckpointError,
@@ -17,7 +16,11 @@ from .errors import (
     ModelFileError,
     UnsupportedError,
 )
-from .plan.steps import Plan, Step
+from .untyped import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .detect.found import Box, Detection
+    from .plan.steps import Plan, Step
 
 __version__ = "0.1.0"
 
@@ -38,3 +41,20 @@ __all__ = [
     "UnsupportedError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The public names that a prediction does not need: imported when someone asks for them."""
+    if name in ("Box", "Detection"):
+        from .detect import found
+
+        return getattr(found, name)
+    if name in ("Plan", "Step"):
+        from .plan import steps
+
+        return getattr(steps, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .detect.answers import refuse_detector
 from .errors import UnsupportedError
 from .untyped import TYPE_CHECKING, Any
 
@@ -11,6 +10,14 @@ if TYPE_CHECKING:
 
     from .executors import Executor
     from .network.layer import Network
+
+
+def refuse_detector(network: Network, what: str) -> None:
+    """Raise UnsupportedError, naming `detect`, where a caller asks a detector for `what`."""
+    if network.detection is not None:
+        raise UnsupportedError(
+            f"{network.name} is a detector, which has no {what}; `detect` gives objects with boxes"
+        )
 
 
 def check_answers(network: Network) -> None:

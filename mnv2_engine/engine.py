@@ -10,10 +10,8 @@ import os
 from time import perf_counter
 
 from .accounting import Account, Stats
-from .answers import check_answers
+from .answers import check_answers, refuse_detector
 from .answers import top_k as answers
-from .detect.answers import Finder, checked_threshold, refuse_detector
-from .detect.found import DEFAULT_THRESHOLD, Detection
 from .errors import InputError, MnvError, ModelFileError, UnsupportedError
 from .executors import backends
 from .images.limits import DEFAULT, Decoding
@@ -28,23 +26,24 @@ from .network.blocks import (
     tap_order,
     tap_shapes,
 )
-from .network.layer import Network
-from .plan.order import Order
-from .plan.shapes import FASTEST, PRECISIONS, natural_precision
-from .plan.steps import Plan
+from .plan.order import FASTEST, Order, natural_precision
 from .untyped import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Sequence, TypeVar, overload
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .detect.found import Detection
     from .executors import Executor
     from .images.photo_plan import PhotoPlan
+    from .network.layer import Network
     from .network.parts import Parts
+    from .plan.steps import Plan
 
 T = TypeVar("T")
 
 MOST_TOGETHER = 256  # images of a batch
+THRESHOLD = 0.5  # detect.found.DEFAULT_THRESHOLD, without importing what only detectors need
 
 
 class Prediction(NamedTuple):
@@ -293,7 +292,7 @@ class Engine:
     def detect(
         self,
         source: str | os.PathLike[str] | bytes | bytearray,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float = THRESHOLD,
         max_objects: int | None = None,
     ) -> list[Detection]: ...
 
@@ -301,7 +300,7 @@ class Engine:
     def detect(
         self,
         source: list[Any] | tuple[Any, ...],
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float = THRESHOLD,
         max_objects: int | None = None,
     ) -> list[list[Detection]]: ...
 
@@ -309,7 +308,7 @@ class Engine:
     def detect(
         self,
         source: Any,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float = THRESHOLD,
         max_objects: int | None = None,
         *,
         errors: str = "raise",
@@ -321,7 +320,7 @@ class Engine:
     def detect(
         self,
         source: Any,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float = THRESHOLD,
         max_objects: int | None = None,
         *,
         errors: str = "raise",
@@ -337,6 +336,8 @@ class Engine:
         at most as many as the model file says. `source`, many images, `errors` and the rest are as
         for `predict`. Raises UnsupportedError for a network that is no detector.
         """
+        from .detect.answers import Finder, checked_threshold
+
         executor, model = self._open()
         limit = None if max_objects is None else _at_least_one("max_objects", max_objects)
         finder = Finder(model, checked_threshold(threshold), limit)
@@ -748,6 +749,8 @@ def checked_precision(model: ModelFile, precision: str | None, backend: str = "a
         return backends.fastest_precision(backend, model.dtype)
     if precision is None or precision == own:
         return own
+    from .plan.shapes import PRECISIONS
+
     if precision not in PRECISIONS:
         known = ", ".join((*PRECISIONS, FASTEST))
         raise InputError(f"precision {precision!r:.80}: expected one of {known}")

@@ -27,8 +27,8 @@ from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.model.packed import DTYPES
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.layer import Network
+from mnv2_engine.plan.order import natural_precision
 from mnv2_engine.plan.planner import make_plan
-from mnv2_engine.plan.shapes import natural_precision
 
 NETWORKS = {
     "smallest": mobilenet_v2(0.1, 32, 5, divisor=4),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
 
 import pytest
+
+import mnv2_engine
+from mnv2_engine.detect.found import DEFAULT_THRESHOLD, Box
+from mnv2_engine.plan.steps import Plan
 
 HEAVY = ["numpy", "PIL", "inspect", "dataclasses", "zipfile", "ast", "pathlib", "tqdm", "argparse"]
 
@@ -60,6 +65,24 @@ def test_importing_brings_only_the_standard_library(small_model):
     # These take milliseconds each (untyped.py).
     assert not imported & {"typing", "collections", "re", "enum", "functools", "json"}
     assert not started & {"contextlib", "functools", "warnings", "mnv2_engine.plan.planner"}
+    # Nor what only detectors, Python's planner or writers of model files need: about 0.2 ms each.
+    unused = ("detect", "network.detection", "plan.shapes", "plan.steps", "model.packing")
+    assert not started & {f"mnv2_engine.{name}" for name in unused}
+
+
+def test_public_names_are_there_when_asked_for():
+    for name in mnv2_engine.__all__:
+        assert name in dir(mnv2_engine)
+        assert getattr(mnv2_engine, name) is not None
+    assert mnv2_engine.Plan is Plan
+    assert mnv2_engine.Box is Box
+    with pytest.raises(AttributeError, match="no attribute 'Boxes'"):
+        _ = mnv2_engine.Boxes
+
+
+def test_engine_knows_the_threshold_without_importing_it():
+    given = inspect.signature(mnv2_engine.Engine.detect).parameters["threshold"]
+    assert given.default == DEFAULT_THRESHOLD
 
 
 def test_a_picture_is_classified_without_numpy(small_model, tmp_path):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ..executors.backends import cpu_family
 from ..model.modelfile import ModelFile
 from ..network.layer import Network
+from ..plan.order import natural_precision
 from ..plan.planner import assemble, every_schedule, fastest, make_plan, plan_of
 from ..plan.schedules import (
     TILE_CHANNELS,
@@ -23,7 +24,7 @@ from ..plan.schedules import (
     schedules_from,
     tiles_schedule,
 )
-from ..plan.shapes import PRECISIONS, Shapes, natural_precision
+from ..plan.shapes import PRECISIONS, Shapes
 from ..plan.steps import Plan
 from .plan_race import PlanRace
 from .samples import SPREAD, Quartiles, interval, pairwise, quartiles

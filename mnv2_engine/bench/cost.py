@@ -24,7 +24,8 @@ from ..errors import MnvError
 from ..executors.backends import cpu_family
 from ..plan.cost import time_of
 from ..plan.cpu_costs import CPU_COSTS, CpuCosts
-from ..plan.shapes import PRECISIONS, Shapes, natural_precision
+from ..plan.order import natural_precision
+from ..plan.shapes import PRECISIONS, Shapes
 from .networks import model_file
 from .schedule_times import ScheduleTime, schedule_times
 from .turns import pin

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..executors.backends import BACKEND_VARIABLE, BACKENDS
 from ..images.limits import DECODES, FORMATS, MAX_PIXELS
-from ..plan.shapes import FASTEST, PRECISIONS
+from ..plan.order import FASTEST
+from ..plan.shapes import PRECISIONS
 
 EXIT_CODES = """
 exit codes:

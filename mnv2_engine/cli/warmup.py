@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MnvError, UnsupportedError, shown
 from ..executors.backends import numba_problem
 from ..model.modelfile import open_model
-from ..plan.shapes import natural_precision
+from ..plan.order import natural_precision
 from .output import as_json, say, shown_log
 
 if TYPE_CHECKING:

@@ -27,14 +27,6 @@ def specification(network: Network) -> Specification:
     return network.detection
 
 
-def refuse_detector(network: Network, what: str) -> None:
-    """Raise UnsupportedError, naming `detect`, where a caller asks a detector for `what`."""
-    if network.detection is not None:
-        raise UnsupportedError(
-            f"{network.name} is a detector, which has no {what}; `detect` gives objects with boxes"
-        )
-
-
 def checked_threshold(value: Any) -> float:
     """A caller's score threshold, 0 to 1."""
     try:

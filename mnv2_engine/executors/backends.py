@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
-from ..plan.cpu_costs import ANY
-from ..plan.order import Order
-from ..plan.shapes import natural_precision
+from ..plan.order import Order, natural_precision
 from ..untyped import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,6 +78,8 @@ def cpu_family(backend: str = "c") -> str:
     """The family of CPUs (plan/cpu_costs.py) that plans of a backend that was `found` are made for:
     that of this CPU, where it is the C core's to run them and it is there."""
     if backend != "c" or not has_core():
+        from ..plan.cpu_costs import ANY
+
         return ANY
     from .native import cpu_family
 

@@ -10,8 +10,6 @@ from ..model.input_spec import InputSpec
 from ..model.packed import classifier_dtype
 from ..network.blocks import match
 from ..network.parts import IDENTITY
-from ..plan.order import Order
-from ..plan.steps import Plan, Step
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from ..network.layer import Layer
     from ..network.parts import Parts
     from ..network.quantization import Quantization
+    from ..plan.order import Order
+    from ..plan.steps import Plan, Step
 
     Places = Callable[[Layer | None], tuple[int, int]]
 

@@ -12,7 +12,6 @@ import os
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
 from ..plan.order import Order
-from ..plan.steps import Plan
 from ..untyped import TYPE_CHECKING, Any, Callable
 from .core_plan import core_plan, core_planned, core_precision
 from .memory import private_memory
@@ -20,6 +19,7 @@ from .pool import Pool
 
 if TYPE_CHECKING:
     from ..network.detection import Detection
+    from ..plan.steps import Plan
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -48,7 +48,7 @@ class NativeExecutor:
         self._is_detector = plan.network.detection is not None
         self._arenas: list[Any] = []
         self._weights = self._ffi.from_buffer(model.buffer)
-        build: Any = core_plan if isinstance(plan, Plan) else core_planned
+        build: Any = core_planned if isinstance(plan, Order) else core_plan
         self._plan, self._kept = build(self._ffi, self._lib, model, plan)
         self._arena_bytes, self._batch = int(self._plan.arena_bytes), plan.batch
         self._run_bytes = self._batch * self._arena_bytes

@@ -42,8 +42,9 @@ def export_c(
 ) -> Exported:
     """Write the open model file as `path`; see `exporting.export`."""
     from ..model.whole_file import write_whole
+    from ..plan.order import natural_precision
     from ..plan.planner import make_plan
-    from ..plan.shapes import PRECISIONS, natural_precision
+    from ..plan.shapes import PRECISIONS
 
     if not 1 <= threads <= MAX_THREADS:
         raise InputError(f"threads {threads!r}: expected 1 to {MAX_THREADS}")

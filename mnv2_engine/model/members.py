@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ..errors import CheckpointError, InputError
-from ..network.detection import ANCHORS, check_anchors
-from ..network.layer import Network
+from ..network.layer import ANCHORS, Network
 from ..untyped import TYPE_CHECKING, Any, Mapping
-from .packed import Packed, classifier_dtype
+from .packed import Packed, classifier_dtype, packed_layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +22,9 @@ def packed_members(
         from . import packing_int8
 
         return {**packing_int8.packed_members(network, version), **_anchors(network)}
-    from . import packing
-
     members: dict[str, Packed] = {}
     for layer in network.weighted:
-        members.update(packing.packed_layer(layer))
+        members.update(packed_layer(layer))
     if (classifier := classifier_dtype(dtype)) is not None:
         from . import packing_classifier
 
@@ -127,6 +124,8 @@ def widen(network: Network, packed: Mapping[str, NDArray[Any]], dtype: str) -> d
 
 def _checked_anchors(network: Network, anchors: NDArray[Any] | None) -> NDArray[Any]:
     import numpy as np
+
+    from ..network.detection import check_anchors
 
     due = _anchors(network)[ANCHORS].shape
     if anchors is None or np.shape(anchors) != due or np.asarray(anchors).dtype.kind != "f":

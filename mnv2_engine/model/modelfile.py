@@ -19,8 +19,7 @@ import mmap
 import os
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
-from ..network.detection import ANCHORS, check_anchors
-from ..network.layer import Network
+from ..network.layer import ANCHORS, Network
 from ..untyped import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 from .input_spec import InputSpec
 from .members import pack, packed_members, unpack
@@ -360,6 +359,8 @@ def _check_anchors(buffer: mmap.mmap, tensors: dict[str, Tensor]) -> None:
     """A detector's anchors are few, and every box depends on one: they are read at once."""
     if ANCHORS not in tensors:
         return
+    from ..network.detection import check_anchors
+
     offset, size = tensors[ANCHORS].offset, tensors[ANCHORS].size
     with memoryview(buffer) as whole, whole[offset : offset + size] as part:
         values = part.cast("f").tolist()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..untyped import NamedTuple
+from ..untyped import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ..network.layer import Layer
 
 PANEL = 16
 # Of a model file's weights, each with its bytes.
@@ -32,3 +35,18 @@ class Packed(NamedTuple):
         for extent in self.shape:
             size *= extent
         return size
+
+
+def packed_layer(layer: Layer) -> dict[str, Packed]:
+    """The packed members of one float32 layer by name, its weight first."""
+    panels = -(-layer.out_channels // PANEL)
+    return {
+        f"{layer.name}.weight": Packed("<f4", (panels, reduction(layer), PANEL)),
+        f"{layer.name}.bias": Packed("<f4", (panels * PANEL,)),
+    }
+
+
+def reduction(layer: Layer) -> int:
+    """Length of the sum that makes one output value."""
+    inputs = 1 if layer.operation == "depthwise" else layer.in_channels
+    return inputs * layer.kernel * layer.kernel

@@ -20,25 +20,15 @@ those of packing_int8.py.
 from __future__ import annotations
 
 from ..errors import CheckpointError
-from ..network.detection import ANCHORS
-from ..network.layer import Layer, Network
+from ..network.layer import ANCHORS, Layer, Network
 from ..untyped import TYPE_CHECKING, Any, Mapping
-from .packed import PANEL, Packed
+from .packed import PANEL, reduction
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
-
-
-def packed_layer(layer: Layer) -> dict[str, Packed]:
-    """The packed members of one layer by name, its weight first."""
-    panels = -(-layer.out_channels // PANEL)
-    return {
-        f"{layer.name}.weight": Packed("<f4", (panels, _taps(layer), PANEL)),
-        f"{layer.name}.bias": Packed("<f4", (panels * PANEL,)),
-    }
 
 
 def canonical_shapes(network: Network) -> dict[str, tuple[int, ...]]:
@@ -73,7 +63,7 @@ def pack_layer(layer: Layer, weights: Mapping[str, NDArray[Any]]) -> dict[str, F
 
     weight = _checked(f"{layer.name}.weight", weights, layer.weight_shape)
     bias = _checked(f"{layer.name}.bias", weights, (layer.out_channels,))
-    cout, taps = layer.out_channels, _taps(layer)
+    cout, taps = layer.out_channels, reduction(layer)
     panels = -(-cout // PANEL)
     # (out, in, ky, kx) -> (out, ky, kx, in); dense layers have only (out, in)
     taps_last = weight if weight.ndim == 2 else weight.transpose(0, 2, 3, 1)
@@ -100,7 +90,7 @@ def unpack_layer(layer: Layer, packed: Mapping[str, NDArray[Any]]) -> dict[str, 
     """The canonical weights of one layer."""
     import numpy as np
 
-    cout, taps = layer.out_channels, _taps(layer)
+    cout, taps = layer.out_channels, reduction(layer)
     panelled = packed[f"{layer.name}.weight"]
     canonical = panelled.transpose(0, 2, 1).reshape(-1, taps)[:cout]
     if layer.operation != "dense":
@@ -110,12 +100,6 @@ def unpack_layer(layer: Layer, packed: Mapping[str, NDArray[Any]]) -> dict[str, 
         f"{layer.name}.weight": np.array(canonical, np.float32, order="C"),
         f"{layer.name}.bias": np.array(packed[f"{layer.name}.bias"][:cout], np.float32),
     }
-
-
-def _taps(layer: Layer) -> int:
-    """Length of the reduction that makes one output value."""
-    inputs = 1 if layer.operation == "depthwise" else layer.in_channels
-    return inputs * layer.kernel * layer.kernel
 
 
 def _check_names(network: Network, weights: Mapping[str, NDArray[Any]]) -> None:

@@ -13,13 +13,12 @@ so the rounding of the weights is all that is lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import InputError
 from ..network.layer import Layer, Network
-from ..untyped import TYPE_CHECKING, Any
-from . import packing, packing_half
+from ..untyped import TYPE_CHECKING, Any, Mapping
+from . import packing_half
 from .packed import PANEL, Packed
+from .packed import packed_layer as plain_layer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +72,7 @@ def narrow(network: Network, packed: Mapping[str, Float32], dtype: str) -> dict[
 
     layer = classifier_of(network)
     weight, bias = packed[f"{layer.name}.weight"], packed[f"{layer.name}.bias"]
-    made: dict[str, Any] = {n: x for n, x in packed.items() if n not in packing.packed_layer(layer)}
+    made: dict[str, Any] = {n: x for n, x in packed.items() if n not in plain_layer(layer)}
     if dtype != "int8":
         name = f"{layer.name}.weight"
         return {

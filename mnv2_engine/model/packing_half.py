@@ -14,13 +14,11 @@ Rounding is to nearest, ties to even.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..errors import CheckpointError
 from ..network.layer import Layer, Network
-from ..untyped import TYPE_CHECKING, Any
-from . import packing
+from ..untyped import TYPE_CHECKING, Any, Mapping
 from .packed import Packed
+from .packed import packed_layer as plain_layer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +39,7 @@ def is_narrowed(network: Network, layer: Layer) -> bool:
 
 def packed_layer(layer: Layer, dtype: str) -> dict[str, Packed]:
     """The packed members of a layer that is narrowed to `dtype`."""
-    members = packing.packed_layer(layer)
+    members = plain_layer(layer)
     name = f"{layer.name}.weight"
     panels, taps, lanes = shape = members[name].shape
     if dtype == "bfloat16":

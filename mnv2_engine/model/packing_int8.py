@@ -31,8 +31,7 @@ from ..network.blocks import match
 from ..network.layer import Layer, Network
 from ..network.quantization import MAX_MULTIPLIER, MAX_SHIFT
 from ..untyped import TYPE_CHECKING, Any, Mapping
-from . import packing
-from .packed import PANEL, Packed
+from .packed import PANEL, Packed, packed_layer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +48,7 @@ def packed_members(network: Network, version: int = 2) -> dict[str, Packed]:
     members: dict[str, Packed] = {}
     for layer in network.weighted:
         if layer.name in small:
-            members.update(packing.packed_layer(layer))
+            members.update(packed_layer(layer))
             continue
         panels = -(-layer.out_channels // PANEL)
         members[f"{layer.name}.weight"] = Packed("|i1", (panels, *_terms(layer)))
@@ -100,11 +99,13 @@ def pack(network: Network, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDA
     """
     import numpy as np
 
+    from .packing import pack_layer
+
     _check(network, weights)
     packed: dict[str, NDArray[Any]] = {}
     for layer in network.weighted:
         if layer.name in network.small_dense:
-            packed.update(packing.pack_layer(layer, weights))
+            packed.update(pack_layer(layer, weights))
             continue
         lanes = _lanes(layer.out_channels)
         taps = _taps_last(layer, weights[f"{layer.name}.weight"])
@@ -137,10 +138,12 @@ def unpack(network: Network, packed: Mapping[str, NDArray[Any]]) -> dict[str, ND
     """Canonical int8 weights, as fresh arrays, from the packed members of `network`."""
     import numpy as np
 
+    from .packing import unpack_layer
+
     weights: dict[str, NDArray[Any]] = {}
     for layer in network.weighted:
         if layer.name in network.small_dense:
-            weights.update(packing.unpack_layer(layer, packed))
+            weights.update(unpack_layer(layer, packed))
             continue
         if f"{layer.name}.values" in packed:
             weights[f"{layer.name}.values"] = np.array(packed[f"{layer.name}.values"])

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from ..errors import InputError
 from ..untyped import Any, NamedTuple
+from .layer import ANCHORS as ANCHORS
 
-ANCHORS = "anchors"  # the array's name in a model file
 SCORE_CONVERSIONS = ("sigmoid", "softmax")
 MAX_MAPS = 16
 MAX_CELL_ANCHORS = 64

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 IMAGE = "image"  # the name of the network's input
 IMAGE_CHANNELS = 3
+ANCHORS = "anchors"  # the array of a detector's model file; detection.py says what it holds
 
 # What a layer can be. `add` joins a shortcut, `pool` is the mean over all pixels.
 OPERATIONS = ("conv", "pointwise", "depthwise", "add", "pool", "dense")

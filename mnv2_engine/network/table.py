@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from ..errors import InputError, ModelFileError
 from ..untyped import Any
-from . import detection as detected
 from .builder import Builder
 from .layer import MAX_LAYERS, Layer, Network
 
@@ -47,7 +46,9 @@ def to_json(network: Network) -> dict[str, object]:
         "answer": network.answer,
     }
     if network.detection is not None:
-        made["detection"] = detected.to_json(network.detection)
+        from .detection import to_json as detection_json
+
+        made["detection"] = detection_json(network.detection)
     return made
 
 
@@ -90,7 +91,11 @@ def from_json(obj: object) -> Network:
         raise ModelFileError("network: expected a list of outputs and a text for answer")
     if not all(isinstance(each, str) for each in outputs):
         raise ModelFileError(f"outputs {outputs!r:.80}: expected one name, or a detector's names")
-    detection = detected.from_json(obj["detection"]) if is_detector else None
+    detection = None
+    if is_detector:
+        from .detection import from_json as detection_from_json
+
+        detection = detection_from_json(obj["detection"])
     network = build.network(name, tuple(outputs), answer, detection)
     for row, layer in zip(rows, network.layers, strict=True):
         if row.get("pads", list(layer.pads)) != list(layer.pads):

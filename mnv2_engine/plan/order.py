@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from .steps import Plan
 
 
+FASTEST = "fastest"  # a precision that a caller may ask for: the engine chooses
+
+
+def natural_precision(dtype: str) -> str:
+    """What a model file with weights of `dtype` is computed in unless a caller says otherwise."""
+    return "int8" if dtype == "int8" else "float32"
+
+
 class Order(NamedTuple):
     """What a plan is asked for; the C core makes the steps of it faster than Python does."""
 

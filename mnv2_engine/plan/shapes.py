@@ -31,12 +31,6 @@ FLOAT32 = Precision("float32", 4, 4, 4, 4)
 BFLOAT16 = Precision("bfloat16", 2, 4, 2, 4, terms=2)
 INT8 = Precision("int8", 1, 1, 1, 4, terms=4)
 PRECISIONS = {each.name: each for each in (FLOAT32, BFLOAT16, INT8)}
-FASTEST = "fastest"  # what a caller may ask for instead: the engine chooses
-
-
-def natural_precision(dtype: str) -> str:
-    """What a model file with weights of `dtype` is computed in unless a caller says otherwise."""
-    return "int8" if dtype == "int8" else "float32"
 
 
 def elements(shape: tuple[int, ...]) -> int:
