@@ -17,7 +17,10 @@ from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import ModelFile, open_model, write_model
 
 pytest.importorskip("tflite", reason="needs tflite, the extra tflite")
-flexbuffers = pytest.importorskip("flatbuffers.flexbuffers")
+pytest.importorskip("flatbuffers.flexbuffers")
+
+from flatbuffers import flexbuffers
+from tflite_metadata import packed
 
 NETWORK = small_detector()
 WEIGHTS = seeded_weights(NETWORK)
@@ -68,10 +71,13 @@ def detector(
     conversion: str = "LOGISTIC",
     anchors: Any = WEIGHTS["anchors"],
     quantised: bool = False,
+    metadata: bytes | None = None,
 ) -> bytes:
     """A file that ends in the custom operator. If `quantised`, its anchors are 8 bits, and so are
     the scores on their way."""
     graph = Graph()
+    if metadata is not None:
+        graph.metadata("TFLITE_METADATA", metadata)
     layers = FloatLayers(graph, model, 1)
     entry, image = layers.image()
     boxes, logits = layers.raw_heads(image)
@@ -129,6 +135,18 @@ def test_everything_is_read(tmp_path: Path, model: ModelFile) -> None:
         for name in names & {layer.name for layer in found.network.weighted}:
             assert np.array_equal(weights[f"{name}.weight"], due[f"{name}.weight"])
         assert np.array_equal(weights["anchors"], WEIGHTS["anchors"])
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_labels_of_the_metadata_are_those_of_the_objects(
+    tmp_path: Path, model: ModelFile, at: int
+) -> None:
+    """They stand for the values of one output, that of the classes."""
+    said, archive = packed([127.5], [127.5], [("labels.txt", "")], b"cat\ndog\n", 3, at)
+    content = detector(model, metadata=said) + archive
+    with converted(tmp_path, content, labels=None, preprocess=None) as found:
+        assert found.labels == ("cat", "dog")
+        assert found.input_spec.mean == (127.5,) * 3
 
 
 def test_the_answers_are_the_same(tmp_path: Path, model: ModelFile) -> None:

@@ -155,7 +155,8 @@ def said_by(checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.answer is not None:
         said.append(f"answer {checkpoint.answer}")
     if checkpoint.labels is not None:
-        said.append(f"{len(checkpoint.labels)} labels, from {checkpoint.labels_by}")
+        count = len(checkpoint.labels)
+        said.append(f"{count} label{'s' * (count != 1)}, from {checkpoint.labels_by}")
     return tuple(said)
 
 

@@ -68,6 +68,8 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
             f"TFLite detector, {kind} input",
             _SQUASHED,
             normalisation=normalisation,
+            labels=said.labels,
+            labels_by="its metadata",
             notes=(*notes, *more),
         )
     return from_graph(

@@ -25,7 +25,9 @@ _UNIT_OPTIONS_TYPE, _UNIT_OPTIONS = 0, 1
 _NORMALISATION_MEAN, _NORMALISATION_STD = 0, 1
 _FILE_NAME, _FILE_TYPE, _FILE_LOCALE = 0, 2, 3
 _NORMALISATION = 1  # in the union ProcessUnitOptions
-_AXIS_LABELS = 2  # in the enumeration AssociatedFileType
+# In the enumeration AssociatedFileType: a classifier's labels stand for places along its output, a
+# detector's for numbers in one of its outputs.
+_AXIS_LABELS, _VALUE_LABELS = 2, 3
 
 
 class Metadata(NamedTuple):
@@ -48,8 +50,8 @@ def read_metadata(flatbuffer: bytes, handle: BinaryIO, what: str) -> Metadata:
         subgraph = root.first(_MODEL_SUBGRAPHS)
         given = subgraph and subgraph.first(_SUBGRAPH_INPUTS)
         mean, std = _normalisation(given) if given else (None, None)
-        made = subgraph and subgraph.first(_SUBGRAPH_OUTPUTS)
-        name = _label_file(made) if made else None
+        made = subgraph.tables(_SUBGRAPH_OUTPUTS) if subgraph else []
+        name = _label_file(made[:1], _AXIS_LABELS) or _label_file(made, _VALUE_LABELS)
     except Exception as error:  # struct.error, TypeError and others, as in read_graph
         raise CheckpointError(
             f"{what}: its metadata are damaged ({type(error).__name__}: {str(error)[:200]}); "
@@ -77,9 +79,10 @@ def _three(values: list[float]) -> tuple[float, float, float]:
     return values[0], values[len(values) // 2], values[-1]
 
 
-def _label_file(tensor: _Table) -> str | None:
-    """The first file of labels for the output's classes; those for a language come second."""
-    files = [file for file in tensor.tables(_TENSOR_FILES) if file.byte(_FILE_TYPE) == _AXIS_LABELS]
+def _label_file(tensors: list[_Table], kind: int) -> str | None:
+    """The first file of labels for the outputs' classes; those for a language come second."""
+    files = [file for tensor in tensors for file in tensor.tables(_TENSOR_FILES)]
+    files = [file for file in files if file.byte(_FILE_TYPE) == kind]
     files.sort(key=lambda file: file.text(_FILE_LOCALE) != "")
     return files[0].text(_FILE_NAME) if files else None
 
