@@ -374,13 +374,7 @@ class Engine:
         refuse_detector(network, "logits")
         if not network.classes:
             check_answers(network)
-        batch = batch_of(x, network.resolution)
-        if batch.is_float and (at := executor.first_not_finite(batch.view)) >= 0:
-            raise InputError(
-                f"value {at} of the input is NaN or infinite: expected finite, normalised float32"
-            )
-        if batch.is_float and not self._warned:
-            self._warned = _warn_of_pixels(np.asarray(batch.view), model.input_spec)
+        batch = self._given(x, executor, model)
         out = np.empty((len(batch.view), network.classes), np.float32)
         if self._batch > 1:
             self._run_together(executor, model, batch, "logits", out)
@@ -388,6 +382,43 @@ class Engine:
         for image, row in zip(batch.images(), out, strict=True):
             self._run(executor, model, image, batch.is_float, perf_counter(), logits=row)
         return out
+
+    def raw_boxes(self, x: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What a detector's heads give, before it becomes objects: boxes (N, anchors, 4), coded
+        against the anchors, and scores (N, anchors, classes and background) before sigmoid or
+        softmax, float32, as an exported file has them. `x` is as for `logits`.
+
+        Raises UnsupportedError for a network that is no detector.
+        """
+        import numpy as np
+
+        from .detect.answers import specification
+        from .network.box_maps import raw_shapes
+
+        executor, model = self._open()
+        specification(model.network)  # raises for a network that finds none
+        batch = self._given(x, executor, model)
+        count = len(batch.view)
+        boxes, scores = (
+            np.empty((count, *shape), np.float32) for shape in raw_shapes(model.network)
+        )
+        for image, codes, row in zip(batch.images(), boxes, scores, strict=True):
+            given = {"boxes": codes, "scores": row}
+            self._run(executor, model, image, batch.is_float, perf_counter(), **given)
+        return boxes, scores
+
+    def _given(self, x: Any, executor: Executor, model: ModelFile) -> Batch:
+        """Images of the network's own size, as `logits` takes them."""
+        batch = batch_of(x, model.network.resolution)
+        if batch.is_float and (at := executor.first_not_finite(batch.view)) >= 0:
+            raise InputError(
+                f"value {at} of the input is NaN or infinite: expected finite, normalised float32"
+            )
+        if batch.is_float and not self._warned:
+            import numpy as np
+
+            self._warned = _warn_of_pixels(np.asarray(batch.view), model.input_spec)
+        return batch
 
     def embed(
         self,
@@ -792,7 +823,7 @@ def _warn_of_pixels(values: NDArray[np.float32], spec: InputSpec) -> bool:
         f"float32 input from {least:g} to {most:g}: expected normalised values, about {low:g} to "
         f"{high:g}; give pixels of 0 to 255 as uint8, and they are normalised here",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return True
 

@@ -191,6 +191,25 @@ def test_each_network_names_its_call(engine: Engine, small_model: Any) -> None:
         classifier.detect(np.zeros((32, 32, 3), np.uint8))
 
 
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_raw_boxes_are_those_of_the_oracle(path: Path, backend: str, small_model: Any) -> None:
+    pixels = np.stack([picture(0), picture(1)])
+    due = run(NETWORK, WEIGHTS, normalise(SPEC, pixels, np.float64), np.float64)
+    with Engine.load(path, backend=backend) as engine:
+        for given in (pixels, normalise(SPEC, pixels, np.float32)):
+            for found, truth in zip(engine.raw_boxes(given), (due.boxes, due.scores), strict=True):
+                assert truth is not None
+                assert (found.shape, found.dtype) == (truth.shape, np.float32)
+                assert np.abs(found - truth).max() < 1e-5 * np.abs(truth).max()
+        with pytest.raises(InputError, match="NaN or infinite"):
+            engine.raw_boxes(np.full((HEIGHT, WIDTH, 3), np.nan, np.float32))
+    with (
+        Engine.load(small_model()) as classifier,
+        pytest.raises(UnsupportedError, match=r"is no detector.*`predict`"),
+    ):
+        classifier.raw_boxes(np.zeros((32, 32, 3), np.uint8))
+
+
 def test_it_pickles_and_counts(engine: Engine) -> None:
     again = pickle.loads(pickle.dumps(engine))
     assert again.detect(picture(), 0) == engine.detect(picture(), 0)

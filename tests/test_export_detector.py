@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from detector_network import seeded_weights, small_detector
 
-from mnv2_engine.errors import UnsupportedError
 from mnv2_engine.executors.reference import run
 from mnv2_engine.export import export
 from mnv2_engine.model.input_spec import PRESETS
@@ -73,12 +72,6 @@ def test_litert_gives_the_oracles_numbers(model: Path, tmp_path: Path) -> None:
         assert truth is not None
         assert found[name].shape == truth.shape
         assert np.abs(found[name] - truth).max() < 1e-4 * np.abs(truth).max()
-
-
-def test_other_formats_are_refused(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"is a detector.*\.tflite or \.c"):
-        export(model, tmp_path / "detector.onnx")
-    assert not (tmp_path / "detector.onnx").exists()
 
 
 @pytest.mark.parametrize("include_weights", [False, True])

@@ -19,6 +19,7 @@ def run(args: Namespace) -> int:
         threads=args.threads,
         precision=args.precision,
         include_weights=args.include_weights,
+        objects=args.objects,
     )
     say(as_json(made) if args.json else str(made))
     return 0

@@ -253,6 +253,11 @@ def _add_export(commands: Any) -> None:
         "--include-weights", action="store_true", help=".c: the weights as an array, too"
     )
     export.add_argument(
+        "--objects",
+        action="store_true",
+        help=".onnx of a detector: what is found, too, beside its coded boxes and scores",
+    )
+    export.add_argument(
         "--threads",
         type=positive,
         metavar="N",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..model.npz import ALIGNMENT
-from ..network.box_maps import anchors_of
+from ..network.box_maps import anchors_of, raw_shapes
 from ..network.detection import ANCHORS
-from .exported import Exported, detector_shapes
+from .exported import Exported
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
@@ -67,10 +67,10 @@ def export_c(
         weights=f"{model.dtype}, {'included' if include_weights else 'in the model file'}",
         input=(*network.resolution, 3),
         input_dtype="uint8",
-        output=(network.classes,) if network.detection is None else detector_shapes(network)[1],
+        output=(network.classes,) if network.detection is None else raw_shapes(network)[1],
         feed="RGB pixels, 0 to 255, as they are",
         file_bytes=size,
-        boxes=None if network.detection is None else detector_shapes(network)[0],
+        boxes=None if network.detection is None else raw_shapes(network)[0],
     )
 
 

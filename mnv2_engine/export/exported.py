@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..network.box_maps import anchors_of
-from ..network.layer import Network
-
 
 class Exported(NamedTuple):
     """What was written, and how it is fed."""
@@ -21,6 +18,7 @@ class Exported(NamedTuple):
     feed: str  # how a pixel becomes an element of `input`
     file_bytes: int
     boxes: tuple[int | str, ...] | None = None  # shape of a detector's tensor `boxes`, float32
+    objects: bool = False  # whether there are `detection_boxes`, `_scores` and `_classes`, too
 
     def __str__(self) -> str:
         lines = [
@@ -32,15 +30,13 @@ class Exported(NamedTuple):
         else:
             lines.append(f"  boxes   float32 {_shape(self.boxes)}: coded, not decoded")
             lines.append(f"  scores  float32 {_shape(self.output)}: before their conversion")
+        if self.objects:
+            lines.append(
+                "  detection_boxes    float32 (objects, 4): top, left, bottom, right, 0 to 1"
+            )
+            lines.append("  detection_scores   float32 (objects): best first")
+            lines.append("  detection_classes  int64 (objects): from 0, without the background")
         return "\n".join(lines)
-
-
-def detector_shapes(network: Network) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Of a detector's codes of boxes, and of its scores: (anchors, columns)."""
-    detection = network.detection
-    assert detection is not None
-    count = anchors_of(detection, network.layers)
-    return (count, 4), (count, detection.columns)
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

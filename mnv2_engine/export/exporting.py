@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
+from ..detect.answers import specification
 from ..errors import InputError, UnsupportedError
 from ..model.modelfile import open_model
+from ..network.box_maps import raw_shapes
 from .description import feeding
-from .exported import Exported, detector_shapes
+from .exported import Exported
 
 # Each but .c has a module that writes it, onnx_network, tflite_network; .c has c_file.
 SUFFIXES = (".onnx", ".tflite", ".c")
@@ -23,12 +25,16 @@ def export(
     threads: int = 1,
     precision: str | None = None,
     include_weights: bool = False,
+    objects: bool = False,
 ) -> Exported:
     """Write the model file `model` as `out`, whose name ends in .onnx, .tflite or .c.
 
     The batch is 1, or of any size if `dynamic_batch`. float16 and bfloat16 weights become float32;
     int8 networks stay int8 (docs/export.md). Equal arguments make equal bytes, given equal versions
     of what writes them. An older file of that name is replaced, whole or not at all.
+
+    A detector gives coded boxes and scores before their conversion. With `objects`, an .onnx file
+    gives what is found as well, by ONNX's own operators, of one image.
 
     A .c file has the plan for so many `threads` and a `precision`, by default the model file's own,
     and the weights too if `include_weights`: these three are for .c alone, `dynamic_batch` for the
@@ -53,15 +59,22 @@ def export(
         raise InputError(
             f"{path}: threads, precision and include_weights are for .c files; leave them out"
         )
+    if objects and (suffix != ".onnx" or dynamic_batch):
+        raise InputError(
+            f"{path}: objects are written into .onnx files of one image; leave them out"
+            f"{', or dynamic_batch' if suffix == '.onnx' else ''}"
+        )
     with open_model(model) as opened:
         if os.path.exists(path) and os.path.samefile(opened.path, path):
             raise InputError(f"{path}: is the model file itself; choose another name")
         opened.verify()
         detection = opened.network.detection
-        if detection is not None and suffix == ".onnx":
+        if objects:
+            specification(opened.network)  # raises for a network that finds none
+        if detection is not None and opened.dtype == "int8" and suffix != ".c":
             raise UnsupportedError(
-                f"{path}: {opened.network.name} is a detector, which is written as .tflite or .c; "
-                "choose such a name"
+                f"{path}: {opened.network.name} is a detector in int8, which is written as .c; "
+                "choose such a name, or export the model file that it was quantised from"
             )
         if suffix == ".c":
             from .c_file import export_c
@@ -69,12 +82,13 @@ def export(
             return export_c(opened, path, threads, precision, include_weights)
         batch: int | str = DYNAMIC if dynamic_batch else 1
         writer = import_module(f"{__package__}.{suffix[1:]}_network")
-        content: bytes = writer.encode(opened, batch)
+        given = {"objects": True} if objects else {}
+        content: bytes = writer.encode(opened, batch, **given)
         weights, pixels = ("int8", "uint8") if opened.dtype == "int8" else ("float32", "float32")
         output: tuple[int | str, ...] = (batch, opened.network.classes or opened.network.features)
         boxes: tuple[int | str, ...] | None = None
         if detection is not None:
-            boxes, output = ((batch, *shape) for shape in detector_shapes(opened.network))
+            boxes, output = ((batch, *shape) for shape in raw_shapes(opened.network))
         made = Exported(
             path,
             opened.network.name,
@@ -86,6 +100,7 @@ def export(
             feeding(opened),
             len(content),
             boxes,
+            objects,
         )
     write_whole(path, f"a model in {suffix[1:]}", len(content), lambda file: file.write(content))
     return made

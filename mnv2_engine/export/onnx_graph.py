@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..errors import missing_extra
+from ..errors import UnsupportedError, missing_extra
 from ..network.layer import IMAGE_CHANNELS, Layer, Network
 from .description import description, feeding
+from .trunk import raw_outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..model.modelfile import ModelFile
@@ -83,17 +86,37 @@ class OnnxGraph:
         at = self.node("Gemm", [at, *parameters], sums, transB=1)
         return self.activation(layer, at, name)
 
-    def file(self, model: ModelFile, batch: int | str, input_dtype: str) -> bytes:
-        """The graph from `input` to the answer, checked by onnx, with what the model file says."""
+    def rows(self, at: str, name: str, shape: tuple[int, int]) -> str:
+        """A map as rows and columns, (batch, *shape): pixel by pixel, the channels of each."""
+        at = self.node("Transpose", [at], f"{name}.last", perm=[0, 2, 3, 1])
+        shaped = self.constant(f"{name}.shape", np.array([0, *shape], np.int64))
+        return self.node("Reshape", [at, shaped], name)
+
+    def file(
+        self,
+        model: ModelFile,
+        batch: int | str,
+        input_dtype: str,
+        more: Sequence[tuple[str, str, tuple[int | str, ...]]] = (),
+    ) -> bytes:
+        """The graph from `input` to the answer, checked by onnx, with what the model file says.
+        `more` are further outputs: name, type, shape."""
         helper, network = self._onnx.helper, model.network
-        kinds = {"float32": self._onnx.TensorProto.FLOAT, "uint8": self._onnx.TensorProto.UINT8}
+        types = self._onnx.TensorProto
+        kinds = {"float32": types.FLOAT, "uint8": types.UINT8, "int64": types.INT64}
         shape = [batch, IMAGE_CHANNELS, *network.resolution]
-        answer, values = answer_of(network)
+        answers = [
+            *((name, "float32", (batch, *extents)) for name, extents in answers_of(network)),
+            *more,
+        ]
         graph = helper.make_graph(
             self._nodes,
             network.name,
             [helper.make_tensor_value_info("input", kinds[input_dtype], shape)],
-            [helper.make_tensor_value_info(answer, kinds["float32"], [batch, values])],
+            [
+                helper.make_tensor_value_info(name, kinds[kind], each)
+                for name, kind, each in answers
+            ],
             list(self._constants.values()),
             doc_string=f"input: {feeding(model)}",
         )
@@ -105,10 +128,21 @@ class OnnxGraph:
             producer_version=__version__,
         )
         helper.set_model_props(made, description(model))
-        self._onnx.checker.check_model(made)
+        try:
+            self._onnx.checker.check_model(made)
+        except self._onnx.checker.ValidationError as error:
+            reason = " ".join(str(error).split())
+            raise UnsupportedError(
+                f"{network.name}: ONNX does not hold this network, or its layers have names that "
+                f"the file needs itself, such as `input`: {reason:.300}"
+            ) from error
         return bytes(made.SerializeToString(deterministic=True))
 
 
-def answer_of(network: Network) -> tuple[str, int]:
-    """Name and count of the values that a network answers with."""
-    return ("logits", network.classes) if network.classes else ("features", network.features)
+def answers_of(network: Network) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of what a network answers with, without the batch."""
+    if network.detection is not None:
+        return [(each.name, (each.anchors, each.columns)) for each in raw_outputs(network)]
+    if network.classes:
+        return [("logits", (network.classes,))]
+    return [("features", (network.features,))]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..network.blocks import match
+from ..network.detection import ANCHORS
 from ..network.layer import IMAGE_CHANNELS, Network
 from .onnx_graph import OPSET, OnnxGraph
+from .onnx_objects import add_objects
 from .qdq import encode_int8
-from .trunk import trunk
+from .trunk import outputs, raw_outputs, trunk
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
 FORMAT = f"ONNX, opset {OPSET}"
 
 
-def encode(model: ModelFile, batch: int | str) -> bytes:
-    """The bytes of an .onnx file for `batch` images, a number or the name of any number."""
-    return (encode_int8 if model.dtype == "int8" else _encode_float32)(model, batch)
+def encode(model: ModelFile, batch: int | str, objects: bool = False) -> bytes:
+    """The bytes of an .onnx file for `batch` images, a number or the name of any number. Of a
+    detector it gives the `objects` too, if they are wanted, of one image."""
+    if model.dtype == "int8":
+        return encode_int8(model, batch)
+    return _encode_float32(model, batch, objects)
 
 
 def input_shape(network: Network, batch: int | str) -> tuple[int | str, ...]:
@@ -27,10 +32,11 @@ def input_shape(network: Network, batch: int | str) -> tuple[int | str, ...]:
     return (batch, IMAGE_CHANNELS, *network.resolution)
 
 
-def _encode_float32(model: ModelFile, batch: int | str) -> bytes:
+def _encode_float32(model: ModelFile, batch: int | str, objects: bool) -> bytes:
     graph = OnnxGraph()
     for name, array in model.weights().items():
-        graph.constant(name, array)
+        if name != ANCHORS:
+            graph.constant(name, array)
 
     def parameters(name: str) -> list[str]:
         return [f"{name}.weight", f"{name}.bias"]
@@ -43,6 +49,16 @@ def _encode_float32(model: ModelFile, batch: int | str) -> bytes:
     def shortcut(layer: Layer, before: str, at: str) -> str:
         return graph.node("Add", [before, at], f"{layer.name}.joined")
 
+    if model.network.detection is not None:
+        made = outputs(model.network, "input", convolution, shortcut)
+        for output in raw_outputs(model.network):
+            parts = [
+                graph.rows(made[name], f"{name}.rows", (count, output.columns))
+                for name, count in output.rows
+            ]
+            graph.node("Concat", parts, output.name, axis=1)
+        found = add_objects(graph, model) if objects else []
+        return graph.file(model, batch, "float32", found)
     at = trunk(model.network, "input", convolution, shortcut)
     at = graph.node("GlobalAveragePool", [at], "pool")
     at = graph.node("Flatten", [at], "features")

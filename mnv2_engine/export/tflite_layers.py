@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..network.blocks import match
-from ..network.layer import IMAGE, IMAGE_CHANNELS, Layer, padding_of
+from ..network.layer import IMAGE_CHANNELS, Layer, padding_of
+from .trunk import outputs, raw_outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,29 +121,16 @@ class FloatLayers:
     def raw_heads(self, image: int) -> list[int]:
         """Of a detector, what its heads give: codes of boxes, (batch, anchors, 4), and scores
         before their conversion, (batch, anchors, classes and background)."""
-        made = {IMAGE: image}
-        for layer in self.network.layers:
-            inputs = [made[source] for source in layer.inputs]
-            if layer.operation == "add":
-                made[layer.name] = self.shortcut(layer, inputs[1], inputs[0])
-            else:
-                made[layer.name] = self.convolution(layer, inputs[0])
-        detection = self.network.detection
-        assert detection is not None
-        sizes = {layer.name: layer.out_size for layer in self.network.layers}
+        made = outputs(self.network, image, self.convolution, self.shortcut)
         joined = []
-        for what, last in (("boxes", 4), ("scores", detection.columns)):
-            parts, total = [], 0
-            for each in detection.maps:
-                name = getattr(each, what)
-                height, width = sizes[name]
-                count = height * width * each.anchors
+        for output in raw_outputs(self.network):
+            parts, last = [], output.columns
+            for name, count in output.rows:
                 shape = self.constant(f"{name}.shape", np.array([-1, count, last], np.int32))
                 part = self.computed(f"{name}.rows", (count, last))
                 self.operator("RESHAPE", [made[name], shape], [part])
                 parts.append(part)
-                total += count
-            out = self.computed(what, (total, last))
+            out = self.computed(output.name, (output.anchors, last))
             fields = {"Axis": 1, "FusedActivationFunction": NO_ACTIVATION}
             self.operator("CONCATENATION", parts, [out], "ConcatenationOptions", **fields)
             joined.append(out)

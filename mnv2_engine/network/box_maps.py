@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import InputError
 from ..untyped import Mapping
 from .detection import MAX_ANCHORS, Detection, check_values
-from .layer import Layer
+from .layer import Layer, Network
 
 
 def anchor_counts(detection: Detection, layers: Mapping[str, Layer]) -> list[int]:
@@ -20,6 +20,14 @@ def anchor_counts(detection: Detection, layers: Mapping[str, Layer]) -> list[int
 def anchors_of(detection: Detection, layers: tuple[Layer, ...]) -> int:
     """How many anchors a network has: the rows of the array `anchors`."""
     return sum(anchor_counts(detection, {layer.name: layer for layer in layers}))
+
+
+def raw_shapes(network: Network) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of what a detector's heads give for an image: coded boxes, and scores."""
+    detection = network.detection
+    assert detection is not None
+    count = anchors_of(detection, network.layers)
+    return (count, 4), (count, detection.columns)
 
 
 def check_detection(detection: Detection, layers: Mapping[str, Layer]) -> None:
