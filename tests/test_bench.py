@@ -14,6 +14,8 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import small_network
+from detector_network import seeded_weights as detector_weights
+from detector_network import small_detector
 from int8_network import random_int8
 
 from mnv2_engine import cli
@@ -24,11 +26,13 @@ from mnv2_engine.bench.machine import UNKNOWN, machine, versions
 from mnv2_engine.bench.networks import model_file, named_network, rewritten, seeded_weights
 from mnv2_engine.bench.python import answer_of
 from mnv2_engine.bench.turns import alternate, busy_with_others, pin
+from mnv2_engine.cli.options import parser
 from mnv2_engine.errors import InputError, MissingExtraError, MnvError, UnsupportedError
 from mnv2_engine.executors.native import ISA_VARIABLE, isas
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
+from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.peers import PEERS
 
 
@@ -264,7 +268,7 @@ def test_a_peer_that_computes_something_else_takes_no_part(small_model):
     assert [each.name for each in found.entrants] == [OURS, CONTROL, "same", "half", "free"]
     assert list(unable) == ["wrong", "fewer"]
     assert "does not compute the same network" in unable["wrong"]
-    assert "7 logits, not 5" in unable["fewer"]
+    assert "7 numbers, not 5" in unable["fewer"]
     assert {len(samples) for samples in found.samples} == {6}
     assert contest.difference(found.logits[0], found.logits[2]).largest == 0
 
@@ -353,6 +357,32 @@ def test_an_int8_network_against_onnxruntime(int8_model, small_model):
     assert "against itself" in text
 
 
+def test_a_detector_against_others(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("tflite")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    network = small_detector()
+    path = str(tmp_path / "detector.npz")
+    write_model(path, network, detector_weights(network), PRESETS["tf"], None, {})
+    found = bench(path, ["litert", "onnxruntime", "self:float16"], rounds=6, processes=False)
+    assert found.absent == ()
+    assert found.answer == "boxes and scores"
+    assert "boxes and scores" in str(found)
+    for row in found.rows[1:3]:
+        assert row.difference.largest < 1e-4 * row.difference.of
+    assert 0 < found.rows[3].difference.largest < 1e-2 * found.rows[3].difference.of
+
+
+def test_a_detector_has_a_name_and_finds_objects_in_fresh_processes(tmp_path):
+    path = model_file("ssdlite_mobilenet_v2_0.35_64", str(tmp_path))
+    assert named_network("ssdlite_mobilenet_v2_1.0_300") == ssdlite()
+    entrant = rival(path)
+    assert entrant.call == "detect"
+    for case in fresh.cases(entrant):
+        answer_of(f"{case.before}\n{case.script}\nassert isinstance(run(), list)")
+
+
 def test_affinity_is_as_before(small_model):
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("no affinity here")
@@ -377,6 +407,11 @@ def test_affinity_is_as_before(small_model):
 def test_what_cannot_be_benched(arguments, message, capsys):
     assert cli.main(["bench", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_peers_add_up():
+    given = parser("0").parse_args(["bench", "m", "--against", "litert", "--against", "ncnn,self"])
+    assert given.against == ["litert", "ncnn", "self"]
 
 
 def test_importing_the_engine_imports_no_bench():

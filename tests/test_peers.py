@@ -12,7 +12,7 @@ from conftest import small_network
 
 from mnv2_engine.errors import InputError, MissingExtraError, UnsupportedError
 from mnv2_engine.peers import PEERS, Peer, peer_and_file
-from mnv2_engine.peers.session import Input, chosen_output, layout, levels
+from mnv2_engine.peers.session import Input, chosen_outputs, layout, levels
 
 NETWORK = small_network()
 FLOAT32, UINT8, INT8 = map(np.dtype, ("float32", "uint8", "int8"))
@@ -91,8 +91,9 @@ def test_the_layout_of_an_input():
         layout((1, 3, None, 9), None, "f")
     with pytest.raises(UnsupportedError, match=r"shape \(1, 1, \?, 9\)"):
         layout((1, 1, None, 9), None, "f")
-    assert chosen_output(["features", "logits"]) == 1
-    assert chosen_output(["a", "b"]) == 0
+    assert chosen_outputs(["features", "logits"]) == [1]
+    assert chosen_outputs(["scores", "boxes"]) == [1, 0]
+    assert chosen_outputs(["boxes", "b"]) == [0]
 
 
 # --- who is asked -------------------------------------------------------------------------

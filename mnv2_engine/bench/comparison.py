@@ -106,6 +106,7 @@ def _result(
         multiply_adds=multiply_adds(model.network),
         machine=found,
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        answer="logits" if model.network.detection is None else "boxes and scores",
     )
 
 

@@ -35,7 +35,7 @@ class Contest(NamedTuple):
 
     entrants: list[Entrant]
     settings: list[list[str]]
-    logits: list[NDArray[np.float32]]
+    logits: list[NDArray[np.float32]]  # of a detector its boxes and scores
     samples: list[list[float]]  # of everyone, round by round, in milliseconds
     waited: float  # share of the turns' time: see Quietness
     stolen: float
@@ -98,12 +98,12 @@ def another_network(
     if not entrant.same_weights:
         return ""
     if ours.shape != theirs.shape:
-        return f"it gives {theirs.size} logits, not {ours.size}: not the same network"
+        return f"it gives {theirs.size} numbers, not {ours.size}: not the same network"
     found = difference(ours, theirs)
     if entrant.in_float32 and not found.largest <= TOLERANCE * found.of:
         return (
-            f"its logits {found}: beyond {TOLERANCE:g} of the largest it does not compute the same "
-            "network, and its speed says nothing; please report it"
+            f"its answers {found}: beyond {TOLERANCE:g} of the largest it does not compute the "
+            "same network, and its speed says nothing; please report it"
         )
     return ""
 

@@ -185,7 +185,8 @@ def serve() -> None:
 
 
 def loaded(task: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], Any], list[str]]:
-    """(a call that runs the image, its output's logits (classes,), settings) of a task, which has
+    """(a call that runs the image, its output's logits (classes,), settings) of a task, or of a
+    detector's its boxes and scores, one after the other. A task has
     `peer`, "" for this engine; `path`, `threads`, `size` (H, W), `mean` and `std`; and `engine`,
     keyword arguments of Engine.load. The image has seeded pixels, the same for everyone."""
     import numpy as np
@@ -201,12 +202,18 @@ def loaded(task: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], Any
         engine = Engine.load(task["path"], threads=threads, **task["engine"])
         info = engine.info
         settings = [info.backend, *([info.isa] if info.isa else []), info.precision]
+        if info.network.detection is not None:
+            return (
+                lambda: engine.raw_boxes(pixels),
+                lambda outputs: np.concatenate([each.reshape(-1) for each in outputs]),
+                settings,
+            )
         return lambda: engine.logits(pixels), lambda output: output.reshape(-1), settings
     from ..peers import PEERS
 
     session = PEERS[task["peer"]].load(task["path"], threads, size, as_is=True)
     session.bind(session.input.suited(pixels, task["mean"], task["std"]))
-    return session.invoke, lambda output: session.real(output).reshape(-1), list(session.notes)
+    return session.invoke, session.real, list(session.notes)
 
 
 def _waited_ms() -> float:

@@ -51,6 +51,7 @@ class Entrant(NamedTuple):
     in_float32: bool  # as the model is, and so has to give the same logits
     engine: dict[str, Any]  # keyword arguments of Engine.load
     environment: dict[str, str]
+    call: str = "predict"  # what of an engine answers for an image; of a detector "detect"
 
     @property
     def task(self) -> dict[str, Any]:
@@ -128,6 +129,7 @@ def own(model: ModelFile, options: Options) -> Entrant:
         in_float32=model.dtype != "int8" and options.precision in (None, "float32"),
         engine={"precision": options.precision, "backend": options.backend},
         environment={ISA_VARIABLE: options.isa} if options.isa else {},
+        call="predict" if model.network.detection is None else "detect",
     )
 
 

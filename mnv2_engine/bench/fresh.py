@@ -74,7 +74,7 @@ engine = Engine.load({entrant.path!r}, **{given!r})
         Case(
             entrant.name,
             before,
-            f"{loading}pixels = {pixels}\nrun = lambda: engine.predict(pixels)",
+            f"{loading}pixels = {pixels}\nrun = lambda: engine.{entrant.call}(pixels)",
             entrant.environment,
         )
         for before, pixels in ((NOTHING, raw), (NUMPY, array))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..model.input_spec import PRESETS
 from ..model.modelfile import ModelFile, open_model, write_model
+from ..network.detection import ANCHORS
 from ..network.families import efficientnet_lite, mobilenet_v2
 from ..network.layer import Network
+from ..network.ssdlite import ssd_anchors, ssdlite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,8 @@ def named_network(name: str) -> Network | None:
         return mobilenet_v2(width, int(match[2]), divisor=4 if width == 0.1 else 8)
     if match := re.fullmatch(r"efficientnet_lite(\d)_(\d+)", name):
         return efficientnet_lite(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"ssdlite_mobilenet_v2_(\d+\.\d+)_(\d+)", name):
+        return ssdlite(float(match[1]), int(match[2]))
     return None
 
 
@@ -42,6 +46,8 @@ def seeded_weights(network: Network) -> dict[str, NDArray[np.float32]]:
         weight = random.normal(0.0, np.sqrt(2 / fan_in), layer.weight_shape)
         weights[f"{layer.name}.weight"] = weight.astype(np.float32)
         weights[f"{layer.name}.bias"] = np.zeros(layer.out_channels, np.float32)
+    if network.detection is not None:
+        weights[ANCHORS] = np.array(ssd_anchors(network), np.float32)
     return weights
 
 

@@ -17,13 +17,13 @@ from .results import (
     NUMPY_NOTES,
     SIZE_HEAD,
     START_HEAD,
-    TIME_HEAD,
     Result,
     memory_cells,
     quietness_text,
     size_cells,
     start_cells,
     time_cells,
+    time_head,
 )
 from .steps import StepTimes, step_times
 from .turns import pinned
@@ -297,7 +297,7 @@ def _section(part: Part) -> list[str]:
     lines = [f"## {result.title}", ""]
     took = f"{result.rounds} rounds in {result.seconds:.0f} s"
     lines += [f"{took}. {quietness_text(result.quietness)}.", ""]
-    lines += _table(TIME_HEAD, [time_cells(row) for row in result.rows])
+    lines += _table(time_head(result), [time_cells(row) for row in result.rows])
     if any(row.memory for row in result.rows):
         lines += _table(MEMORY_HEAD, memory_cells(result))
     if any(row.cold_starts for row in result.rows):

@@ -47,6 +47,7 @@ class Result(NamedTuple):
     multiply_adds: int
     machine: Machine
     date: str  # UTC
+    answer: str = "logits"  # what is computed and compared
 
     @property
     def title(self) -> str:
@@ -70,7 +71,7 @@ class Result(NamedTuple):
             f"{self.title}; this engine: {self.backend}",
             f"{self.machine.cpu}; {self.rounds} rounds in {self.seconds:.0f} s",
             "",
-            table(TIME_HEAD, [time_cells(row) for row in self.rows]),
+            table(time_head(self), [time_cells(row) for row in self.rows]),
             "",
             quietness_text(self.quietness),
         ]
@@ -85,10 +86,14 @@ class Result(NamedTuple):
 
 # --- tables, whose rows the report shares -------------------------------------------------
 
-TIME_HEAD = ("one image, ms", "median", "middle half", "our time / its time", "logits")
 MEMORY_HEAD = ("memory of a process, MiB", "peak resident", "anonymous", "proportional")
 START_HEAD = ("start to first prediction, ms", "beyond Python", "beyond Python with numpy")
 SIZE_HEAD = ("on the disk, MB", "package", "model")
+
+
+def time_head(result: Result) -> tuple[str, ...]:
+    """The head of the table of times."""
+    return ("one image, ms", "median", "middle half", "our time / its time", result.answer)
 
 
 def time_cells(row: Row) -> tuple[str, ...]:

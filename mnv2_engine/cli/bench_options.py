@@ -31,6 +31,7 @@ def add_bench(commands: Any) -> None:
         "--against",
         metavar="PEER[:FILE],…",
         type=_listed,
+        action="extend",
         help="other engines, of litert, onnxruntime, openvino, openvino-bf16, ncnn, self "
         "(default: all whom the model's precision suits)",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .session import Input, Session, chosen_output, layout, threaded
+from .session import Input, Session, chosen_outputs, layout, threaded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,33 +36,35 @@ class LiteRT(Session):
             experimental_op_resolver_type=module.OpResolverType[resolver],
         )
         self._interpreter.allocate_tensors()
-        source, target = self._interpreter.get_input_details()[0], self._target()
+        source, targets = self._interpreter.get_input_details()[0], self._targets()
         planar, size = layout(source["shape"].tolist(), resolution, path)
         self.input = Input(np.dtype(source["dtype"]), planar, size, _quantization(source))
-        self.classes = int(np.prod(target["shape"]))
-        self._source, self._output = source["index"], target["index"]
-        self._quantization = _quantization(target)
+        self.classes = sum(int(np.prod(target["shape"])) for target in targets)
+        self._source = source["index"]
+        self._outputs = [target["index"] for target in targets]
+        self._quantizations = [_quantization(target) for target in targets]
         self.notes += (f"{resolver} kernels, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
         """Puts an image where the engine reads it."""
         self._interpreter.set_tensor(self._source, self.input.prepared(image))
 
-    def invoke(self) -> Any:
-        """Runs, and gives the engine's own output."""
+    def invoke(self) -> list[Any]:
+        """Runs, and gives the engine's own outputs."""
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
 
-    def real(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        """An output as real numbers."""
-        if self._quantization is None:
-            return super().real(output)
-        scale, zero_point = self._quantization
-        return ((output.astype(np.float64) - zero_point) * scale).astype(np.float32)
+    def real(self, outputs: list[Any]) -> NDArray[np.float32]:
+        """The outputs as real numbers."""
+        wide = [
+            output if said is None else (output.astype(np.float64) - said[1]) * said[0]
+            for output, said in zip(outputs, self._quantizations, strict=True)
+        ]
+        return super().real(wide)
 
-    def _target(self) -> Any:
+    def _targets(self) -> list[Any]:
         details = self._interpreter.get_output_details()
-        return details[chosen_output([each["name"] for each in details])]
+        return [details[i] for i in chosen_outputs([each["name"] for each in details])]
 
 
 def _quantization(details: Any) -> tuple[float, int] | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # The names that pnnx gives.
-_INPUT, _OUTPUT = "in0", "out0"
+_INPUT, _OUTPUTS = "in0", ("out0", "out1")
 
 
 class Ncnn(Session):
@@ -44,7 +44,9 @@ class Ncnn(Session):
         planar, size = layout((1, CHANNELS, *resolution), None, path)
         self.input = Input(np.dtype(np.float32), planar, size)
         self.bind(np.zeros((*size, CHANNELS), np.float32))
-        self.classes = int(self.invoke().size)
+        # A detector has two.
+        self._outputs = [name for name in _OUTPUTS if name in self._net.output_names()]
+        self.classes = sum(int(output.size) for output in self.invoke())
         self.notes = (f"float32, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
@@ -52,11 +54,14 @@ class Ncnn(Session):
         planes = np.ascontiguousarray(self.input.prepared(image)[0])
         self._bound = self._module.Mat(planes).clone()
 
-    def invoke(self) -> Any:
-        """Runs, and gives the engine's own output."""
+    def invoke(self) -> list[Any]:
+        """Runs, and gives the engine's own outputs."""
         extractor = self._net.create_extractor()
         extractor.input(_INPUT, self._bound)
-        failed, output = extractor.extract(_OUTPUT)
-        if failed:
-            raise InputError(f"ncnn gave no {_OUTPUT!r} (code {failed}): expected pnnx's names")
-        return np.array(output)
+        found = []
+        for name in self._outputs:
+            failed, output = extractor.extract(name)
+            if failed:
+                raise InputError(f"ncnn gave no {name!r} (code {failed}): expected pnnx's names")
+            found.append(np.array(output))
+        return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UnsupportedError, missing_extra
-from .session import Input, Session, chosen_output, layout, threaded
+from .session import Input, Session, chosen_outputs, layout, threaded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,25 +52,27 @@ class OnnxRuntime(Session):
         planar, size = layout(shape, resolution, path)
         self.input = Input(np.dtype(_DTYPES[source.type]), planar, size)
         outputs = self._session.get_outputs()
-        target = outputs[chosen_output([output.name for output in outputs])]
+        targets = [outputs[i] for i in chosen_outputs([output.name for output in outputs])]
         self._bound = np.zeros((1, 3, *size) if planar else (1, *size, 3), self.input.dtype)
         self._binding = self._session.io_binding()
         self._binding.bind_cpu_input(source.name, self._bound)  # which does not keep it alive
-        self._binding.bind_output(target.name)
+        for target in targets:
+            self._binding.bind_output(target.name)
         # Files made by hand may not say: then one run does.
-        extents = target.shape[1:] if target.shape else ()
-        known = bool(extents) and all(isinstance(extent, int) for extent in extents)
-        self.classes = int(np.prod(extents)) if known else int(self.invoke().size)
+        shapes = [target.shape[1:] if target.shape else () for target in targets]
+        known = all(shape and all(isinstance(each, int) for each in shape) for shape in shapes)
+        sizes = map(np.prod, shapes) if known else (output.size for output in self.invoke())
+        self.classes = int(sum(sizes))
         self.notes += (f"{level}, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
         """Puts an image where the engine reads it."""
         self._bound[:] = self.input.prepared(image)
 
-    def invoke(self) -> Any:
-        """Runs, and gives the engine's own output."""
+    def invoke(self) -> list[Any]:
+        """Runs, and gives the engine's own outputs."""
         self._session.run_with_iobinding(self._binding)
-        return self._binding.get_outputs()[0].numpy()
+        return [output.numpy() for output in self._binding.get_outputs()]
 
 
 def _ending_in_logits(path: str) -> tuple[bytes | None, tuple[str, ...]]:
@@ -84,7 +86,7 @@ def _ending_in_logits(path: str) -> tuple[bytes | None, tuple[str, ...]]:
     model = onnx.load(path)
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
-    name = graph.output[chosen_output([output.name for output in graph.output])].name
+    name = graph.output[chosen_outputs([output.name for output in graph.output])[0]].name
     while name in producers and producers[name].op_type in _PASSED_OVER:
         name = producers[name].input[0]
     if name not in producers or producers[name].op_type != "Softmax":

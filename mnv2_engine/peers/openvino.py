@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from .session import Input, Session, chosen_output, layout, threaded
+from .session import Input, Session, chosen_outputs, layout, threaded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,24 +53,24 @@ class OpenVino(Session):
         self.input = Input(np.dtype(_DTYPES[kind]), planar, size)
         self._request = compiled.create_infer_request()
         self._source = self._request.get_input_tensor()
-        target = compiled.outputs[chosen_output([_name(port) for port in compiled.outputs])]
-        self._output = self._request.get_tensor(target)
-        self.classes = int(np.prod(tuple(target.shape)))
+        chosen = chosen_outputs([_name(port) for port in compiled.outputs])
+        self._outputs = [self._request.get_tensor(compiled.outputs[i]) for i in chosen]
+        self.classes = sum(int(np.prod(tuple(compiled.outputs[i].shape))) for i in chosen)
         self.notes += (f"latency, one stream, {precision}, {threaded(threads)}",)
 
     def bind(self, image: NDArray[Any]) -> None:
         """Puts an image where the engine reads it."""
         self._source.data[:] = self.input.prepared(image)
 
-    def invoke(self) -> Any:
-        """Runs, and gives the engine's own output."""
+    def invoke(self) -> list[Any]:
+        """Runs, and gives the engine's own outputs."""
         self._request.infer()
-        return self._output.data.copy()
+        return [output.data.copy() for output in self._outputs]
 
     def _ending_in_logits(self, module: Any, model: Any) -> Any:
         """The network up to its last softmax, or itself where it ends in none."""
         names = [_name(port) for port in model.outputs]
-        at = model.outputs[chosen_output(names)].get_node().input_value(0)
+        at = model.outputs[chosen_outputs(names)[0]].get_node().input_value(0)
         while at.get_node().get_type_name() in _PASSED_OVER:
             at = at.get_node().input_value(0)
         if at.get_node().get_type_name().lower() != "softmax":

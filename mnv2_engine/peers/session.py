@@ -1,4 +1,5 @@
-"""What the sessions of all peers are: an image goes in, logits come out."""
+"""What the sessions of all peers are: an image goes in, logits come out, or of a detector its coded
+boxes and scores before their conversion."""
 
 from __future__ import annotations
 
@@ -100,7 +101,7 @@ class Session(ABC):
     """A file that a peer has loaded. One image at a time, from one thread at a time."""
 
     input: Input
-    classes: int
+    classes: int  # numbers that it answers with
     notes: tuple[str, ...]  # the settings that it runs with, and what was changed in the file
 
     @abstractmethod
@@ -109,17 +110,18 @@ class Session(ABC):
         or, for files that take 8 bits, uint8 pixels. Raises InputError for another one."""
 
     @abstractmethod
-    def invoke(self) -> Any:
-        """Run the bound image: the output as the file has it, a fresh array."""
+    def invoke(self) -> list[Any]:
+        """Run the bound image: the outputs as the file has them, fresh arrays."""
 
     def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """The logits of `image`, (classes,); of a file that runs as it is, its output."""
+        """The logits of `image`, (classes,); of a file that runs as it is, its output; of a
+        detector boxes and scores, one after the other."""
         self.bind(image)
-        return self.real(self.invoke()).reshape(-1)
+        return self.real(self.invoke())
 
-    def real(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        """What `invoke` gave, in real numbers."""
-        return output.astype(np.float32)
+    def real(self, outputs: list[Any]) -> NDArray[np.float32]:
+        """What `invoke` gave, in real numbers, in one row."""
+        return np.concatenate([output.astype(np.float32).reshape(-1) for output in outputs])
 
 
 def layout(
@@ -151,9 +153,13 @@ def layout(
     return planar, resolution
 
 
-def chosen_output(names: Sequence[str]) -> int:
-    """Which output has the logits: some files give the pooled features as well."""
-    return list(names).index("logits") if "logits" in names else 0
+def chosen_outputs(names: Sequence[str]) -> list[int]:
+    """Which outputs have the answer: the logits, as some files give the pooled features as well; of
+    a detector the boxes and the scores, in that order."""
+    for wanted in (["logits"], ["boxes", "scores"]):
+        if set(wanted) <= set(names):
+            return [list(names).index(name) for name in wanted]
+    return [0]
 
 
 def threaded(threads: int) -> str:
