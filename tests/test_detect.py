@@ -286,7 +286,6 @@ def test_commands_for_classifiers_say_what_to_call(
     for arguments, reason in (
         (["evaluate", str(path), str(tmp_path)], "--coco"),
         (["warmup", str(path)], "does not run"),
-        (["quantize", str(path), str(tmp_path / "q.npz"), "--calibrate", "x"], "is a detector"),
     ):
         assert main(arguments) == 2
         assert reason in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from detector_network import seeded_weights, small_detector
+from int8_network import random_int8
 
 from mnv2_engine.cli import main
 from mnv2_engine.detect.decoding import converted, decoded
@@ -128,6 +129,16 @@ def test_what_cannot_be_written(
         export(small_model(), tmp_path / "a.onnx", objects=True)
     assert main(["export", str(model), str(tmp_path / "a.onnx"), "--objects"]) == 0
     assert "detection_scores" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+def test_detectors_in_int8_are_refused(tmp_path: Path, suffix: str) -> None:
+    model, out = tmp_path / "detector.npz", tmp_path / f"detector.{suffix}"
+    weights, quantization = random_int8(MADE)
+    write_model(model, MADE, weights, PRESETS["tf"], None, {}, quantization)
+    with pytest.raises(UnsupportedError, match=r"is a detector in int8.*quantised from"):
+        export(model, out)
+    assert not out.exists()
 
 
 def test_names_of_layers_that_the_file_needs_are_refused(tmp_path: Path) -> None:
