@@ -644,6 +644,15 @@ def test_wrong_usage(run, arguments):
     assert "usage: mnv2" in err
 
 
+@pytest.mark.parametrize("command", ["quantize", "bench", "detect", "serve"])
+def test_an_option_that_a_command_has_not_shows_its_usage(run, command):
+    code, out, err = run(command, "a", "b", "--no-such-option")
+    assert (code, out) == (2, "")
+    assert f"usage: mnv2 {command}" in err
+    assert "unrecognized arguments:" in err
+    assert "--no-such-option" in err
+
+
 def test_version(run):
     assert run("--version") == (0, f"mnv2 {__version__}\n", "")
 

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
             # Pillow's remarks about odd files would be taken for errors of ours.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            parsed = parser(__version__).parse_args(arguments)
+            parsed, unknown = parser(__version__).parse_known_args(arguments)
+            if unknown:  # argparse would show the usage of mnv2, not of the command
+                parsed.refuse(f"unrecognized arguments: {' '.join(unknown)}")
             return COMMANDS[parsed.command](parsed)
     except MnvError as error:
         complain(f"error: {error}")

@@ -21,14 +21,17 @@ exit codes:
 
 
 def add_command(commands: Any, name: str, summary: str, details: str, epilog: str) -> Any:
-    """A command of `commands`, with its help."""
-    return commands.add_parser(
+    """A command of `commands`, with its help. What it parses has `refuse`, which ends the process
+    with a message behind the command's own usage."""
+    made = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
         epilog=epilog + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    made.set_defaults(refuse=made.error)
+    return made
 
 
 def add_json(command: Any, what: str) -> None:

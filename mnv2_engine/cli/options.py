@@ -383,7 +383,6 @@ def _add_photographs(command: Any, demo: str = "mnv2 demo") -> None:
     """Photographs, on this machine or a cluster, and what answers them."""
     # Not "+": of `--ray photos/` argparse takes photos/ for the address, and `run` puts it right.
     _add_files(command, "*", demo)
-    command.set_defaults(refuse=command.error)
     command.add_argument(
         "--ray",
         metavar="ADDRESS",
