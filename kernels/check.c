@@ -818,7 +818,8 @@ static const char *check_places(const mnv2_plan *plan) {
     int is_inside = 1;
     for (int32_t i = 0; i < plan->block_count; i++) {
         const mnv2_block *block = &plan->blocks[i];
-        const int64_t places[] = {block->partial, block->ring, block->thin};
+        const int64_t places[] = {block->partial, block->ring,     block->thin,
+                                  block->output,  block->filtered, block->sums};
         for (size_t n = 0; n < sizeof places / sizeof *places; n++)
             is_inside &= is_within(places[n], 0, plan->arena_bytes);
     }

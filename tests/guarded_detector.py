@@ -130,7 +130,11 @@ def run_changed(isa: Any, built: Any, weights: bytes, maps: list[Any], taps: lis
     sizes += [4 * each.height * each.width * each.channels for each in taps]
     if max(sizes) > 1 << 24:
         return 0
-    arena, memory, image, boxes, scores, *tensors = (guarded(size, fill=0x3C) for size in sizes)
+    # The arena and the weights have to begin at multiples of 64.
+    ends = [size % 64 == 0 for size in sizes[:2]] + [True] * (len(sizes) - 2)
+    arena, memory, image, boxes, scores, *tensors = (
+        guarded(size, at_end, fill=0x3C) for size, at_end in zip(sizes, ends, strict=True)
+    )
     content = weights[: len(memory)]
     memoryview(memory).cast("B")[: len(content)] = content
     pointers = ffi.new("float *[]", [ffi.from_buffer("float[]", each) for each in tensors])
