@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detector_network import seeded_weights, small_detector
+from detector_network import detection_of, seeded_weights, small_detector
 from int8_network import INT8_ISAS, Arrays, PackedInt8, pixels, random_int8
 
 from mnv2_engine import Engine
@@ -20,6 +20,7 @@ from mnv2_engine.executors import integer, reference
 from mnv2_engine.executors.native import NativeExecutor
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import open_model, write_model
+from mnv2_engine.network.detection import BoxMap
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.quantization import Quantization, from_json, to_json
 from mnv2_engine.network.ssdlite import ssdlite
@@ -27,7 +28,9 @@ from mnv2_engine.plan.planner import assemble, every_schedule, fastest, make_pla
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 from mnv2_engine.plan.steps import Plan
 from mnv2_engine.quantize import quantize
+from mnv2_engine.quantize.equalisation import ChannelRange
 from mnv2_engine.quantize.frames import with_mosaics
+from mnv2_engine.quantize.head_ranges import widened
 from mnv2_engine.quantize.report import FoundAgreement, found_agreement
 
 NETWORKS = {
@@ -204,6 +207,38 @@ def test_a_detectors_quantization_has_no_pool(made: tuple[Path, Path, Any]) -> N
     assert from_json(text, network) == Quantization(said.layers, None)
     with pytest.raises(ModelFileError, match="exactly the keys layers"):
         from_json({**text, "pool": [0.1, 5, 0, 1, 1]}, network)
+
+
+def test_heads_reach_as_far_as_any_object_needs(made: tuple[Path, Path, Any]) -> None:
+    """Whatever calibration showed: no score up to 10 is cut off, nor the code of an object."""
+    detection = NETWORKS["small"].detection
+    assert detection is not None
+    with open_model(made[1]) as model:
+        arrays = model.weights()
+    y, x, height, width = detection.box_coding
+    for each in detection.maps:
+        for name, due in (
+            (each.boxes, [y / 2, x / 2, 0.7 * height, 0.7 * width]),
+            (each.scores, [10.0] * detection.columns),
+        ):
+            scale, offset = arrays[f"{name}.values"].reshape(2, each.anchors, len(due))
+            assert (offset <= -np.array(due) + scale).all()
+            assert (offset + 255 * scale >= np.array(due) * (1 - 1e-5)).all()
+            assert (scale == scale[0]).all()  # anchors share what they reach
+
+
+def test_the_range_of_a_head() -> None:
+    detection = detection_of([BoxMap("b", "s", 2)], 1)  # codes of 10, 10, 5, 5
+    low = np.array([-9, -1, -1, -1, -2, -6, -1, -1], np.float64)
+    high = np.array([1, 1, 8, 1, 2, 1, 1, 1], np.float64)
+    other = ChannelRange(low, high)
+    scores = ChannelRange(np.array([-20.0, -3, -4, -2]), np.array([1.0, 2, 3, 14]))
+    found = widened(detection, {"b": ChannelRange(low, high), "s": scores, "x": other})
+    assert found["x"] is other
+    assert found["b"].low.tolist() == [-9, -6, -3.5, -3.5] * 2
+    assert found["b"].high.tolist() == [5, 5, 8, 3.5] * 2
+    assert found["s"].low.tolist() == [-20, -10] * 2
+    assert found["s"].high.tolist() == [10, 14] * 2
 
 
 @pytest.mark.parametrize(("count", "more"), [(1, 1), (7, 1), (8, 2), (24, 6)])

@@ -19,6 +19,7 @@ from ..network.layer import Network
 from ..network.quantization import CALIBRATION_LIMIT, DEFAULT_RANGE_METHOD, RANGE_METHODS
 from .equalisation import ChannelRange, equalise
 from .frames import NEEDED, calibration_frames, with_mosaics, without_copies
+from .head_ranges import widened
 from .origin import check_output, origin_of
 from .report import Agreement, FoundAgreement, Quantised, agreement_of
 from .stepwise import Made, Stepwise
@@ -138,6 +139,8 @@ def _made(
             advance(count, work)
 
     ranges, reaches = _ranges(network, spec, weights, pixels, done)
+    if network.detection is not None:
+        ranges = widened(network.detection, ranges)
     equal, thin = equalise(network, weights, ranges)
     return Stepwise(network, spec, equal, thin, reaches, pixels, method, done).make()
 

@@ -91,6 +91,7 @@ class Stepwise:
         self._parts = match(network)
         self._table = {layer.name: layer for layer in network.weighted}
         self._projects = {block.project.name for block in self._parts.blocks}
+        self._ends = {head.project.name for head in self._parts.heads}
         stem = self._parts.stem
         self._table[stem.name] = unpadded(stem)
         self._weights = _of_pixels(stem, weights, spec)
@@ -266,7 +267,10 @@ class Stepwise:
             return Activation(min(max(reach / HIDDEN_LEVELS, least), most))
         if self._shortcut_source is not None:
             least = max(least, LEAST_OF_SHORTCUT * self._shortcut_source.scale)
-        reach = choose_reach(histogram, THIN_LEVELS, self._method)
+        if layer.name in self._ends:  # further than calibration does: head_ranges.py
+            reach = self._thin[layer.name].reach
+        else:
+            reach = choose_reach(histogram, THIN_LEVELS, self._method)
         return Activation(max(reach / THIN_LEVELS, least), THIN_ZERO)
 
     def _fold(
