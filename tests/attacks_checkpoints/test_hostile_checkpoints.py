@@ -11,6 +11,7 @@ import pytest
 from hostile_checkpoints import LIES, STATE, WEIGHTS, Lie, npz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nested import taken_for_damage
 from torch_files import state_file
 
 from mnv2_engine.convert import convert
@@ -40,6 +41,7 @@ def refused(each: Lie, folder: Path, **options: Any) -> None:
     message = str(error.value)
     assert message.isprintable()
     assert len(message) <= 1500
+    assert not taken_for_damage(message)
     # Neither a model file nor the canary of what a pickle would have called.
     assert [path.name for path in folder.iterdir()] == ["source"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_weights, small_network
+from nested import taken_for_damage
 
 from mnv2_engine.convert import convert
 from mnv2_engine.errors import CheckpointError, MnvError, UnsupportedError
@@ -129,8 +130,9 @@ def test_hostile_onnx(name, tmp_path):
     alter(model)
     source = tmp_path / "hostile.onnx"
     source.write_bytes(model.SerializeToString())
-    with pytest.raises((CheckpointError, UnsupportedError), match=message):
+    with pytest.raises((CheckpointError, UnsupportedError), match=message) as error:
         convert(source, tmp_path / "out.npz", **OPTIONS)
+    assert not taken_for_damage(str(error.value))
     assert os.listdir(tmp_path) == ["hostile.onnx"]
 
 
@@ -202,8 +204,9 @@ def test_hostile_tfjs(name, tmp_path):
     alter(document)
     source = tmp_path / "model.json"
     source.write_text(json.dumps(document))
-    with pytest.raises((CheckpointError, UnsupportedError), match=message):
+    with pytest.raises((CheckpointError, UnsupportedError), match=message) as error:
         convert(source, tmp_path / "out.npz", **OPTIONS)
+    assert not taken_for_damage(str(error.value))
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"modelTopology": ' + '{"a":' * 5000], ids=len)
@@ -261,5 +264,6 @@ def test_hostile_frozen_graphs(name, tmp_path):
     alter, message = FROZEN[name]
     source = tmp_path / "graph.pb"
     _frozen(source, alter)
-    with pytest.raises(MnvError, match=message):
+    with pytest.raises(MnvError, match=message) as error:
         convert(source, tmp_path / "out.npz", **OPTIONS)
+    assert not taken_for_damage(str(error.value))

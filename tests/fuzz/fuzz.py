@@ -207,6 +207,8 @@ class Target:
 
     def _python(self, read: Callable[[], object]) -> str | None:
         """Why it was refused, or None."""
+        from nested import taken_for_damage
+
         from mnv2_engine.errors import MnvError
 
         started = time.process_time()
@@ -216,6 +218,8 @@ class Target:
         except MnvError as error:
             if not str(error).isprintable() or len(str(error)) > 4000:
                 raise Fault(f"its message is no short line: {str(error)[:300]!r}") from error
+            if taken_for_damage(str(error)):
+                raise Fault(f"a refusal was taken for damage: {str(error)[:300]!r}") from error
             return str(error)
         except Exception as error:
             raise Fault(f"{type(error).__name__}: {error}") from error

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from ...errors import CheckpointError, UnsupportedError
+from ...errors import CheckpointError, MnvError, UnsupportedError
 from ...network.layer import MAX_RESOLUTION
 from ..graph import MAX_NODES, NCHW, NHWC, Constant, Graph, Node, constant_of, image_of_shape
 
@@ -86,6 +86,8 @@ def to_graph(config: object, variables: Variables, what: str, form: str) -> Grap
     """
     try:
         return _Model(variables, what, form).graph(config)
+    except MnvError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{what}: the model's configuration is damaged ({type(error).__name__}: "

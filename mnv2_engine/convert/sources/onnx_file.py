@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import CheckpointError, UnsupportedError, missing_extra
+from ...errors import CheckpointError, MnvError, UnsupportedError, missing_extra
 from ..graph import MAX_NODES, Constant
 
 if TYPE_CHECKING:
@@ -218,6 +218,8 @@ def _external(tensor: Any, due: int, path: str | None, what: str) -> bytes:
                 )
             second.seek(offset)
             return second.read(due)
+    except MnvError:
+        raise
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{what}: its weights are in {location[:80]!r}, which cannot be read "

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import CheckpointError, UnsupportedError
+from ...errors import CheckpointError, MnvError, UnsupportedError
 from ...model.meta import printable
 from ..checkpoint import MAX_SOURCE_BYTES, Checkpoint
 from ..from_graph import from_graph
@@ -163,6 +163,8 @@ def read(document: dict[str, Any], path: str, what: str, weights: str = "float32
         )
     try:
         found = Weights(manifest, folder, what)
+    except MnvError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{what}: its list of weights is damaged ({type(error).__name__}: {str(error)[:120]}); "
