@@ -18,9 +18,13 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from detector_network import seeded_weights, small_detector
+from int8_network import random_int8
 from serve_process import Service
 
 from mnv2_engine import Engine
+from mnv2_engine.model.input_spec import PRESETS
+from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.serve.processes import MOST_FAILED_STARTS
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow (the extra serve) is absent")
@@ -77,6 +81,25 @@ def test_one_process_answers_and_stops(service, small_model, photo):
     assert b"mnv2_images_total 1\n" in running.call("GET", "/metrics")[1]
     assert running.stop() == 0
     assert running.said == []
+
+
+def test_detectors_are_served(service, tmp_path, photo):
+    """Which answer nothing but boxes, from the start on; one of floats, one of 8 bits."""
+    network = small_detector()
+    spec, floats, integers = PRESETS["tf"], tmp_path / "floats.npz", tmp_path / "integers.npz"
+    write_model(floats, network, seeded_weights(network), spec, None, {})
+    weights, quantization = random_int8(network)
+    write_model(integers, network, weights, spec, None, {}, quantization)
+    running = service(str(floats), str(integers))
+    for path in (floats, integers):
+        status, body = running.call("POST", f"/models/{path.stem}/detect?threshold=0.2", photo)
+        with Engine.load(path) as engine:
+            due = engine.detect(photo, 0.2)
+        assert (status, len(due) > 0) == (200, True)
+        objects = [{**each._asdict(), "box": each.box._asdict()} for each in due]
+        assert json.loads(body)["objects"] == objects
+    assert running.call("POST", f"/models/{path.stem}/classify", photo)[0] == 404
+    assert running.stop() == 0
 
 
 @contextmanager

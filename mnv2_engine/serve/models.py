@@ -94,8 +94,13 @@ def _state(path: str) -> object:
 
 def warm_up(engine: Engine) -> None:
     """Answer one black image: the arena is there, and the network runs."""
-    height, width = engine.info.network.resolution
-    engine.predict(memoryview(bytes(height * width * 3)).cast("B", (height, width, 3)))
+    network = engine.info.network
+    height, width = network.resolution
+    image = memoryview(bytes(height * width * 3)).cast("B", (height, width, 3))
+    if network.detection is not None:
+        engine.detect(image)
+    else:
+        engine.predict(image)
 
 
 def name_of(path: str) -> str:

@@ -47,8 +47,8 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
         detector, file, more = detector_of(file)
         if weights == "int8":
             raise UnsupportedError(
-                f"{what}: a detector, whose integers are not taken as they are; convert it to "
-                "float32"
+                f"{what}: a detector, whose integers are not taken as they are; leave --weights "
+                "int8 out, and make an int8 model file of the result with: mnv2 quantize"
             )
     graph = to_graph(file)
     if graph.image.size is None:
