@@ -114,8 +114,9 @@ def test_other_arithmetic_behind_a_shortcut_is_refused(
 
 
 def tfjs(content: bytes, folder: Path, as_bytes: bool) -> Path:
-    """A frozen graph as a graph model: constants beside it, texts in base64 or, as converters of
-    2018 and 2019 wrote them, as lists of bytes with every empty field said."""
+    """A frozen graph as a graph model: constants beside it, texts in base64 and types by name or,
+    as converters of 2018 and 2019 wrote them, texts as lists of bytes, types as numbers and every
+    empty field said."""
     graph = parse(content)
     manifest, data = [], b""
     for node in graph.node:
@@ -127,7 +128,7 @@ def tfjs(content: bytes, folder: Path, as_bytes: bool) -> Path:
         manifest.append({"name": node.name, "shape": shape, "dtype": dtype})
         data += tensor.tensor_content
         del node.attr["value"]
-    nodes = MessageToDict(graph, use_integers_for_enums=True)["node"]
+    nodes = MessageToDict(graph, use_integers_for_enums=as_bytes)["node"]
     for node in nodes if as_bytes else ():
         for value in node.get("attr", {}).values():
             if "s" in value:

@@ -42,6 +42,8 @@ _CONVOLUTIONS = {
     "DepthwiseConv2dNative": "depthwise",
     "FusedDepthwiseConv2dNative": "depthwise",
 }
+# Of enumeration DataType in types.proto, which JSON may have by name.
+_TYPES = {"DT_FLOAT": 1, "DT_DOUBLE": 2, "DT_INT32": 3, "DT_UINT8": 4, "DT_INT64": 9, "DT_HALF": 19}
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _FUSED = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
@@ -223,7 +225,9 @@ def _plain_json(value: Any) -> Any:
             return _text_json(inner)
         if kind == "i":
             return int(inner)
-        if kind in ("f", "b", "type"):
+        if kind == "type":
+            return _TYPES.get(inner, inner)
+        if kind in ("f", "b"):
             return inner
         if kind == "list":
             if inner.get("s"):
