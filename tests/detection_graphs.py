@@ -6,9 +6,13 @@ anchors a cell, and its thin output, with one. Imported after a check for `tenso
 
 from __future__ import annotations
 
+import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 from tensorboard.compat.proto import graph_pb2
 
 Array = np.ndarray[Any, Any]
@@ -266,3 +270,36 @@ def _choice(
     most = g.node("Minimum", "Minimum", g.constant("most", 30, "int32"), count, T=INT)
     zero, one = (g.constant(f"range/{part}", part, "int32") for part in (0, 1))
     g.node("range", "Range", zero, most, one, Tidx=INT)
+
+
+def graph_model(
+    content: bytes, folder: Path, as_bytes: bool, shard: str = "group1-shard1of1"
+) -> Path:
+    """A frozen graph as a graph model for TensorFlow.js: constants beside it, texts in base64 and
+    types by name or, as converters of 2018 and 2019 wrote them, texts as lists of bytes, types as
+    numbers and every empty field said."""
+    graph = graph_pb2.GraphDef()
+    graph.ParseFromString(content)
+    manifest, data = [], b""
+    for node in graph.node:
+        if node.op != "Const":
+            continue
+        tensor = node.attr["value"].tensor
+        shape = [int(dim.size) for dim in tensor.tensor_shape.dim]
+        dtype = {1: "float32", 3: "int32"}[tensor.dtype]
+        manifest.append({"name": node.name, "shape": shape, "dtype": dtype})
+        data += tensor.tensor_content
+        del node.attr["value"]
+    nodes = MessageToDict(graph, use_integers_for_enums=as_bytes)["node"]
+    for node in nodes if as_bytes else ():
+        for value in node.get("attr", {}).values():
+            if "s" in value:
+                value["s"] = list(base64.b64decode(value["s"]))
+            if "list" in value:
+                value["list"] = {"s": [], "f": [], "b": [], "type": [], **value["list"]}
+    folder.mkdir(exist_ok=True)
+    (folder / shard).write_bytes(data)
+    weights = [{"paths": [shard], "weights": manifest}]
+    model = folder / "model.json"
+    model.write_text(json.dumps({"modelTopology": {"node": nodes}, "weightsManifest": weights}))
+    return model

@@ -3,8 +3,6 @@ detector of many web pages, is made of."""
 
 from __future__ import annotations
 
-import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ pytest.importorskip("tensorboard", reason="needs tensorboard, the extra tensorfl
 import detection_graphs as graphs
 import graph_files
 from conftest import make_weights, small_network
-from google.protobuf.json_format import MessageToDict
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from mnv2_engine.convert import convert
@@ -113,36 +110,6 @@ def test_other_arithmetic_behind_a_shortcut_is_refused(
 # --- detectors of TensorFlow.js ---------------------------------------------------------------
 
 
-def tfjs(content: bytes, folder: Path, as_bytes: bool) -> Path:
-    """A frozen graph as a graph model: constants beside it, texts in base64 and types by name or,
-    as converters of 2018 and 2019 wrote them, texts as lists of bytes, types as numbers and every
-    empty field said."""
-    graph = parse(content)
-    manifest, data = [], b""
-    for node in graph.node:
-        if node.op != "Const":
-            continue
-        tensor = node.attr["value"].tensor
-        shape = [int(dim.size) for dim in tensor.tensor_shape.dim]
-        dtype = {1: "float32", 3: "int32"}[tensor.dtype]
-        manifest.append({"name": node.name, "shape": shape, "dtype": dtype})
-        data += tensor.tensor_content
-        del node.attr["value"]
-    nodes = MessageToDict(graph, use_integers_for_enums=as_bytes)["node"]
-    for node in nodes if as_bytes else ():
-        for value in node.get("attr", {}).values():
-            if "s" in value:
-                value["s"] = list(base64.b64decode(value["s"]))
-            if "list" in value:
-                value["list"] = {"s": [], "f": [], "b": [], "type": [], **value["list"]}
-    folder.mkdir()
-    (folder / "group1-shard1of1").write_bytes(data)
-    weights = [{"paths": ["group1-shard1of1"], "weights": manifest}]
-    model = folder / "model.json"
-    model.write_text(json.dumps({"modelTopology": {"node": nodes}, "weightsManifest": weights}))
-    return model
-
-
 @pytest.mark.parametrize("as_bytes", [False, True], ids=["base64", "bytes"])
 @pytest.mark.parametrize("optimised", [False, True], ids=["plain", "optimised"])
 def test_a_detector_for_tensorflow_js_is_the_frozen_graphs(
@@ -150,7 +117,7 @@ def test_a_detector_for_tensorflow_js_is_the_frozen_graphs(
 ) -> None:
     frozen = tmp_path / "frozen.pb"
     frozen.write_bytes(graphs.detector())
-    source = tfjs(graphs.detector(optimised=optimised), tmp_path / "js", as_bytes)
+    source = graphs.graph_model(graphs.detector(optimised=optimised), tmp_path / "js", as_bytes)
     ours = converted(source, labels="none")
     same_model(ours, converted(frozen, labels="none"))
     assert ours.provenance["format"] == "TensorFlow.js graph model of a detector"
@@ -158,7 +125,9 @@ def test_a_detector_for_tensorflow_js_is_the_frozen_graphs(
 
 @pytest.mark.parametrize("optimised", [False, True], ids=["plain", "optimised"])
 def test_a_detector_without_suppression_takes_the_apis(tmp_path: Path, optimised: bool) -> None:
-    source = tfjs(graphs.detector(optimised=optimised, suppressed=False), tmp_path / "js", True)
+    source = graphs.graph_model(
+        graphs.detector(optimised=optimised, suppressed=False), tmp_path / "js", True
+    )
     done = convert(source, tmp_path / "m.npz", labels="none")
     assert any("more than 0.6 the better one stays" in note for note in done.notes)
     with open_model(tmp_path / "m.npz") as model:
@@ -170,7 +139,9 @@ def test_a_detector_without_suppression_takes_the_apis(tmp_path: Path, optimised
 
 def test_an_exponential_of_another_size_is_refused(tmp_path: Path) -> None:
     """Anchors whose sizes are halved for the corners, and no other number."""
-    source = tfjs(graphs.detector(optimised=True, Decode_half=0.25), tmp_path / "js", False)
+    source = graphs.graph_model(
+        graphs.detector(optimised=True, Decode_half=0.25), tmp_path / "js", False
+    )
     with pytest.raises(UnsupportedError, match="times the anchor's size"):
         converted(source, labels="none")
 

@@ -154,6 +154,55 @@ class Document(Seed):
         return self._build(document)
 
 
+class Graph(Seed):
+    """A frozen TensorFlow graph, in whose nodes things are changed."""
+
+    def mutated(self, pick: random.Random) -> bytes:
+        if pick.random() < 0.25:
+            return super().mutated(pick)
+        from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+        graph = GraphDef()
+        graph.ParseFromString(self.content)
+        for _ in range(pick.choice((1, 1, 2, 4))):
+            self._change(graph.node, pick)
+        return bytes(graph.SerializeToString())
+
+    @staticmethod
+    def _change(nodes: Any, pick: random.Random) -> None:
+        node, other = pick.choice(nodes), pick.choice(nodes)
+        kind = pick.random()
+        if kind < 0.4 and node.input:
+            name = pick.choice((other.name, node.name, f"{other.name}:1", f"^{other.name}", ""))
+            node.input[pick.randrange(len(node.input))] = name
+        elif kind < 0.5:
+            node.op = other.op
+        elif kind < 0.6 and len(nodes) > 1:
+            nodes.remove(node)
+        elif kind < 0.65:
+            nodes.add().CopyFrom(node)
+        elif kind < 0.7 and node.input:
+            del node.input[pick.randrange(len(node.input)) :]
+        elif node.op == "Const":
+            tensor = node.attr["value"].tensor
+            if kind < 0.8 and tensor.tensor_shape.dim:
+                at = pick.randrange(len(tensor.tensor_shape.dim))
+                tensor.tensor_shape.dim[at].size = pick.choice((-1, 0, 1, 2, 1 << 31, 1 << 62))
+            elif kind < 0.85:
+                tensor.dtype = pick.choice((0, 1, 3, 4, 7, 9, 10, 19, 99))
+            else:
+                content = bytearray(tensor.tensor_content)
+                if content:
+                    content[pick.randrange(len(content))] = pick.randrange(256)
+                tensor.tensor_content = bytes(content)
+        elif node.attr:
+            value = node.attr[pick.choice(sorted(node.attr))]
+            if value.list.i:
+                value.list.i[pick.randrange(len(value.list.i))] = pick.choice((-1, 0, 2, 1 << 62))
+            else:
+                value.i = pick.choice((-1, 0, 1, 2, 3, 15, 1 << 40))
+
+
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 3, 5, 7, 8, 15, 16, 17, 1000, 65535, 65536, 2**31, 2**53),
     *(0.5, 1e308, -0.0, 0.1, "", "a", "same", "float32", "int8", "relu6", [], {}, [[]], [1, 2]),
@@ -415,7 +464,17 @@ def _exported(folder: Path, suffix: str) -> bytes:
 
 
 def _tflite(folder: Path) -> Target:
-    return Converter(folder, [_exported(folder, "tflite")], "input.tflite", labels="none")
+    from detector_network import seeded_weights, small_detector
+    from test_convert_detector_tflite import detector
+
+    from mnv2_engine.model.input_spec import PRESETS
+    from mnv2_engine.model.modelfile import open_model, write_model
+
+    network = small_detector()
+    write_model(folder / "d.npz", network, seeded_weights(network), PRESETS["tf"], None, {})
+    with open_model(folder / "d.npz") as model:
+        seeds = [_exported(folder, "tflite"), detector(model), detector(model, quantised=True)]
+    return Converter(folder, seeds, "input.tflite", **GRAPH)
 
 
 def _onnx(folder: Path) -> Target:
@@ -478,6 +537,12 @@ def _tfjs_graph(folder: Path) -> Target:
     import graph_files
 
     seeds = [Document(json.loads(graph_files.tfjs_graph(*_network(), folder)), _json)]
+    if find_spec("tensorboard") is not None:
+        import detection_graphs
+
+        for index, each in enumerate(_detectors()):
+            model = detection_graphs.graph_model(each, folder, index % 2 == 0, f"{index}.bin")
+            seeds.append(Document(json.loads(model.read_bytes()), _json))
     return Converter(folder, seeds, "model.json", **GRAPH)
 
 
@@ -488,7 +553,15 @@ def _json(document: Any) -> bytes:
 def _pb(folder: Path) -> Target:
     import graph_files
 
-    return Converter(folder, [graph_files.frozen(*_network())], "input.pb", **GRAPH)
+    seeds = [Graph(graph_files.frozen(*_network())), *map(Graph, _detectors())]
+    return Converter(folder, seeds, "input.pb", **GRAPH)
+
+
+def _detectors() -> list[bytes]:
+    import detection_graphs
+
+    made = [{}, {"softmax": True, "background": False}, {"optimised": True, "suppressed": False}]
+    return [detection_graphs.detector(**each) for each in made]
 
 
 def _saved_model(folder: Path) -> Target:
