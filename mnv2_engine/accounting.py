@@ -42,7 +42,7 @@ class Account:
 
     def leave(self, network_seconds: float, images: int = 1) -> None:
         """It has ended, after so long, and so many images are answered."""
-        with here().lock:
+        with self._process.lock:  # that of `enter`: no fork returns from within a run
             self._images += images
             self._arenas -= 1
             self._network_seconds += network_seconds

@@ -372,12 +372,16 @@ class Engine:
         executor, model = self._open()
         network = self._order.network
         refuse_detector(network, "logits")
-        if not network.classes:
+        classes = network.classes
+        if not classes:
             check_answers(network)
         batch = self._given(x, executor, model)
-        out = np.empty((len(batch.view), network.classes), np.float32)
+        out = np.empty((len(batch.view), classes), np.float32)
         if self._batch > 1:
             self._run_together(executor, model, batch, "logits", out)
+            return out
+        if len(out) == 1:  # the usual case, which shall cost little beside a small network
+            self._run(executor, model, batch.view, batch.is_float, perf_counter(), logits=out[0])
             return out
         for image, row in zip(batch.images(), out, strict=True):
             self._run(executor, model, image, batch.is_float, perf_counter(), logits=row)

@@ -100,16 +100,13 @@ class NativeExecutor:
         anchors, where they are given.
         """
         ffi = self._ffi
-        taps = [self.floats(each) for each in maps or ()]
+        taps = [self.floats(each) for each in maps] if maps else None
+        first, second = (boxes, scores) if self._is_detector else (features, logits)
         arena = self._take()
         with (
             ffi.from_buffer("char[]", arena, require_writable=True) as memory,
             ffi.from_buffer(image) as pixels,
         ):
-            places = [
-                ffi.NULL if each is None else self.floats(each)
-                for each in ((boxes, scores) if self._is_detector else (features, logits))
-            ]
             run = self._lib.mnv2_run_detector if self._is_detector else self._lib.mnv2_run
             status = run(
                 self._isa,
@@ -119,7 +116,8 @@ class NativeExecutor:
                 memory,
                 pixels,
                 is_float,
-                *places,
+                ffi.NULL if first is None else self.floats(first),
+                ffi.NULL if second is None else self.floats(second),
                 ffi.new("float *[]", taps) if taps else ffi.NULL,
             )
         self._give(arena)

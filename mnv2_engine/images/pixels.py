@@ -6,7 +6,6 @@ images.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ..errors import InputError
@@ -164,9 +163,11 @@ def batch_of(source: object, resolution: tuple[int, int]) -> Batch:
 
 def _is_encoded(source: object) -> bool:
     """A path or an encoded image: bytes, or a flat buffer of them."""
-    if isinstance(source, (str, os.PathLike, bytes, bytearray)):
+    if isinstance(source, (str, bytes, bytearray)):
         return True
-    return isinstance(source, memoryview) and source.ndim == 1
+    if isinstance(source, memoryview):
+        return source.ndim == 1
+    return hasattr(type(source), "__fspath__")  # an os.PathLike, which takes longer to ask for
 
 
 def _is_pillow(source: object) -> bool:
