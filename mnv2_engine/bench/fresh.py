@@ -1,8 +1,15 @@
 """Fresh processes: how soon the first prediction is there, and what memory ten of them take.
 
-This engine predicts raw pixels in a process without numpy, and an array in one that has imported
-it; peers need it. Times are from the start of the process to the first answer, less those of a bare
-Python that was started next to it: one that does nothing, or, with numpy, one that imports it.
+Times are wall time, from the moment that the parent starts the process to the first answer of
+`Engine.load(model).predict(pixels)`, less that of a bare Python that was started next to it:
+
+- beyond Python: pixels in a buffer, in a process that never imports numpy, less a process that does
+  nothing. Python's own start and `site` are in both;
+- beyond numpy: an array, in a process that imports numpy first, less one that only imports it. All
+  of this engine is in it: its import, opening the file, planning, the prediction.
+
+The second is the difference of two times of 60 ms and more, and varies by as much as it measures:
+numpy starts threads, which take a CPU meanwhile. Peers need numpy.
 """
 
 from __future__ import annotations
