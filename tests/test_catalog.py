@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from mnv2_engine.cli import demo
+from mnv2_engine.cli import demo, demo_detect
 from mnv2_engine.convert import convert
 from mnv2_engine.convert.options import Options, check_options
 from mnv2_engine.model.modelfile import open_model
+from mnv2_engine.network.box_maps import raw_shapes
 from mnv2_engine.network.families import family_network
 from mnv2_engine.network.layer import PADDINGS
 
@@ -22,6 +23,7 @@ tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
 CATALOG = Path(__file__).parents[1] / "weights" / "catalog.toml"
 WHOLE = tomllib.loads(CATALOG.read_text(encoding="utf-8"))
 CHECKPOINTS, PUBLISHED = WHOLE["checkpoint"], WHOLE["published"]
+DETECTORS = WHOLE["detector"]
 
 each = pytest.mark.parametrize("entry", CHECKPOINTS, ids=lambda entry: entry["name"])
 
@@ -86,6 +88,40 @@ def test_the_demo_uses_the_checkpoint_of_the_catalog():
     assert demo.PACKAGE in entry["source"]
     assert entry["options"] == {"preprocess": demo.PREPROCESS, "labels": demo.LABELS}
     assert f"{entry['name']}.npz" == demo.MODEL_FILE
+
+
+def test_the_demo_of_detectors_uses_that_of_the_catalog():
+    (entry,) = DETECTORS
+    source = demo_detect.SOURCE
+    assert "mnv2 demo --detect" in entry["description"]
+    assert source.package in entry["source"]
+    assert source.extra in entry["source"]
+    assert entry["file"] == f"{source.module}/{source.checkpoint}"
+    assert (entry["sha256"], f"{entry['name']}.npz") == (source.sha256, source.file)
+    assert tuple(entry["labels"]) == demo_detect.LABELS
+    assert entry["licence"]
+    assert "://" not in entry["source"]
+
+
+@pytest.mark.parametrize("entry", DETECTORS, ids=lambda entry: entry["name"])
+def test_converting_a_detector_finds_what_the_catalog_says(entry, shared, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard, the extra tensorflow")
+    source, out = located(entry, shared), tmp_path / "out.npz"
+    assert hashlib.sha256(source.read_bytes()).hexdigest() == entry["sha256"]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(entry["labels"]), encoding="utf-8")
+    convert(source, out, labels=str(labels))
+    with open_model(out) as model:
+        network, spec = model.network, model.input_spec
+        assert network.name == entry["network"]
+        assert network.resolution == (entry["resolution"],) * 2
+        assert network.padding == entry["padding"]
+        assert raw_shapes(network)[0] == (entry["anchors"], 4)
+        assert network.detection.classes == len(entry["labels"])
+        assert (list(spec.mean), list(spec.std)) == (entry["mean"], entry["std"])
+        assert spec.fit == entry["fit"]
+        assert list(model.labels) == entry["labels"]
+        assert model.provenance["sha256"] == entry["sha256"]
 
 
 @each
