@@ -1,16 +1,20 @@
 /* Objects out of what a detector gives: boxes decoded, scores converted, and of each class the boxes
  * that do not overlap a better one too much.
  *
- * A class after the other gathers its candidates in the caller's room, a heap whose root is the worst,
- * so that the best stay where there are more than fit; then puts them in order and takes them, the
- * best first. What all classes took stands in front of them, the best first, and no more than are
- * asked for. Everything is in float32, each operation rounded. */
+ * Candidates of all classes may be kept as the run makes them, row by row; then they are put in
+ * order, class by class. Where they do not fit, all scores have to be held, and a class after the
+ * other gathers its candidates in the caller's room, a heap whose root is the worst, so that the best
+ * stay where there are more than fit; then puts them in order and takes them, the best first. What
+ * all classes took stands in front of them, the best first, and no more than are asked for.
+ * Everything is in float32, each operation rounded. */
 #include <math.h>
+#include <stddef.h>
 
-#include "mnv2.h"
+#include "candidates.h"
 
-/* Whether a stands before b: the better score; of equal ones the lower anchor. */
+/* Whether a stands before b: the lower class; the better score; of equal ones the lower anchor. */
 static int is_before(const mnv2_object *a, const mnv2_object *b) {
+    if (a->index != b->index) return a->index < b->index;
     return a->score > b->score || (a->score == b->score && a->anchor < b->anchor);
 }
 
@@ -124,6 +128,30 @@ static int32_t gather(const mnv2_detection *how, const float *anchors, const flo
     return count;
 }
 
+/* Puts a heap in order, from its root's opposite on. */
+static void sort_heap(mnv2_object *heap, int32_t count) {
+    for (int32_t end = count - 1; end > 0; end--) { /* the worst to the end */
+        swap(&heap[0], &heap[end]);
+        sink(heap, end, 0);
+    }
+}
+
+/* Takes of the candidates of a class, in order, those that no better one overlaps too much, and adds
+ * them to the `count` best. What is taken moves to the front. */
+static int32_t take_class(const mnv2_detection *how, mnv2_object *candidates, int32_t found,
+                          mnv2_object *best, int32_t count) {
+    int32_t taken = 0;
+    for (int32_t i = 0; i < found && taken < how->max_per_class; i++) {
+        int is_free = 1;
+        for (int32_t n = 0; n < taken && is_free; n++)
+            is_free = !(overlap(candidates[n].box, candidates[i].box) > how->iou_threshold);
+        if (!is_free) continue;
+        candidates[taken] = candidates[i];
+        count = add_object(how, best, count, &candidates[taken++]);
+    }
+    return count;
+}
+
 int64_t mnv2_detect_room(const mnv2_detection *how) {
     return (int64_t)how->max_objects + how->anchors;
 }
@@ -138,20 +166,52 @@ int32_t mnv2_detect(const mnv2_detection *how, const float *anchors, const float
     for (int32_t index = 0; index < classes; index++) {
         const int32_t found = gather(how, anchors, codes, scores, index, heap,
                                      places - how->max_objects, &lost);
-        for (int32_t end = found - 1; end > 0; end--) { /* the worst to the end */
-            swap(&heap[0], &heap[end]);
-            sink(heap, end, 0);
-        }
-        int32_t taken = 0; /* they move to the front */
-        for (int32_t i = 0; i < found && taken < how->max_per_class; i++) {
-            int is_free = 1;
-            for (int32_t n = 0; n < taken && is_free; n++)
-                is_free = !(overlap(heap[n].box, heap[i].box) > how->iou_threshold);
-            if (!is_free) continue;
-            heap[taken] = heap[i];
-            count = add_object(how, room, count, &heap[taken++]);
-        }
+        sort_heap(heap, found);
+        count = take_class(how, heap, found, room, count);
     }
     if (dropped) *dropped = lost;
+    return count;
+}
+
+/* More than fit are counted no further than they need be: there may be 2^32. */
+static mnv2_object *place_of(mnv2_candidates *found) {
+    const int32_t fit = found->places - found->how->max_objects;
+    if (__atomic_load_n(&found->count, __ATOMIC_RELAXED) > fit) return NULL;
+    const int32_t at = __atomic_fetch_add(&found->count, 1, __ATOMIC_RELAXED);
+    return at < fit ? &found->room[found->how->max_objects + at] : NULL;
+}
+
+void mnv2_keep(mnv2_candidates *found, int32_t anchor, const float *codes, float *scores) {
+    const mnv2_detection *how = found->how;
+    mnv2_object object = {.anchor = anchor};
+    int is_decoded = 0;
+    convert(how, scores);
+    for (int32_t i = how->has_background; i < how->columns; i++) {
+        if (!(scores[i] > how->score_threshold) || !isfinite(scores[i])) continue;
+        if (!is_decoded &&
+            !decode(how, found->anchors + 4 * (int64_t)anchor, codes, object.box))
+            return;
+        is_decoded = 1;
+        mnv2_object *place = place_of(found);
+        if (!place) return;
+        object.score = scores[i];
+        object.index = i - how->has_background;
+        *place = object;
+    }
+}
+
+int32_t mnv2_detect_candidates(mnv2_candidates *found) {
+    const mnv2_detection *how = found->how;
+    if (found->count < 0 || found->count > found->places - how->max_objects) return -1;
+    mnv2_object *candidates = found->room + how->max_objects;
+    for (int32_t i = 1; i < found->count; i++) rise(candidates, i);
+    sort_heap(candidates, found->count);
+    int32_t count = 0;
+    for (int32_t first = 0, end; first < found->count; first = end) {
+        for (end = first + 1;
+             end < found->count && candidates[end].index == candidates[first].index;)
+            end++;
+        count = take_class(how, candidates + first, end - first, found->room, count);
+    }
     return count;
 }

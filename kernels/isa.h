@@ -3,6 +3,7 @@
 #ifndef MNV2_ISA_H
 #define MNV2_ISA_H
 
+#include "float_state.h"
 #include "image/lines.h"
 #include "pool.h"
 
@@ -16,6 +17,8 @@ typedef struct {
     int images; /* that each step takes, one behind the other; what is here is the first one's */
     float *features, *logits; /* the caller's, or NULL */
     float *boxes, *scores;    /* of a detector; the caller's, or NULL */
+    mnv2_candidates *found;   /* of a detector; the caller's, or NULL */
+    float_state caller;       /* of this thread, outside of the run */
     float *const *taps;       /* the caller's, or NULL; it is there while a part is in progress */
     mnv2_pool *pool;   /* whose threads share the parts; NULL: there is only this one */
     mnv2_place *place; /* of this thread in the pool, or: */

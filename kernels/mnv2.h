@@ -358,6 +358,29 @@ typedef struct {
     float box[4];   /* top, left, bottom, right in parts of the picture */
 } mnv2_object;
 
+enum { MNV2_MAX_COLUMNS = 4097 };
+
+/* Where a run keeps what may be objects, so that no one has to hold all scores. */
+typedef struct {
+    const mnv2_detection *how;
+    const float *anchors; /* as for mnv2_detect */
+    mnv2_object *room;    /* places for max_objects, and behind them for candidates */
+    int32_t places;
+    int32_t count; /* of candidates that there were; those that do not fit are lost */
+} mnv2_candidates;
+
+/* As mnv2_run_detector, but row by row what mnv2_run_detector would give is decoded and converted,
+ * and candidates are kept, in no order. MNV2_BAD_PLAN also where `how` does not fit the plan, has
+ * more than MNV2_MAX_COLUMNS columns, or the places are less than max_objects. Takes 18 KB of stack. */
+int32_t mnv2_run_candidates(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool,
+                            const void *weights, void *arena, const void *image,
+                            int32_t image_is_float, mnv2_candidates *found);
+
+/* The objects among them, as mnv2_detect gives them with enough room: their number, and themselves at
+ * the beginning of the room. Or -1 where candidates were lost: then take mnv2_run_detector and
+ * mnv2_detect. */
+int32_t mnv2_detect_candidates(mnv2_candidates *found);
+
 /* Objects that mnv2_detect needs room for, lest it drops candidates. */
 int64_t mnv2_detect_room(const mnv2_detection *how);
 

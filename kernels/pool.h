@@ -17,7 +17,7 @@ typedef struct {
 
 typedef void mnv2_task(const void *argument, mnv2_pool *pool, mnv2_place *place);
 
-enum { MNV2_ARGUMENT_BYTES = 128 };
+enum { MNV2_ARGUMENT_BYTES = 192 };
 
 int32_t mnv2_pool_threads(const mnv2_pool *pool);
 /* Whether the pool was free and is the caller's now, until it has run a task. */

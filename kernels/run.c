@@ -1,7 +1,6 @@
 /* The plan executor: steps in order, each through the instruction set's own function. */
 #include <string.h>
 
-#include "float_state.h"
 #include "parts.h"
 
 typedef struct {
@@ -46,7 +45,7 @@ static void run_step(const mnv2_isa *isa, const mnv2_context *context, const mnv
             if (context->taps) steps->tap(context, step);
             break;
         case MNV2_BOXES:
-            if (context->boxes || context->scores) steps->boxes(context, step);
+            if (context->boxes || context->scores || context->found) steps->boxes(context, step);
             break;
     }
 }
@@ -73,7 +72,7 @@ static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
     context.place = place;
     context.next = &next;
     context.tiles = &tiles;
-    const float_state caller = float_state_enter();
+    context.caller = float_state_enter();
     for (int32_t i = 0; i < context.plan->step_count; i++)
         for (int32_t image = 0; image < context.images; image++) {
             const mnv2_context one = of_image(&context, image);
@@ -81,7 +80,7 @@ static void run_steps(const run *self, mnv2_pool *pool, mnv2_place *place) {
         }
     /* An idle thread's registers are not saved. */
     if (tiles) self->isa->steps[context.plan->precision]->release();
-    float_state_leave(caller);
+    float_state_leave(context.caller);
 }
 
 static void run_task(const void *argument, mnv2_pool *pool, mnv2_place *place) {
@@ -174,5 +173,24 @@ int32_t mnv2_run_detector(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool 
     mnv2_context context = context_of(plan, weights, arena, image, image_is_float, taps);
     context.boxes = boxes;
     context.scores = scores;
+    return start(isa, pool, &context);
+}
+
+int32_t mnv2_run_candidates(const mnv2_isa *isa, const mnv2_plan *plan, mnv2_pool *pool,
+                            const void *weights, void *arena, const void *image,
+                            int32_t image_is_float, mnv2_candidates *found) {
+    const mnv2_detection *how = found->how;
+    int64_t anchors = 0;
+    for (int32_t i = 0; i < plan->map_count; i++) {
+        const mnv2_block *head = &plan->blocks[plan->maps[i].boxes];
+        anchors += (int64_t)head->out_height * head->out_width * plan->maps[i].anchors;
+    }
+    if (how->anchors != anchors || how->columns != plan->columns || how->max_objects < 1 ||
+        how->columns <= how->has_background || how->columns > MNV2_MAX_COLUMNS ||
+        found->places < how->max_objects)
+        return MNV2_BAD_PLAN;
+    mnv2_context context = context_of(plan, weights, arena, image, image_is_float, NULL);
+    found->count = 0;
+    context.found = found;
     return start(isa, pool, &context);
 }

@@ -1,5 +1,6 @@
 /* Finds objects on a photograph with a detector's model file: mnv2_engine's core, and nothing but the
- * C library. As classify.c, with mnv2_run_detector, whose numbers mnv2_detect makes objects of. */
+ * C library. As classify.c, with mnv2_run_candidates, of whose candidates mnv2_detect_candidates makes
+ * objects; where they are too many, or all numbers are asked for, with mnv2_run_detector. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ static const char usage[] =
     "  --memory         say on standard error how much memory the process has used\n"
     "  --verify         check every weight first, which reads the whole file\n";
 
-enum { MOST_OBJECTS = 1 << 16 };
+enum { MOST_OBJECTS = 1 << 16, CANDIDATES = 400 };
 
 typedef struct {
     common_options common;
@@ -88,22 +89,54 @@ static void print_object(const session *s, const placement *where, const mnv2_ob
         printf("class %d\n", found->index);
 }
 
-/* Candidates lie in the arena, whose content does not matter once the network has run, unless it is
- * too small. */
-static bool print_objects(session *s, const options *said, const outputs *found, photo_size size,
-                          refusal *why) {
+static void print_objects(const session *s, const options *said, photo_size size,
+                          const mnv2_object *found, int32_t count) {
+    const placement where = placement_of(&s->model.net, size);
+    for (int32_t i = 0; i < count; i++) print_object(s, &where, &found[i], said->exactly);
+}
+
+static const float *anchors_of(const session *s) {
+    return (const float *)(const void *)(s->model.weights + s->model.net.anchors);
+}
+
+static bool has_run(int32_t status, refusal *why) {
+    return status == MNV2_OK || refuse(why, "the core refused the plan (code %d)", status);
+}
+
+/* Runs and keeps candidates as they come, which takes no room for all scores; *is_crowded where they
+ * are too many, and then nothing is printed. */
+static bool run_kept(session *s, const options *said, const uint8_t *pixels, photo_size size,
+                     bool *is_crowded, refusal *why) {
     const mnv2_detection how =
         objects_bounded(&s->model.net, said->threshold, (int32_t)said->most);
-    const placement where = placement_of(&s->model.net, size);
+    const int32_t places = how.max_objects + CANDIDATES;
+    mnv2_object *room = malloc((size_t)places * sizeof *room);
+    if (!room) return refuse(why, "no memory for %d candidates", places);
+    mnv2_candidates kept = {
+        .how = &how, .anchors = anchors_of(s), .room = room, .places = places};
+    const int32_t status = mnv2_run_candidates(s->isa, &s->planned.plan, s->pool, s->model.weights,
+                                               s->arena, pixels, 0, &kept);
+    const int32_t count = status == MNV2_OK ? mnv2_detect_candidates(&kept) : 0;
+    print_objects(s, said, size, room, count);
+    *is_crowded = count < 0;
+    free(room);
+    return has_run(status, why);
+}
+
+/* Candidates of all scores lie in the arena, whose content does not matter once the network has run,
+ * unless it is too small. */
+static bool find_in(session *s, const options *said, const outputs *found, photo_size size,
+                    refusal *why) {
+    const mnv2_detection how =
+        objects_bounded(&s->model.net, said->threshold, (int32_t)said->most);
     const int64_t places = mnv2_detect_room(&how);
     const bool fits = places * (int64_t)sizeof(mnv2_object) <= s->planned.plan.arena_bytes;
     mnv2_object *own = fits ? NULL : malloc((size_t)places * sizeof *own);
     mnv2_object *room = fits ? s->arena : own;
     if (!room) return refuse(why, "no memory for %" PRId64 " candidates", places);
-    const float *anchors = (const float *)(const void *)(s->model.weights + s->model.net.anchors);
-    const int32_t count =
-        mnv2_detect(&how, anchors, found->codes, found->scores, room, (int32_t)places, NULL);
-    for (int32_t i = 0; i < count; i++) print_object(s, &where, &room[i], said->exactly);
+    const int32_t count = mnv2_detect(&how, anchors_of(s), found->codes, found->scores, room,
+                                      (int32_t)places, NULL);
+    print_objects(s, said, size, room, count);
     free(own);
     return true;
 }
@@ -112,17 +145,17 @@ static void print_exactly(const float *x, int64_t count) {
     for (int64_t i = 0; i < count; i++) printf("%a\n", (double)x[i]);
 }
 
-static bool run(session *s, const options *said, const outputs *found, refusal *why) {
+/* Runs, holds all numbers, and prints them or the objects in them. */
+static bool run_whole(session *s, const options *said, const uint8_t *pixels, photo_size size,
+                      const outputs *found, refusal *why) {
     const mnv2_detection *how = &s->model.net.detection;
-    photo_size size;
-    uint8_t *pixels = session_pixels(s, said->common.image, &size, why);
-    if (!pixels) return false;
+    if (!found->codes || !found->scores)
+        return refuse(why, "no memory for the outputs of %d anchors", how->anchors);
     const int32_t status =
         mnv2_run_detector(s->isa, &s->planned.plan, s->pool, s->model.weights, s->arena, pixels, 0,
                           found->codes, found->scores, NULL);
-    free(pixels);
-    if (status != MNV2_OK) return refuse(why, "the core refused the plan (code %d)", status);
-    if (!said->outputs) return print_objects(s, said, found, size, why);
+    if (!has_run(status, why)) return false;
+    if (!said->outputs) return find_in(s, said, found, size, why);
     print_exactly(found->codes, (int64_t)how->anchors * 4);
     print_exactly(found->scores, (int64_t)how->anchors * how->columns);
     return true;
@@ -130,14 +163,20 @@ static bool run(session *s, const options *said, const outputs *found, refusal *
 
 static bool answer(session *s, const options *said, refusal *why) {
     const mnv2_detection *how = &s->model.net.detection;
-    const size_t anchors = (size_t)how->anchors;
-    const outputs found = {malloc(anchors * 4 * sizeof(float)),
-                           malloc(anchors * (size_t)how->columns * sizeof(float))};
-    const bool done = found.codes && found.scores
-                          ? run(s, said, &found, why)
-                          : refuse(why, "no memory for the outputs of %zu anchors", anchors);
-    free(found.codes);
-    free(found.scores);
+    photo_size size;
+    uint8_t *pixels = session_pixels(s, said->common.image, &size, why);
+    if (!pixels) return false;
+    bool is_whole = said->outputs, done = true;
+    if (!is_whole) done = run_kept(s, said, pixels, size, &is_whole, why);
+    if (done && is_whole) {
+        const size_t anchors = (size_t)how->anchors;
+        const outputs found = {malloc(anchors * 4 * sizeof(float)),
+                               malloc(anchors * (size_t)how->columns * sizeof(float))};
+        done = run_whole(s, said, pixels, size, &found, why);
+        free(found.codes);
+        free(found.scores);
+    }
+    free(pixels);
     return done;
 }
 

@@ -56,14 +56,14 @@ class Finder:
         label: Callable[[int], str],
         executor: Executor,
     ) -> list[Detection]:
-        """The objects in an image of `size`, (width, height), best first. `run` runs it: it fills
-        the arrays `boxes` and `scores`. The C core finds the objects, too; for other executors
-        NumPy does."""
-        codes = executor.new_floats(self._anchors * 4)
-        logits = executor.new_floats(self._anchors * self._specification.columns)
-        run(boxes=codes, scores=logits)
-        objects = getattr(executor, "objects", None)
-        if objects is None:
+        """The objects in an image of `size`, (width, height), best first. `run` runs it: it finds
+        what is `wanted` in the C core; of other executors it fills the arrays `boxes` and `scores`,
+        and NumPy finds the objects."""
+        wanting = getattr(executor, "wanting", None)
+        if wanting is None:
+            codes = executor.new_floats(self._anchors * 4)
+            logits = executor.new_floats(self._anchors * self._specification.columns)
+            run(boxes=codes, scores=logits)
             found = self._by_definition(codes, logits)
         else:
             given = self._specification._replace(
@@ -72,7 +72,9 @@ class Finder:
             tensor = self._model.tensors[ANCHORS]
             place = slice(tensor.offset, tensor.offset + tensor.size)
             with memoryview(self._model.buffer) as whole, whole[place] as anchors:
-                found = objects(given, anchors, codes, logits)
+                wanted = wanting(given, anchors)
+                run(wanted=wanted)
+                found = wanted.found
         frame = Placement(size, self._model.input_spec, self._model.network.resolution)
         return [
             Detection(label(index), index, score, frame.box(box)) for _, index, score, box in found

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from ..network.detection import Detection
     from ..plan.steps import Plan
 
+    # (anchor, class, score, (top, left, bottom, right))
+    FoundObject = tuple[int, int, float, tuple[float, float, float, float]]
+
 ISA_VARIABLE = "MNV2_ISA"
+# Of a detector, that are kept in 11 KiB; at usual thresholds a photograph has some dozens.
+CANDIDATES = 400
 
 
 class NativeExecutor:
@@ -47,6 +52,7 @@ class NativeExecutor:
         self._network = plan.network
         self._is_detector = plan.network.detection is not None
         self._arenas: list[Any] = []
+        self._crowded = -1.0  # the highest threshold above which there were too many candidates
         self._weights = self._ffi.from_buffer(model.buffer)
         build: Any = core_planned if isinstance(plan, Order) else core_plan
         self._plan, self._kept = build(self._ffi, self._lib, model, plan)
@@ -90,6 +96,7 @@ class NativeExecutor:
         maps: Any = None,
         boxes: Any = None,
         scores: Any = None,
+        wanted: Wanted | None = None,
     ) -> None:
         """Runs one image.
 
@@ -97,8 +104,11 @@ class NativeExecutor:
         (`is_float`) normalised float32; `logits` and `features` are writable float32 buffers of
         `classes` and `features` values, or None; `maps` holds one of (height, width, channels) for
         each tap of the plan, or is None. A detector fills `boxes` and `scores` instead, rows of
-        anchors, where they are given.
+        anchors, where they are given; or it finds what is `wanted`.
         """
+        if wanted is not None:
+            wanted.found = self._found(image, is_float, wanted)
+            return
         ffi = self._ffi
         taps = [self.floats(each) for each in maps] if maps else None
         first, second = (boxes, scores) if self._is_detector else (features, logits)
@@ -121,6 +131,9 @@ class NativeExecutor:
                 ffi.new("float *[]", taps) if taps else ffi.NULL,
             )
         self._give(arena)
+        self._check_status(status)
+
+    def _check_status(self, status: int) -> None:
         if status != self._lib.MNV2_OK:
             raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
 
@@ -147,8 +160,7 @@ class NativeExecutor:
                 *(ffi.NULL if each is None else self.floats(each) for each in (features, logits)),
             )
         self._give(arenas)
-        if status != self._lib.MNV2_OK:
-            raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
+        self._check_status(status)
 
     def borrow(self, size: int) -> Borrowed:
         """`size` bytes of writable memory, page-aligned, for what comes before a run: the arena's
@@ -181,20 +193,12 @@ class NativeExecutor:
         """A fresh array of `count` floats, a buffer without numpy."""
         return self._ffi.new("float[]", count)
 
-    def objects(
-        self, how: Detection, anchors: Any, boxes: Any, scores: Any
-    ) -> list[tuple[int, int, float, tuple[float, float, float, float]]]:
+    def objects(self, how: Detection, anchors: Any, boxes: Any, scores: Any) -> list[FoundObject]:
         """(anchor, class, score, (top, left, bottom, right)) of what a run left in `boxes` and
         `scores`, whose values become shares; as mnv2_engine.detect defines it, best first."""
         ffi = self._ffi
-        given = ffi.new("mnv2_detection *")
         rows = self.floats(boxes)
-        given.anchors, given.columns = len(rows) // 4, how.columns
-        given.has_background, given.is_softmax = how.background, how.score_conversion == "softmax"
-        given.coding = list(how.box_coding)
-        given.score_threshold, given.iou_threshold = how.score_threshold, how.iou_threshold
-        given.max_per_class = how.max_per_class
-        given.max_objects = min(how.max_objects, given.anchors * how.classes)
+        given = self._detection(how, len(rows) // 4)
         places = self._lib.mnv2_detect_room(given)
         with (
             self.borrow(places * ffi.sizeof("mnv2_object")) as memory,
@@ -205,8 +209,62 @@ class NativeExecutor:
             count = self._lib.mnv2_detect(
                 given, corners, rows, self.floats(scores), room, places, ffi.NULL
             )
-            found = [room[i] for i in range(count)]
-            return [(each.anchor, each.index, each.score, tuple(each.box)) for each in found]
+            return _read(room, count)
+
+    def wanting(self, how: Detection, anchors: Any) -> Wanted:
+        """What `run` takes to find objects, of a detector's array of `anchors`."""
+        return Wanted(how, anchors)
+
+    def _found(self, image: Any, is_float: bool, wanted: Wanted) -> list[FoundObject]:
+        """The objects in an image. Candidates are kept while it runs; should they be more than
+        CANDIDATES, it runs again and all scores are held."""
+        ffi, lib, how = self._ffi, self._lib, wanted.how
+        with ffi.from_buffer("float[]", wanted.anchors) as corners:
+            given = self._detection(how, len(corners) // 4)
+            if how.score_threshold > self._crowded and how.columns <= lib.MNV2_MAX_COLUMNS:
+                places = given.max_objects + CANDIDATES
+                room = ffi.new("mnv2_object[]", places)
+                kept = ffi.new("mnv2_candidates *", [given, corners, room, places, 0])
+                self._run_candidates(image, is_float, kept)
+                count = lib.mnv2_detect_candidates(kept)
+                if count >= 0:
+                    return _read(room, count)
+                self._crowded = max(self._crowded, how.score_threshold)
+        boxes = self.new_floats(given.anchors * 4)
+        scores = self.new_floats(given.anchors * given.columns)
+        self.run(image, is_float, boxes=boxes, scores=scores)
+        return self.objects(how, wanted.anchors, boxes, scores)
+
+    def _run_candidates(self, image: Any, is_float: bool, kept: Any) -> None:
+        ffi = self._ffi
+        arena = self._take()
+        with (
+            ffi.from_buffer("char[]", arena, require_writable=True) as memory,
+            ffi.from_buffer(image) as pixels,
+        ):
+            status = self._lib.mnv2_run_candidates(
+                self._isa,
+                self._plan,
+                self._pool.handle(),
+                self._weights,
+                memory,
+                pixels,
+                is_float,
+                kept,
+            )
+        self._give(arena)
+        self._check_status(status)
+
+    def _detection(self, how: Detection, anchors: int) -> Any:
+        """`how` as the C core takes it."""
+        given = self._ffi.new("mnv2_detection *")
+        given.anchors, given.columns = anchors, how.columns
+        given.has_background, given.is_softmax = how.background, how.score_conversion == "softmax"
+        given.coding = list(how.box_coding)
+        given.score_threshold, given.iou_threshold = how.score_threshold, how.iou_threshold
+        given.max_per_class = how.max_per_class
+        given.max_objects = min(how.max_objects, anchors * how.classes)
+        return given
 
     def first_not_finite(self, values: Any) -> int:
         """Index of the first value of a float32 buffer that is not finite, or -1."""
@@ -221,6 +279,19 @@ class NativeExecutor:
         probabilities = self._ffi.new("double[]", k)
         self._lib.mnv2_top_k(self.floats(logits), classes, k, indices, probabilities)
         return [(indices[i], probabilities[i]) for i in range(k)]
+
+
+class Wanted:
+    """What a run is to find, and then what it found."""
+
+    def __init__(self, how: Detection, anchors: Any) -> None:
+        self.how, self.anchors = how, anchors
+        self.found: list[FoundObject] = []
+
+
+def _read(room: Any, count: int) -> list[FoundObject]:
+    found = [room[i] for i in range(count)]
+    return [(each.anchor, each.index, each.score, tuple(each.box)) for each in found]
 
 
 class Borrowed:
