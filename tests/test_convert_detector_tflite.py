@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from detector_network import seeded_weights, small_detector
+from int8_network import pixels, random_int8
 
 from mnv2_engine.convert import convert
-from mnv2_engine.errors import MnvError, UnsupportedError
+from mnv2_engine.errors import InputError, MnvError, UnsupportedError
+from mnv2_engine.executors import integer
 from mnv2_engine.export.tflite_graph import Scales, TfliteGraph
+from mnv2_engine.export.tflite_integers import IntegerLayers
 from mnv2_engine.export.tflite_layers import FloatLayers
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import ModelFile, open_model, write_model
@@ -78,7 +81,7 @@ def detector(
     graph = Graph()
     if metadata is not None:
         graph.metadata("TFLITE_METADATA", metadata)
-    layers = FloatLayers(graph, model, 1)
+    layers = (IntegerLayers if model.dtype == "int8" else FloatLayers)(graph, model, 1)
     entry, image = layers.image()
     boxes, logits = layers.raw_heads(image)
     count, columns = len(WEIGHTS["anchors"]), 3
@@ -210,6 +213,37 @@ def test_hostile_numbers_end_in_an_error(tmp_path: Path, model: ModelFile, case:
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_int8_is_refused(tmp_path: Path, model: ModelFile) -> None:
-    with pytest.raises(UnsupportedError, match="integers are not taken"):
+def test_floats_are_not_taken_as_int8(tmp_path: Path, model: ModelFile) -> None:
+    with pytest.raises(InputError, match=r"is not quantised as a whole.*or its heads.*quantize"):
         converted(tmp_path, detector(model), weights="int8")
+
+
+def test_the_integers_of_a_quantised_file_are_taken(tmp_path: Path) -> None:
+    weights, said = random_int8(NETWORK)
+    assert NETWORK.detection is not None
+    for name in NETWORK.detection.outputs:  # as a tensor of TFLite's is: one scale for all
+        scale, zero = said.layers[name].scale, said.layers[name].zero_point
+        weights[f"{name}.values"][:] = np.array([[scale], [-scale * zero]], np.float32)
+    source, x = tmp_path / "int8.npz", pixels(NETWORK)[np.newaxis]
+    write_model(source, NETWORK, weights, PRESETS["tf"], None, {}, said)
+    due = integer.run(NETWORK, weights, said, PRESETS["tf"], x)
+    with open_model(source) as model:
+        content = detector(model)
+    with converted(tmp_path, content, weights="int8", preprocess=None) as found:
+        assert found.dtype == "int8"
+        assert found.quantization is not None
+        assert (found.input_spec.mean, found.input_spec.fit) == ((128.0,) * 3, "squash")
+        again = found.weights()
+        renamed = {layer.name for layer in found.network.weighted}
+        kept = {layer.name for layer in NETWORK.weighted} & renamed
+        assert len(kept) > 15
+        for name in kept:
+            alive = weights[f"{name}.multiplier"] > 0
+            assert np.array_equal(again[f"{name}.weight"][alive], weights[f"{name}.weight"][alive])
+        made = integer.run(found.network, again, found.quantization, found.input_spec, x)
+    for some, true in ((made.boxes, due.boxes), (made.scores, due.scores)):
+        assert some is not None
+        assert true is not None
+        assert len(np.unique(true)) > 50
+        assert np.abs(some - true).max() < 3.5 * 0.02  # steps; factors have 15 bits
+        assert (np.abs(some - true) < 1e-4).mean() > 0.8

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from detector_network import seeded_weights, small_detector
+from int8_network import pixels, random_int8
 
+from mnv2_engine.executors import integer
 from mnv2_engine.executors.reference import run
 from mnv2_engine.export import export
 from mnv2_engine.model.input_spec import PRESETS
@@ -72,6 +74,44 @@ def test_litert_gives_the_oracles_numbers(model: Path, tmp_path: Path) -> None:
         assert truth is not None
         assert found[name].shape == truth.shape
         assert np.abs(found[name] - truth).max() < 1e-4 * np.abs(truth).max()
+
+
+def test_litert_gives_the_integers_of_an_int8_detector(tmp_path: Path) -> None:
+    """Codes and scores within a few steps, as LiteRT rounds in other places."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs LiteRT")
+    model, out = tmp_path / "int8.npz", tmp_path / "int8.tflite"
+    weights, quantization = random_int8(NETWORK)
+    write_model(model, NETWORK, weights, PRESETS["tf"], None, {}, quantization)
+    made = export(model, out)
+    assert (made.weights, made.input_dtype) == ("int8", "uint8")
+    x = pixels(NETWORK)[np.newaxis]
+    theirs: Any = interpreter.Interpreter(
+        model_path=str(out),
+        experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    theirs.allocate_tensors()
+    theirs.set_tensor(theirs.get_input_details()[0]["index"], x)
+    theirs.invoke()
+    found = {each["name"]: theirs.get_tensor(each["index"]) for each in theirs.get_output_details()}
+    due = integer.run(NETWORK, weights, quantization, PRESETS["tf"], x)
+    detection = NETWORK.detection
+    assert detection is not None
+    for name, truth in (("boxes", due.boxes), ("scores", due.scores)):
+        assert truth is not None
+        steps, at = [], 0
+        for each in detection.maps:
+            layer = each.boxes if name == "boxes" else each.scores
+            scale = weights[f"{layer}.values"][0].reshape(each.anchors, -1)
+            layers = {layer.name: layer for layer in NETWORK.layers}
+            height, width = layers[layer].out_size
+            count = height * width * each.anchors
+            apart = (found[name] - truth)[0, at : at + count].reshape(-1, *scale.shape)
+            steps.append(np.abs(apart / scale).ravel())
+            at += count
+        assert at == truth.shape[1]
+        every = np.concatenate(steps)
+        assert every.max() < 12  # of 255, through twenty layers of random weights
+        assert every.mean() < 0.6
 
 
 @pytest.mark.parametrize("include_weights", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError, InputError, UnsupportedError
 from ..network.blocks import match
@@ -21,6 +21,8 @@ from .walk import Walked, walk_maps
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ..network.quantization import Quantization
 
 ANSWER = "boxes"
 
@@ -59,25 +61,37 @@ def detector_from_graph(
     form: str,
     geometry: Geometry,
     *,
+    weights: str = "float32",
     normalisation: Normalisation | None = None,
+    are_pixels: bool = False,
     labels: tuple[str, ...] | None = None,
     labels_by: str = "the file",
     notes: tuple[str, ...] = (),
 ) -> Checkpoint:
-    """The detector whose network is `graph`, its outputs those of `detector`.
+    """The detector whose network is `graph`, its outputs those of `detector`. `weights` and
+    `are_pixels` are those of `from_graph`.
 
     Raises UnsupportedError for what no kernel runs, CheckpointError for a damaged graph.
     """
     walked = walk_maps(graph._replace(outputs=detector.outputs))
     made = assemble_detector(walked, detector)
     known = entrance_of(normalisation, walked.entrance)
-    weights = canonical_weights(made, graph.what)
-    weights[ANCHORS] = detector.anchors
+    canonical: dict[str, NDArray[Any]] = {}
+    quantization: Quantization | None = None
+    if weights == "int8":
+        from .integers import take_integers
+
+        integers = take_integers(walked, made, are_pixels)
+        canonical, quantization = integers.weights, integers.quantization
+        form, notes = f"{form}, its integers kept", (*notes, *integers.notes)
+    else:
+        canonical.update(canonical_weights(made, graph.what))
+    canonical[ANCHORS] = detector.anchors
     return Checkpoint(
         format=form,
         network=lambda *_: made.network,
         classes=detector.classes,
-        weights=weights,
+        weights=canonical,
         paddings=paddings_of(made.network),
         resolution=walked.resolution,
         normalisation=known.normalisation,
@@ -87,6 +101,7 @@ def detector_from_graph(
         labels_by=labels_by,
         answer=ANSWER,
         notes=notes,
+        quantization=quantization,
     )
 
 

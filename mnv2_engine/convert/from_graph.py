@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedError
 from .assemble import assemble, canonical_weights, paddings_of
 from .checkpoint import Checkpoint, Geometry
 from .entrance import Normalisation, entrance_of
@@ -37,13 +36,6 @@ def from_graph(
     `weights` "int8" takes the graph's own integers; `are_pixels` says that its input's integers
     are. Raises UnsupportedError for what no kernel runs, CheckpointError for a damaged graph.
     """
-    what = graph.what
-    if weights == "int8" and graph.image.channels == 1:
-        raise UnsupportedError(
-            f"{what}: it takes grey, which changes the first layer's weights, and weights 'int8' "
-            "keep them; leave weights out, and make an int8 model file of the result with: mnv2 "
-            "quantize"
-        )
     free = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
     walked = walk(graph, free)
     likely = "softmax" if walked.output.channels > 1 else "linear"
@@ -65,16 +57,11 @@ def from_graph(
     if weights == "int8":
         from .integers import take_integers
 
-        integers = take_integers(walked, made)
-        if not are_pixels:
-            raise UnsupportedError(
-                f"{what}: its metadata say that its integers are not pixels; weights 'int8' need "
-                "them to be"
-            )
+        integers = take_integers(walked, made, are_pixels)
         canonical, quantization = integers.weights, integers.quantization
         form, notes = f"{form}, its integers kept", (*notes, *integers.notes)
     else:
-        canonical.update(canonical_weights(made, what))
+        canonical.update(canonical_weights(made, graph.what))
 
     def network(resolution: tuple[int, int], padding: str, answer: str) -> Network:
         as_it_was = walked.resized is not None or resolution == walked.resolution

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import CheckpointError, InputError, UnsupportedError
 from ..network.blocks import match
+from ..network.layer import IMAGE
 from ..network.quantization import (
     MAX_HIDDEN_SCALE,
     MAX_MULTIPLIER,
@@ -87,28 +88,42 @@ class _Layer:
         return factor
 
 
-def take_integers(walked: Walked, made: Assembled) -> Integers:
-    """The int8 network that a quantised graph is.
+def take_integers(walked: Walked, made: Assembled, are_pixels: bool) -> Integers:
+    """The int8 network that a quantised graph is, whose input's integers have to be pixels.
 
     Raises InputError for a graph that is not quantised throughout, CheckpointError for a damaged
     quantisation, UnsupportedError for one that the engine's form of int8 cannot hold.
     """
     graph, network = walked.graph, made.network
     what = graph.what
+    if graph.image.channels == 1:
+        raise UnsupportedError(
+            f"{what}: it takes grey, which changes the first layer's weights, and weights 'int8' "
+            "keep them; leave weights out, and make an int8 model file of the result with: mnv2 "
+            "quantize"
+        )
     parts = match(network)
-    if not parts.dense:
+    if not parts.dense and not parts.heads:
         raise UnsupportedError(f"{what}: weights 'int8' take networks with a classifier")
     layers = _layers(graph, made)
+    if not are_pixels:
+        raise UnsupportedError(
+            f"{what}: its metadata say that its integers are not pixels; weights 'int8' need them "
+            "to be"
+        )
     taken = [layer.weight for layer in layers.values()]  # before any is multiplied
     finer = _fit_factors(layers, parts, what)
     weights: dict[str, NDArray[Any]] = {}
     said: dict[str, LayerQuantization] = {}
     silenced: dict[str, int] = {}
-    shortcuts = {block.project.name: block for block in parts.blocks}
-    source = layers[parts.stem.name].source  # as it will be, unlike what the file states
-    thin = source
+    blocks = {block.project.name: block for block in parts.blocks}
+    ends = {head.project.name for head in parts.heads}
+    given = {layer.name: layer.inputs[0] for layer in network.layers if layer.name in layers}
+    # What each layer gives, as it will be, unlike what the file states.
+    outputs = {IMAGE: layers[parts.stem.name].source}
     for name, layer in layers.items():
-        block = shortcuts.get(name)
+        block, source = blocks.get(name), outputs[given[name]]
+        residual = block is not None and block.residual
         try:
             folded = fold_layer(
                 name,
@@ -118,7 +133,7 @@ def take_integers(walked: Walked, made: Assembled) -> Integers:
                 source,
                 layer.target,
                 activation=layer.activation,
-                shortcut=thin if block is not None and block.residual else None,
+                shortcut=outputs[block.source] if block is not None and residual else None,
             )
         except UnsupportedError as error:
             raise UnsupportedError(f"{what}: {layer.found.where}: {error}") from None
@@ -126,13 +141,17 @@ def take_integers(walked: Walked, made: Assembled) -> Integers:
         said[name] = folded.quantization
         if folded.silenced:
             silenced[name] = folded.silenced
-        source = Activation(folded.quantization.scale, folded.quantization.zero_point)
-        if block is not None or name == parts.stem.name:
-            thin = source
+        output = Activation(folded.quantization.scale, folded.quantization.zero_point)
+        outputs[name] = output
         if block is not None:
-            values = np.array((source.scale, -source.scale * source.zero_point), np.float32)
+            outputs[block.output] = output
+        if block is not None or name in ends:
+            values = np.array((output.scale, -output.scale * output.zero_point), np.float32)
             weights[f"{name}.values"] = np.repeat(values, len(layer.bias)).reshape(2, -1)
-    pool = _take_dense(graph, made, parts, source, weights, taken)
+    pool = None
+    if parts.dense:
+        source = outputs[parts.pool.inputs[0]]
+        pool = _take_dense(graph, made, parts, source, weights, taken)
     return Integers(weights, Quantization(said, pool), _notes(taken, silenced) + finer)
 
 
@@ -180,8 +199,10 @@ def _layers(graph: Graph, made: Assembled) -> dict[str, _Layer]:
 def _fit_factors(layers: dict[str, _Layer], parts: Parts, what: str) -> tuple[str, ...]:
     """Bring every factor of a requantisation below 1; a sentence on what that took."""
     before: dict[str, str] = {}
+    several = {parts.blocks[head.at].expand for head in parts.heads if head.expanded}
     for block in parts.blocks:
-        before[block.depthwise.name] = block.depthwise.inputs[0]
+        if block.expand not in several:  # else other layers read that one, too
+            before[block.depthwise.name] = block.depthwise.inputs[0]
     exact, finer, least = 0, 0, 6.0
     for name, layer in layers.items():
         need = layer.factor / _LARGEST
@@ -285,8 +306,8 @@ def _not_quantised(graph: Graph, tensor: str, where: str) -> InputError:
     return InputError(
         f"{graph.what}: {where}: {graph.shown.get(tensor, tensor[:80])} is not quantised as a "
         "whole: weights 'int8' take a network that is 8-bit integers from its pixels to its "
-        "classifier; leave the option out, and make an int8 model file of the result with: mnv2 "
-        "quantize"
+        "classifier or its heads; leave the option out, and make an int8 model file of the "
+        "result with: mnv2 quantize"
     )
 
 

@@ -71,10 +71,10 @@ def export(
         detection = opened.network.detection
         if objects:
             specification(opened.network)  # raises for a network that finds none
-        if detection is not None and opened.dtype == "int8" and suffix != ".c":
+        if detection is not None and opened.dtype == "int8" and suffix == ".onnx":
             raise UnsupportedError(
-                f"{path}: {opened.network.name} is a detector in int8, which is written as .c; "
-                "choose such a name, or export the model file that it was quantised from"
+                f"{path}: {opened.network.name} is a detector in int8, which is written as .tflite "
+                "or .c; choose such a name, or export the model file that it was quantised from"
             )
         if suffix == ".c":
             from .c_file import export_c

@@ -46,6 +46,7 @@ class _Writer:
         image = self._dequantised("image", pixels, integers.image)
         at = trunk(model.network, image, self._convolution, self._shortcut)
         at = graph.node("GlobalAveragePool", [at], "pool.real")
+        assert integers.features is not None  # of a classifier
         at = self._requantised("pool", at, integers.features)
         at = graph.node("Flatten", [at], "features")
         dense, weights = match(model.network).dense, model.weights()

@@ -52,6 +52,7 @@ class IntegerLayers(FloatLayers):
         super().__init__(graph, model, batch)
         self.integers = unfold(model)
         self.activations: dict[int, Activation] = {}  # by the tensor's number
+        self.shapes: dict[int, tuple[int | str, ...]] = {}
 
     def image(self) -> tuple[int, int]:
         """The input's tensor, and its values."""
@@ -75,6 +76,21 @@ class IntegerLayers(FloatLayers):
         real = self.graph.tensor("features.real", (self.batch, self.network.features), "float32")
         self.operator("DEQUANTIZE", [features], [real])
         return real
+
+    def real_head(self, name: str, at: int) -> int:
+        """What a head gives, in float32; each channel has a scale and an offset of its own."""
+        said = self.activations[at]
+        scale, offset = self.weights[f"{name}.values"]
+        factor = scale / np.float32(said.scale)
+        middle = offset + scale * np.float32(said.zero_point)
+        at = self._float(f"{name}.real", "DEQUANTIZE", at)
+        linear = {"FusedActivationFunction": NO_ACTIVATION}
+        # But for rounding, the tensor's own where an import made the file.
+        if (np.abs(factor - 1) > 1e-6).any():
+            at = self._float(f"{name}.scaled", "MUL", at, factor, "MulOptions", **linear)
+        if (np.abs(middle) > 1e-4 * scale).any():
+            at = self._float(f"{name}.moved", "ADD", at, middle, "AddOptions", **linear)
+        return at
 
     def first_dense(self, layer: Layer, features: int) -> tuple[int, int]:
         """The first dense layer, in 8 bits."""
@@ -119,15 +135,32 @@ class IntegerLayers(FloatLayers):
     def _said(self, name: str) -> Activation:
         """The quantisation of a layer's output, the sum of a shortcut, or the features."""
         if name == "features":
+            assert self.integers.features is not None  # of a classifier
             return self.integers.features
         layer = name.removesuffix(".joined")
-        target = self.integers.layers[layer].target
-        return target if layer == name else self.integers.joined.get(layer, target)
+        made = self.integers
+        return made.layers[layer].target if layer == name else made.joined[layer]
 
     def _activation(self, name: str, shape: tuple[int | str, ...], said: Activation) -> int:
         number = self.graph.tensor(name, shape, "int8", _scales(said, _SIGNED))
-        self.activations[number] = said
+        self.activations[number], self.shapes[number] = said, shape
         return number
+
+    def _float(
+        self,
+        name: str,
+        kind: str,
+        at: int,
+        values: NDArray[Any] | None = None,
+        options: str = "",
+        **fields: Any,
+    ) -> int:
+        """A float32 tensor of the shape of `at`, computed of it and of a constant."""
+        more = [] if values is None else [self.constant(f"{name}.values", values)]
+        out = self.graph.tensor(name, self.shapes[at], "float32")
+        self.shapes[out] = self.shapes[at]
+        self.operator(kind, [at, *more], [out], options, **fields)
+        return out
 
     def _framed(self, stem: Layer, at: int, frame: tuple[int, int, int]) -> int:
         """The image with the stem's padding around it, which differs between its channels."""

@@ -127,16 +127,21 @@ class FloatLayers:
             parts, last = [], output.columns
             for name, count in output.rows:
                 shape = self.constant(f"{name}.shape", np.array([-1, count, last], np.int32))
-                part = self.computed(f"{name}.rows", (count, last))
-                self.operator("RESHAPE", [made[name], shape], [part])
+                part = self.graph.tensor(f"{name}.rows", (self.batch, count, last), "float32")
+                self.operator("RESHAPE", [self.real_head(name, made[name]), shape], [part])
                 parts.append(part)
-            out = self.computed(output.name, (output.anchors, last))
+            rows = (self.batch, output.anchors, last)
+            out = self.graph.tensor(output.name, rows, "float32")
             fields = {"Axis": 1, "FusedActivationFunction": NO_ACTIVATION}
             self.operator("CONCATENATION", parts, [out], "ConcatenationOptions", **fields)
             joined.append(out)
         return joined
 
     # What networks of other numbers do in another way
+
+    def real_head(self, name: str, at: int) -> int:
+        """What a head gives, in float32."""
+        return at
 
     def computed(self, name: str, extents: tuple[int, ...]) -> int:
         """A tensor that is computed, the batch before its `extents`."""

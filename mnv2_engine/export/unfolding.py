@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..executors.integer import pad_pixel
 from ..network.blocks import match
-from ..network.layer import Layer
+from ..network.layer import IMAGE, Layer
 from ..network.quantization import (
     MULTIPLIER_BITS,
     SHORTCUT_BITS,
@@ -62,8 +62,9 @@ class IntegerNetwork(NamedTuple):
     image: Activation  # of uint8 pixels
     frame: tuple[int, int, int] | None  # pixels around the image, unless they are its zero point
     layers: dict[str, IntegerLayer]  # all convolutions
-    joined: dict[str, Activation]  # the sum of a shortcut, by its project layer
-    features: Activation
+    # The sum of a shortcut, by its project layer and by the layer that adds.
+    joined: dict[str, Activation]
+    features: Activation | None  # None of a detector
     dense: IntegerDense | None  # the first dense layer; those behind it are float32
 
 
@@ -77,26 +78,28 @@ def unfold(model: ModelFile) -> IntegerNetwork:
     network, weights, said = model.network, model.weights(), model.quantization
     image, frame = _image(model.input_spec)
     parts = match(network)
-    thin_names = {parts.stem.name, *(block.project.name for block in parts.blocks)}
+    residuals = {block.project.name: block for block in parts.blocks if block.residual}
     found: dict[str, IntegerLayer] = {}
     joined: dict[str, Activation] = {}
-    thin = source = image
+    made = {IMAGE: image}  # by the layer that gives it
     for layer in network.weighted:
         if layer.operation == "dense":
             continue
         stated = said.layers[layer.name]
         target = _activation(stated.scale, stated.zero_point)
         shortcut = None
-        if stated.shortcut:
+        block = residuals.get(layer.name)
+        if block is not None and stated.shortcut:
+            thin = made[block.source]
             shortcut = (stated.shortcut * 2.0 ** -(SHORTCUT_BITS + stated.fraction), thin)
             target = _activation(thin.scale / shortcut[0], stated.zero_point)
-            joined[layer.name] = target
-        found[layer.name] = _layer(layer, weights, stated, source, target, shortcut)
-        source = target
-        if layer.name in thin_names:
-            thin = target
-    assert said.pool is not None  # of a classifier
-    features = _features(said.pool, source, prod(parts.pool.in_size))
+        found[layer.name] = _layer(layer, weights, stated, made[layer.inputs[0]], target, shortcut)
+        made[layer.name] = target
+        if block is not None:
+            joined[layer.name] = joined[block.output] = made[block.output] = target
+    if said.pool is None:
+        return IntegerNetwork(image, frame, found, joined, None, None)
+    features = _features(said.pool, made[parts.pool.inputs[0]], prod(parts.pool.in_size))
     if not parts.dense:
         return IntegerNetwork(image, frame, found, joined, features, None)
     return IntegerNetwork(

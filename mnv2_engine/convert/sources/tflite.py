@@ -45,11 +45,6 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
     detector, more = None, tuple[str, ...]()
     if is_detector(file):
         detector, file, more = detector_of(file)
-        if weights == "int8":
-            raise UnsupportedError(
-                f"{what}: a detector, whose integers are not taken as they are; leave --weights "
-                "int8 out, and make an int8 model file of the result with: mnv2 quantize"
-            )
     graph = to_graph(file)
     if graph.image.size is None:
         raise UnsupportedError(
@@ -61,12 +56,15 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
         said = read_metadata(file.metadata, handle, what)
     normalisation, notes = _normalisation(graph.image, said, what)
     kind = file.tensors[file.inputs[0]].type.lower()
+    are_pixels = normalisation is not None and normalisation.stated_by != _METADATA
     if detector is not None:
         return detector_from_graph(
             graph,
             detector,
             f"TFLite detector, {kind} input",
             _SQUASHED,
+            weights=weights,
+            are_pixels=are_pixels,
             normalisation=normalisation,
             labels=said.labels,
             labels_by="its metadata",
@@ -77,7 +75,7 @@ def read(content: bytes, handle: BinaryIO, what: str, weights: str = "float32") 
         f"TFLite, {kind} input",
         weights,
         normalisation=normalisation,
-        are_pixels=normalisation is not None and normalisation.stated_by != _METADATA,
+        are_pixels=are_pixels,
         labels=said.labels,
         labels_by="its metadata",
         notes=notes,
