@@ -2,7 +2,7 @@
 
 It takes codes of boxes, scores and anchors. The codes and the scores of all maps are joined in
 front of it; the network ends where the heads' convolutions do. Float files and quantised ones are
-read alike, with their weights and anchors dequantised.
+read alike, their anchors dequantised.
 """
 
 from __future__ import annotations
