@@ -108,11 +108,12 @@ def detector(
     *,
     optimised: bool = False,
     suppressed: bool = True,
+    resize: dict[str, bool] | None = None,
     **change: Any,
 ) -> bytes:
     """The graph of a detector, `optimised` as Grappler leaves it, and not `suppressed` where its
-    user drops overlapping boxes. `change` replaces the values of constants, and operations under
-    their name and ``_op``."""
+    user drops overlapping boxes; `resize` has attributes of the resize. `change` replaces the
+    values of constants, and operations under their name and ``_op``."""
     g = Graph(**change)
     made = weights()
     if not background:
@@ -128,6 +129,8 @@ def detector(
     image = g.node("ToFloat", "Cast", "image_tensor", DstT=FLOAT, SrcT=4)
     size = g.constant("Preprocessor/size", SIZE, "int32")
     image = g.node("Preprocessor/ResizeBilinear", "ResizeBilinear", image, size, T=FLOAT)
+    for name, value in (resize or {}).items():
+        g.graph.node[-1].attr[name].b = value
     at = g.node("Preprocessor/mul", "Mul", g.constant("Preprocessor/mul/x", 2 / 255), image, T=1)
     at = g.node("Preprocessor/sub", "Sub", at, g.constant("Preprocessor/sub/y", 1.0), T=FLOAT)
 

@@ -41,12 +41,30 @@ def test_everything_is_read_from_the_graph(tmp_path: Path) -> None:
         assert spec.mean == (127.5,) * 3
         assert spec.std == (127.5,) * 3
         assert (spec.resample, spec.crop_fraction, spec.fit) == (
-            "bilinear-no-antialias", 1.0, "squash",
+            "bilinear-from-corner", 1.0, "squash",
         )  # fmt: skip
         canonical = model.weights()
         for name, (weight, bias) in graphs.weights().items():
             assert np.array_equal(canonical[f"{name}.weight"], weight), name
             assert np.array_equal(canonical[f"{name}.bias"], bias), name
+
+
+@pytest.mark.parametrize(
+    ("resize", "due"),
+    [
+        ({}, "bilinear-from-corner"),  # as files from before 2019 leave it
+        ({"half_pixel_centers": False, "align_corners": False}, "bilinear-from-corner"),
+        ({"half_pixel_centers": True}, "bilinear-no-antialias"),
+    ],
+)
+def test_the_resize_is_the_graphs(tmp_path: Path, resize: dict[str, bool], due: str) -> None:
+    with converted(tmp_path, graphs.detector(resize=resize)) as model:
+        assert model.input_spec.resample == due
+
+
+def test_aligned_corners_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="corners that are aligned"):
+        converted(tmp_path, graphs.detector(resize={"align_corners": True}))
 
 
 def test_anchors_are_those_that_the_graph_computes(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_person_is_found(
     report = json.loads(capsys.readouterr().out)
     (found,) = report["objects"]
     assert found["label"] == "person"
-    assert found["score"] > 0.9
+    assert abs(found["score"] - 0.902) < 0.01  # TensorFlow's, of the photograph before its JPEG
     # She stands left of the middle, from head to waist.
     box = found["box"]
     assert box["left"] < 30

@@ -16,7 +16,8 @@ from mnv2_engine.model.input_spec import PRESETS
 np = pytest.importorskip("numpy")
 Image = pytest.importorskip("PIL.Image")
 
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "bilinear-no-antialias")
+OF_TWO = ("bilinear-no-antialias", "bilinear-from-corner")  # which are not Pillow's
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", *OF_TWO)
 # Pillow's transposition that sets a picture of EXIF's orientation upright.
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
@@ -54,7 +55,7 @@ def vertical_passes_first(image: Any, size: tuple[int, int]) -> bool:
 def by_pillow(framed: Framing, pixels: Any) -> bytes | None:
     """Decode, transpose, resize, crop; None where Pillow's order depends on its version, and for a
     filter that is not Pillow's."""
-    if framed.resample == "bilinear-no-antialias":
+    if framed.resample in OF_TWO:
         return None
     image = Image.fromarray(pixels)
     if framed.orientation > 1:
@@ -70,7 +71,7 @@ def by_pillow(framed: Framing, pixels: Any) -> bytes | None:
 
 def test_numpy_resizes_as_pillow_does():
     choose, compared = random.Random(1), 0
-    for seed in range(150):
+    for seed in range(180):
         framed = random_framing(choose)
         pixels = picture_of(framed, seed)
         expected = by_pillow(framed, pixels)
@@ -104,12 +105,12 @@ def test_every_instruction_set_resizes_as_numpy_does():
             assert native.finish() == expected, (isa, framed)
 
 
-def by_four_pixels(pixels: Any, height: int, width: int) -> Any:
-    """Bilinear without antialiasing, as TensorFlow's kernel has it: half-pixel centres, the nearest
-    four pixels, in floating point, nothing rounded."""
+def by_four_pixels(pixels: Any, height: int, width: int, half: float) -> Any:
+    """Bilinear without antialiasing, as TensorFlow's kernel has it: the nearest four pixels, in
+    floating point, nothing rounded. `half`: 0.5 for half-pixel centres, 0 without."""
     axes = []
     for stored, wanted in ((pixels.shape[0], height), (pixels.shape[1], width)):
-        at = (np.arange(wanted, dtype=np.float64) + 0.5) * stored / wanted - 0.5
+        at = (np.arange(wanted, dtype=np.float64) + half) * stored / wanted - half
         low = np.floor(at)
         first, second = (np.clip(x, 0, stored - 1).astype(int) for x in (low, np.ceil(at)))
         axes.append((first, second, at - low))
@@ -119,12 +120,13 @@ def by_four_pixels(pixels: Any, height: int, width: int) -> Any:
     return rows[:, left] * (1 - across) + rows[:, right] * across
 
 
+@pytest.mark.parametrize(("resample", "half"), [*zip(OF_TWO, (0.5, 0.0), strict=True)])
 @pytest.mark.parametrize("size", [(900, 40), (37, 211), (64, 64), (5, 3), (224, 223)])
-def test_bilinear_without_antialiasing_is_tensorflows(size):
+def test_bilinear_without_antialiasing_is_tensorflows(size, resample, half):
     pixels = np.random.default_rng(7).integers(0, 256, (*size, 3), np.uint8)
-    framed = Framing(size[1], size[0], 1, (48, 56), "bilinear-no-antialias", 1.0, "squash")
+    framed = Framing(size[1], size[0], 1, (48, 56), resample, 1.0, "squash")
     found = np.frombuffer(resized(NumpyResizer(framed), pixels), np.uint8).reshape(48, 56, 3)
-    expected = by_four_pixels(pixels.astype(np.float64), 48, 56)
+    expected = by_four_pixels(pixels.astype(np.float64), 48, 56, half)
     assert np.abs(found - expected).max() < 1.0 + 1e-6  # two roundings of a half each
 
 
@@ -202,8 +204,13 @@ def test_the_core_refuses_framings_that_cannot_be():
     for field, value in (
         *(("width", 0), ("height", -1), ("orientation", 0), ("orientation", 9)),
         *(("width", MOST_STORED + 1), ("height", MOST_STORED + 1)),
-        *(("out_width", 0), ("out_height", 1 << 21), ("filter", 7), ("filter", -1)),
-        *(("fit", 2), ("fit", -1)),
+        *(
+            ("out_width", 0),
+            ("out_height", 1 << 21),
+            ("filter", core.lib.MNV2_FILTERS),
+            ("filter", -1),
+        ),
+        *(("fit", core.lib.MNV2_FITS), ("fit", -1)),
         *(("pixel_bytes", 2), ("crop_fraction", 0.0), ("crop_fraction", float("nan"))),
     ):
         wanted = native_framing(core, sound, 3)

@@ -200,10 +200,12 @@ static bool read_preprocessing(network *net, bool is_int8, const json_value *val
     static const char *const keys[] = {"mean", "std", "resample", "crop_fraction", NULL};
     static const char *const more[] = {"mean", "std", "resample", "crop_fraction", "fit", NULL};
     static const char *const filters[] = {"bilinear", "bicubic", "nearest", "lanczos",
-                                          "box",      "hamming", "bilinear-no-antialias", NULL};
+                                          "box",      "hamming", "bilinear-no-antialias",
+                                          "bilinear-from-corner", NULL};
     static const mnv2_filter numbers[] = {MNV2_BILINEAR, MNV2_BICUBIC, MNV2_NEAREST,
                                           MNV2_LANCZOS,  MNV2_BOX,     MNV2_HAMMING,
-                                          MNV2_BILINEAR_NO_ANTIALIAS};
+                                          MNV2_BILINEAR_NO_ANTIALIAS,
+                                          MNV2_BILINEAR_FROM_CORNER};
     mnv2_stem *stem = &net->stem;
     double mean[3], std[3];
     if (!check_object("preprocessing", value, why)) return false;
@@ -216,7 +218,7 @@ static bool read_preprocessing(network *net, bool is_int8, const json_value *val
         is_known = true;
         net->filter = numbers[i];
     }
-    char all[100];
+    char all[120];
     if (!is_known)
         return refuse(why, "preprocessing: resample %s: expected one of %s",
                       json_shown(resample).text, join(all, sizeof all, filters));

@@ -30,6 +30,7 @@ typedef enum {
     MNV2_BICUBIC,
     MNV2_LANCZOS,
     MNV2_BILINEAR_NO_ANTIALIAS, /* two pixels, whatever the scale: TensorFlow's, OpenCV's */
+    MNV2_BILINEAR_FROM_CORNER,  /* the same, counted from the corner: TensorFlow 1's */
     MNV2_FILTERS /* how many there are */
 } mnv2_filter;
 

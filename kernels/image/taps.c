@@ -1,6 +1,7 @@
 #include "taps.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 static const double pi = 3.14159265358979323846;
 
@@ -12,7 +13,8 @@ static double support_of(int32_t filter) {
     case MNV2_HAMMING: return 1.0;
     case MNV2_BICUBIC: return 2.0;
     case MNV2_LANCZOS: return 3.0;
-    case MNV2_BILINEAR_NO_ANTIALIAS: return 1.0;
+    case MNV2_BILINEAR_NO_ANTIALIAS:
+    case MNV2_BILINEAR_FROM_CORNER: return 1.0;
     default: return 0.0;
     }
 }
@@ -28,7 +30,8 @@ static double filter_at(int32_t filter, double x) {
     switch (filter) {
     case MNV2_BOX: return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
     case MNV2_BILINEAR:
-    case MNV2_BILINEAR_NO_ANTIALIAS: return far < 1.0 ? 1.0 - far : 0.0;
+    case MNV2_BILINEAR_NO_ANTIALIAS:
+    case MNV2_BILINEAR_FROM_CORNER: return far < 1.0 ? 1.0 - far : 0.0;
     case MNV2_HAMMING:
         if (far == 0.0) return 1.0;
         return far < 1.0 ? sin(far * pi) / (far * pi) * (0.54 + 0.46 * cos(far * pi)) : 0.0;
@@ -40,6 +43,17 @@ static double filter_at(int32_t filter, double x) {
     }
 }
 
+static bool takes_two_pixels(int32_t filter) {
+    return filter == MNV2_BILINEAR_NO_ANTIALIAS || filter == MNV2_BILINEAR_FROM_CORNER;
+}
+
+/* Where the middle of an upright resampled pixel lies among the stored ones, whose middles lie at
+ * halves. */
+static double centre_of(const axis *a, int32_t upright) {
+    if (a->filter == MNV2_BILINEAR_FROM_CORNER) return upright * a->scale + 0.5;
+    return (upright + 0.5) * a->scale;
+}
+
 axis axis_of(int32_t extent, int32_t covering, int32_t count, int32_t filter, int is_mirrored) {
     axis a = {.extent = extent, .covering = covering, .count = count, .filter = filter};
     a.is_mirrored = is_mirrored;
@@ -47,7 +61,7 @@ axis axis_of(int32_t extent, int32_t covering, int32_t count, int32_t filter, in
     const int32_t spare = covering - count;
     a.first = spare / 2 + (spare % 2 && spare / 2 % 2);
     a.scale = (double)extent / covering;
-    a.stretch = a.scale < 1.0 || filter == MNV2_BILINEAR_NO_ANTIALIAS ? 1.0 : a.scale;
+    a.stretch = a.scale < 1.0 || takes_two_pixels(filter) ? 1.0 : a.scale;
     a.support = support_of(filter) * a.stretch;
     /* The nearest pixel is found by adding up steps, whose rounding is part of the definition. */
     a.nearest = a.scale * 0.5;
@@ -70,7 +84,7 @@ window axis_window(const axis *a, int32_t i) {
     if (a->filter == MNV2_NEAREST) {
         w = (window){nearest_to(a, upright), 1};
     } else {
-        const double centre = (upright + 0.5) * a->scale;
+        const double centre = centre_of(a, upright);
         const double low = centre - a->support + 0.5, high = centre + a->support + 0.5;
         const int32_t start = low < 0.0 ? 0 : (int32_t)low;
         const int32_t end = high > a->extent ? a->extent : (int32_t)high;
@@ -85,7 +99,7 @@ void axis_weights(const axis *a, int32_t i, window w, int32_t *weights) {
         weights[0] = 1 << WEIGHT_BITS;
         return;
     }
-    const double centre = (a->first + axis_upright(a, i) + 0.5) * a->scale;
+    const double centre = centre_of(a, a->first + axis_upright(a, i));
     const double shrink = 1.0 / a->stretch;
     const int32_t start = a->is_mirrored ? a->extent - w.start - w.count : w.start;
     double sum = 0.0;

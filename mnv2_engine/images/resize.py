@@ -29,7 +29,10 @@ SUPPORT = {
     "bicubic": 2.0,
     "lanczos": 3.0,
     "bilinear-no-antialias": 1.0,
+    "bilinear-from-corner": 1.0,
 }
+# Those that take two pixels whatever the scale.
+_OF_TWO = ("bilinear-no-antialias", "bilinear-from-corner")
 
 
 class Resizer(Protocol):
@@ -157,9 +160,12 @@ class Axis:
 
 
 def _window(upright: int, scale: float, extent: int, resample: str) -> tuple[int, list[int]]:
-    stretch = 1.0 if resample == "bilinear-no-antialias" else max(scale, 1.0)
+    stretch = 1.0 if resample in _OF_TWO else max(scale, 1.0)
     support = SUPPORT[resample] * stretch
-    centre = (upright + 0.5) * scale
+    if resample == "bilinear-from-corner":
+        centre = upright * scale + 0.5
+    else:
+        centre = (upright + 0.5) * scale
     start = max(int(centre - support + 0.5), 0)
     end = min(int(centre + support + 0.5), extent)
     shrink = 1.0 / stretch
@@ -178,7 +184,7 @@ def filter_at(resample: str, x: float) -> float:
     far = abs(x)
     if resample == "box":
         return 1.0 if -0.5 < x <= 0.5 else 0.0
-    if resample in ("bilinear", "bilinear-no-antialias"):
+    if resample in ("bilinear", *_OF_TWO):
         return max(1.0 - far, 0.0)
     if resample == "hamming":
         if far == 0.0 or far >= 1.0:

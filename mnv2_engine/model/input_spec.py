@@ -8,8 +8,9 @@ from __future__ import annotations
 from ..errors import ModelFileError
 from ..untyped import NamedTuple
 
-# Pillow's filters, which widen as a picture shrinks, and the bilinear one of TensorFlow and OpenCV,
-# which takes two pixels whatever the scale.
+# Pillow's filters, which widen as a picture shrinks, and the bilinear ones of TensorFlow and
+# OpenCV, which take two pixels whatever the scale: counted from the middle of a pixel, or from the
+# corner of the picture, as TensorFlow 1 does.
 RESAMPLES = (
     "bilinear",
     "bicubic",
@@ -18,6 +19,7 @@ RESAMPLES = (
     "box",
     "hamming",
     "bilinear-no-antialias",
+    "bilinear-from-corner",
 )
 # How a picture of other proportions fills the frame: its middle is cut out, or its sides are scaled
 # each by itself.

@@ -20,14 +20,14 @@ from .tensorflow_operation import Operation
 from .tensorflow_values import Unknown, Values, split
 
 _SUPPRESSION = "NonMaxSuppression"  # in the name of the operation that drops overlapping boxes
-# TensorFlow's takes two pixels whatever the scale. Those of files from before 2019 count them from
-# a corner and not from the middle, half a pixel of the small picture apart at most.
-_RESIZES = {"ResizeBilinear": "bilinear-no-antialias"}
+# TensorFlow's takes two pixels whatever the scale, by whether it counts from their middles.
+_RESIZES = {True: "bilinear-no-antialias", False: "bilinear-from-corner"}
+_RESIZE = "ResizeBilinear"
 _CONVERSIONS = {"Sigmoid": "sigmoid", "Softmax": "softmax"}
 _PASSING = ("Identity", "Enter", "Reshape", "Squeeze", "Transpose", "ExpandDims", "CheckNumerics")
 _ARITHMETIC = ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Identity", "BiasAdd")
 _SOURCES = ("TensorArrayReadV3", "TensorListGetItem", "Placeholder")  # of one image
-_IMAGES = ("TensorArrayGatherV3", "TensorListStack", *_RESIZES)
+_IMAGES = ("TensorArrayGatherV3", "TensorListStack", _RESIZE)
 MAX_MAPS = 16
 # The detection API's configuration of SSDLite, for graphs that leave the choice of boxes to others.
 _UNSTATED = (1e-8, 0.6, 100)  # score, overlap, objects: of a class and in all
@@ -375,9 +375,11 @@ class _Detector:
     def _resize(self, image: str) -> tuple[tuple[int, int], str]:
         """(height, width) that each image is resized to, and the filter."""
         resizes = [each for each in self.operations if each.op.startswith("Resize")]
-        if len(resizes) != 1 or resizes[0].op not in _RESIZES:
+        if len(resizes) != 1 or resizes[0].op != _RESIZE:
             self._lacks("one bilinear resize of its image to a fixed size")
         (resize,) = resizes
+        if resize.attributes.get("align_corners"):
+            self._refuse(resize, "corners that are aligned, which is not supported")
         size = self.values.numbers(resize.inputs[1])
         if size is None or len(size) != 2 or not all(1 <= each <= 1 << 16 for each in size):
             self._refuse(resize, "its size is not constant, or impossible")
@@ -398,7 +400,9 @@ class _Detector:
                         ends.add(reader.op)
             if not ends <= {"TensorArrayWriteV3", "TensorListSetItem", "Shape"}:
                 self._refuse(resize, "something is done to the image behind it, before its batch")
-        return (int(size[0]), int(size[1])), _RESIZES[resize.op]
+        return (int(size[0]), int(size[1])), _RESIZES[
+            bool(resize.attributes.get("half_pixel_centers"))
+        ]
 
     # Suppression
 
