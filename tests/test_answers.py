@@ -143,7 +143,7 @@ def test_thin_tensors_are_given_behind_named_blocks(backend, tmp_path):
 @pytest.mark.parametrize(
     ("at", "message"),
     [
-        (["block9"], "'block9' is no block; there are block0 to block2"),
+        (["block9"], "'block9' is no block; there are block0 to block2, and expanded "),
         ([], "expected blocks"),
         (["block1", "block1"], "each once"),
         ([3], "3 is no block"),

@@ -261,6 +261,10 @@ def test_the_command_draws(
     folder = ["detect", str(tmp_path), *arguments[2:], "--force"]
     assert main(folder) == 2
     assert "expected one photograph" in capsys.readouterr().err
+    jpeg = tmp_path / "found.jpg"
+    assert main([*arguments[:-1], str(jpeg)]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert not jpeg.exists()
 
 
 def test_the_command_says_what_is_wrong(
@@ -272,9 +276,13 @@ def test_the_command_says_what_is_wrong(
         (["classify", str(photograph), "--model", str(path)], "`detect`"),
         (["embed", str(photograph), "--model", str(path)], "`detect`"),
         (["demo", "--draw", "x.png"], "--detect"),
+        (["demo", "--detect", "--draw", "x.jpg"], "ends in .png"),
     ):
         assert main(arguments) == 2
         assert reason in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["detect", str(photograph), "--model", str(path), "--threshold", "0,5"])
+    assert "'0,5': expected a number from 0 to 1" in capsys.readouterr().err
     assert main(["detect", "missing.jpg", str(photograph), "--model", str(path)]) == 1
     assert "1 of 2 could not be answered" in capsys.readouterr().err
 

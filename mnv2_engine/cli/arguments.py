@@ -104,6 +104,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> float:
+    """A number; whether it is from 0 to 1 is checked where it is used."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a number from 0 to 1, such as 0.5"
+        ) from None
+
+
 def resolution(text: str) -> tuple[int, int]:
     """(height, width) of N or HxW."""
     extents = text.lower().split("x")

@@ -74,6 +74,10 @@ def run(draw: str | None = None) -> Report:
     """
     from ..engine import Engine
 
+    if draw is not None:
+        from .drawing import check_name
+
+        check_name(draw)
     path = model()
     with open(PHOTOGRAPH, "rb") as file:
         photograph = file.read()

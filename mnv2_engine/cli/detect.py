@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..detect.answers import checked_threshold, specification
 from ..errors import InputError, shown
+from .drawing import check_name
 from .output import as_json, may_write, say
 from .photographs import Answer, answer_all, is_on_ray, loaded, model_of
 
@@ -41,6 +42,7 @@ def run(args: Namespace) -> int:
     if args.draw is not None:
         if len(args.photos) != 1 or os.path.isdir(args.photos[0]):
             raise InputError(f"--draw {args.draw}: expected one photograph, not several")
+        check_name(args.draw)
         may_write(args.draw, args.force, args.photos[0], "the photograph itself", "OUT.png")
     args.model = model_of(args.model, detects=True)
     with loaded(args) as engine:

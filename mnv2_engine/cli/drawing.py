@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import shown
+from ..errors import InputError, shown
 from ..images.preprocess import load_image
 from ..model.whole_file import write_whole
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 # Colours that can be told apart, also by the colour-blind (Okabe and Ito).
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+def check_name(out: str) -> None:
+    """Raise InputError unless a drawing may have this name."""
+    if not out.lower().endswith(".png"):
+        raise InputError(f"--draw {out}: a drawing is a PNG; give a name that ends in .png")
 
 
 def draw_objects(photo: Any, objects: Sequence[Detection], out: str) -> None:

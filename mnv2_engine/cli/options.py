@@ -19,6 +19,7 @@ from .arguments import (
     add_json,
     add_precision,
     add_threads,
+    number,
     positive,
     resolution,
 )
@@ -449,7 +450,7 @@ def _add_detect(commands: Any) -> None:
     detect.add_argument(
         "--threshold",
         metavar="T",
-        type=float,
+        type=number,
         default=DEFAULT_THRESHOLD,
         help="leave out what scores T or less, 0 to 1 (default: %(default)s)",
     )

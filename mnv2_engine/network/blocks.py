@@ -88,9 +88,10 @@ def tap_names(parts: Parts, at: Sequence[str] | None) -> list[str]:
     if unknown or not wanted or len(set(wanted)) != len(wanted):
         problem = f"{unknown[0]!r:.80} is no block" if unknown else "expected blocks, each once"
         # An expand layer behind the first block is one, too: its output never exists whole.
-        raise InputError(
-            f"features at {at!r:.80}: {problem}; there are {blocks[0].name} to {blocks[-1].name}"
-        )
+        there = f"{blocks[0].name} to {blocks[-1].name}"
+        if expanding := _expanding(parts):
+            there += f", and expanded {expanding[0].name} to {expanding[-1].name}"
+        raise InputError(f"features at {at!r:.80}: {problem}; there are {there}")
     return [names[name] for name in wanted]
 
 
