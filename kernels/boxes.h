@@ -1,7 +1,6 @@
 /* What a detector's two heads of a map gave, as floats in the caller's arrays, or as candidates.
- * Channels of a pixel
- * are its anchors' codes, or scores, one anchor after the other, so rows of anchors are the map as
- * it lies. */
+ * Channels of a pixel are its anchors' codes, or scores, one anchor after the other, so rows of
+ * anchors are the map as it lies. */
 #ifndef MNV2_BOXES_H
 #define MNV2_BOXES_H
 
