@@ -112,28 +112,34 @@ class NativeExecutor:
         ffi = self._ffi
         taps = [self.floats(each) for each in maps] if maps else None
         first, second = (boxes, scores) if self._is_detector else (features, logits)
+        self._call(
+            self._lib.mnv2_run_detector if self._is_detector else self._lib.mnv2_run,
+            image,
+            is_float,
+            ffi.NULL if first is None else self.floats(first),
+            ffi.NULL if second is None else self.floats(second),
+            ffi.new("float *[]", taps) if taps else ffi.NULL,
+        )
+
+    def _call(self, function: Any, images: Any, *more: Any, count: tuple[int, ...] = ()) -> None:
+        """Calls a function of the C core that runs a plan, in an arena that is free. `count` is of
+        the images where the function takes several."""
         arena = self._take()
         with (
-            ffi.from_buffer("char[]", arena, require_writable=True) as memory,
-            ffi.from_buffer(image) as pixels,
+            self._ffi.from_buffer("char[]", arena, require_writable=True) as memory,
+            self._ffi.from_buffer(images) as pixels,
         ):
-            run = self._lib.mnv2_run_detector if self._is_detector else self._lib.mnv2_run
-            status = run(
+            status = function(
                 self._isa,
                 self._plan,
                 self._pool.handle(),
                 self._weights,
                 memory,
+                *count,
                 pixels,
-                is_float,
-                ffi.NULL if first is None else self.floats(first),
-                ffi.NULL if second is None else self.floats(second),
-                ffi.new("float *[]", taps) if taps else ffi.NULL,
+                *more,
             )
         self._give(arena)
-        self._check_status(status)
-
-    def _check_status(self, status: int) -> None:
         if status != self._lib.MNV2_OK:
             raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
 
@@ -142,25 +148,10 @@ class NativeExecutor:
     ) -> None:
         """Runs `count` images, at most the plan's batch, step by step over all of them: the same
         answers. `images`, `logits` and `features` are as for `run`, one image behind the other."""
-        ffi = self._ffi
-        arenas = self._take()
-        with (
-            ffi.from_buffer("char[]", arenas, require_writable=True) as memory,
-            ffi.from_buffer(images) as pixels,
-        ):
-            status = self._lib.mnv2_run_batch(
-                self._isa,
-                self._plan,
-                self._pool.handle(),
-                self._weights,
-                memory,
-                count,
-                pixels,
-                is_float,
-                *(ffi.NULL if each is None else self.floats(each) for each in (features, logits)),
-            )
-        self._give(arenas)
-        self._check_status(status)
+        given = (
+            self._ffi.NULL if each is None else self.floats(each) for each in (features, logits)
+        )
+        self._call(self._lib.mnv2_run_batch, images, is_float, *given, count=(count,))
 
     def borrow(self, size: int) -> Borrowed:
         """`size` bytes of writable memory, page-aligned, for what comes before a run: the arena's
@@ -225,7 +216,7 @@ class NativeExecutor:
                 places = given.max_objects + CANDIDATES
                 room = ffi.new("mnv2_object[]", places)
                 kept = ffi.new("mnv2_candidates *", [given, corners, room, places, 0])
-                self._run_candidates(image, is_float, kept)
+                self._call(lib.mnv2_run_candidates, image, is_float, kept)
                 count = lib.mnv2_detect_candidates(kept)
                 if count >= 0:
                     return _read(room, count)
@@ -234,26 +225,6 @@ class NativeExecutor:
         scores = self.new_floats(given.anchors * given.columns)
         self.run(image, is_float, boxes=boxes, scores=scores)
         return self.objects(how, wanted.anchors, boxes, scores)
-
-    def _run_candidates(self, image: Any, is_float: bool, kept: Any) -> None:
-        ffi = self._ffi
-        arena = self._take()
-        with (
-            ffi.from_buffer("char[]", arena, require_writable=True) as memory,
-            ffi.from_buffer(image) as pixels,
-        ):
-            status = self._lib.mnv2_run_candidates(
-                self._isa,
-                self._plan,
-                self._pool.handle(),
-                self._weights,
-                memory,
-                pixels,
-                is_float,
-                kept,
-            )
-        self._give(arena)
-        self._check_status(status)
 
     def _detection(self, how: Detection, anchors: int) -> Any:
         """`how` as the C core takes it."""
