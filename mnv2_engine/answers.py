@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .executors import Executor
     from .network.layer import Network
 
+DEFAULT_THRESHOLD = 0.5  # a caller's; an object that scores less is left out
+
 
 def refuse_detector(network: Network, what: str) -> None:
     """Raise UnsupportedError, naming `detect`, where a caller asks a detector for `what`."""

@@ -10,7 +10,7 @@ import os
 from time import perf_counter
 
 from .accounting import Account, Stats
-from .answers import check_answers, refuse_detector
+from .answers import DEFAULT_THRESHOLD, check_answers, refuse_detector
 from .answers import top_k as answers
 from .errors import InputError, MnvError, ModelFileError, UnsupportedError
 from .executors import backends
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_TOGETHER = 256  # images of a batch
-THRESHOLD = 0.5  # detect.found.DEFAULT_THRESHOLD, without importing what only detectors need
 
 
 class Prediction(NamedTuple):
@@ -292,7 +291,7 @@ class Engine:
     def detect(
         self,
         source: str | os.PathLike[str] | bytes | bytearray,
-        threshold: float = THRESHOLD,
+        threshold: float = DEFAULT_THRESHOLD,
         max_objects: int | None = None,
     ) -> list[Detection]: ...
 
@@ -300,7 +299,7 @@ class Engine:
     def detect(
         self,
         source: list[Any] | tuple[Any, ...],
-        threshold: float = THRESHOLD,
+        threshold: float = DEFAULT_THRESHOLD,
         max_objects: int | None = None,
     ) -> list[list[Detection]]: ...
 
@@ -308,7 +307,7 @@ class Engine:
     def detect(
         self,
         source: Any,
-        threshold: float = THRESHOLD,
+        threshold: float = DEFAULT_THRESHOLD,
         max_objects: int | None = None,
         *,
         errors: str = "raise",
@@ -320,7 +319,7 @@ class Engine:
     def detect(
         self,
         source: Any,
-        threshold: float = THRESHOLD,
+        threshold: float = DEFAULT_THRESHOLD,
         max_objects: int | None = None,
         *,
         errors: str = "raise",

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 import mnv2_engine
-from mnv2_engine.detect.found import DEFAULT_THRESHOLD, Box
+from mnv2_engine.answers import DEFAULT_THRESHOLD
+from mnv2_engine.detect.found import Box
 from mnv2_engine.plan.steps import Plan
 
 HEAVY = ["numpy", "PIL", "inspect", "dataclasses", "zipfile", "ast", "pathlib", "tqdm", "argparse"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..detect.found import DEFAULT_THRESHOLD
+from ..answers import DEFAULT_THRESHOLD
 from ..model.input_spec import FITS, PRESETS, RESAMPLES
 from ..model.packed import CLASSIFIERS, PLAIN_DTYPES
 from ..network.layer import PADDINGS

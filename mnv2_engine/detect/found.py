@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..untyped import NamedTuple
 
-DEFAULT_THRESHOLD = 0.5  # a caller's; what scores less is left out
-
 
 class Box(NamedTuple):
     """A rectangle in pixels of the caller's image, upright, from its top left corner."""

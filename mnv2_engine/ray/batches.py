@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ..answers import check_answers, refuse_detector
+from ..answers import DEFAULT_THRESHOLD, check_answers, refuse_detector
 from ..detect.answers import checked_threshold, specification
-from ..detect.found import DEFAULT_THRESHOLD
 from ..engine import Engine
 from ..errors import InputError, missing_extra
 from .memory import remote_args

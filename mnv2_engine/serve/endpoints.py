@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..detect.found import DEFAULT_THRESHOLD, Box
+from ..answers import DEFAULT_THRESHOLD
+from ..detect.found import Box
 from ..engine import Engine
 from .limits import Limits
 from .request import Refused
