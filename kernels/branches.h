@@ -6,7 +6,8 @@
  *
  * Bands are ranges of output rows, each branch's in like parts. A step runs through all its tiles
  * for one band and then for the next, so `filtered` and `sums` have room for one. Of the expanded
- * tensor a band has the lines that lie under its output rows; those of a step of one band are all. */
+ * tensor a band has the lines that lie under its output rows; those of a step of one band are all.
+ * Or each part makes one of as many bands alone: apart, which steps of several branches do not. */
 #ifndef MNV2_BRANCHES_H
 #define MNV2_BRANCHES_H
 

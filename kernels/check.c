@@ -478,13 +478,17 @@ static int64_t most_lines(const mnv2_plan *plan, const mnv2_step *step) {
     return most;
 }
 
-/* Bands are of 8 bits, and each has a row of every branch. */
+/* Bands are of 8 bits, or apart, and each has a row of every branch. */
 static const char *check_bands(const mnv2_plan *plan, const mnv2_step *step) {
     const mnv2_block *block = &plan->blocks[step->first];
+    const int is_tiles = step->kind == MNV2_TILES;
     int64_t rows = block->out_height;
+    if (!is_within(step->apart, 0, is_tiles && !block->within_count && !block->expanded_tap) ||
+        (step->apart && step->bands != plan->threads))
+        return "a step's bands are apart that are not of tiles of one branch, one for each part";
     for (int32_t i = 0; i < block->within_count; i++)
         rows = smaller(rows, plan->blocks[block->within + i].out_height);
-    const int may_be_cut = is_int8(plan) && step->kind == MNV2_TILES;
+    const int may_be_cut = is_tiles && (is_int8(plan) || step->apart);
     return is_within(step->bands, 0, may_be_cut ? rows : 1)
                ? NULL
                : "a step's bands are not of tiles of 8 bits, or more than there are rows";
@@ -518,13 +522,14 @@ static void add_branch(step_arrays *all, const mnv2_block *block, int64_t filter
                        int64_t panels, int64_t at_once) {
     const mnv2_plan *plan = all->plan;
     const int64_t pixels = band_pixels(block, bands_of(all->step));
-    add_array(all, filtered, thin_bytes(plan) * panels * pixels * PANEL, 0);
+    const int is_own = all->step->apart;
+    add_array(all, filtered, thin_bytes(plan) * panels * pixels * PANEL, is_own);
     if (thin_bytes(plan) < FLOAT && at_once < block->hidden)
         add_array(all, sums,
                   FLOAT * pixels *
                       (is_int8(plan) ? panels_of(block->out_channels) * PANEL
                                      : block->out_channels),
-                  0);
+                  is_own);
 }
 
 /* The expanded tile's lines and columns, and the arrays that tiles and layers share. */
@@ -548,7 +553,7 @@ static const char *add_maps(step_arrays *all, int64_t panels, int64_t at_once) {
 
 static const char *add_tiles(step_arrays *all) {
     const mnv2_step *step = all->step;
-    const int64_t threads = all->plan->threads, turns = threads > 1 ? 2 : 1;
+    const int64_t threads = step->apart ? 1 : all->plan->threads, turns = threads > 1 ? 2 : 1;
     if (step->count != 1 || step->first == 0) return "a step of tiles has one block, not block 0";
     if (!is_within(step->tile, 1, MOST_CHANNELS)) return "a step's tile is out of range";
     const int64_t panels = panels_of(step->tile);

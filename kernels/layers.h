@@ -99,6 +99,7 @@ static void filter_part(const mnv2_context *context, const mnv2_step *step, int 
 static void layers_step(const mnv2_context *context, const mnv2_step *step) {
     const int hidden = context->plan->blocks[step->first].hidden;
     const branch own = branch_of(context->plan, step, 0);
+    const int out_pixels = own.block->out_height * own.block->out_width;
     const activation *filtered = (const activation *)(context->arena + step->filtered);
     for (int first = 0, part; first < hidden; first += step->tile) {
         const int count = least(step->tile, hidden - first);
@@ -108,7 +109,8 @@ static void layers_step(const mnv2_context *context, const mnv2_step *step) {
             while ((part = next_part(context)) >= 0) filter_part(context, step, part, first, count);
         if (step->layers & MNV2_PROJECT)
             while ((part = next_part(context)) >= 0)
-                project_branch(context, step, &own, part, first, count, filtered);
+                project_branch(context, step, &own, 0, share_of(context, part, out_pixels, 1),
+                               first, count, filtered);
     }
 }
 

@@ -167,7 +167,9 @@ enum { MNV2_EXPAND = 1, MNV2_DEPTHWISE = 2, MNV2_PROJECT = 4 };
  *           sums      [out_height * out_width][out_channels] in float32, where thin values are
  *                     smaller and there are several tiles
  *                     int8 may cut out_height into `bands`: then of the largest band, and `lines`
- *                     as many as lie under one
+ *                     as many as lie under one. Where parts make bands apart, as many as there are
+ *                     parts, each has these arrays for itself, of the largest band, too, and
+ *                     filtered [tile/16][pixels][16] once
  *   layers  expanded  [tile/16][lines][columns][16]            with zero padding
  *           filtered  [tile/16][out_height * out_width][16]
  *           sums      as tiles
@@ -181,8 +183,8 @@ enum { MNV2_EXPAND = 1, MNV2_DEPTHWISE = 2, MNV2_PROJECT = 4 };
  *   dense   filtered  [inputs/16][16], of layer 0: the features as 8 bits; the input is int32 sums
  *
  * Part t of the plan's `threads` parts has scratch of its own, t * thread_bytes further on, partial
- * sums, rings and thin rows included; only `filtered` and `sums` of tiles, and all but `pixels` of
- * layers, are common to all parts. */
+ * sums, rings and thin rows included; only `filtered` and `sums` of tiles that are not made apart,
+ * and all but `pixels` of layers, are common to all parts. */
 typedef struct {
     int32_t kind;
     int32_t first, count; /* blocks; a step of rows that begins at block 0 begins at the image;
@@ -192,8 +194,9 @@ typedef struct {
     int64_t thread_bytes;   /* from one part's scratch to the next one's */
     int32_t strip;          /* rows: output pixels of a strip, at most */
     int32_t tile; /* tiles: hidden channels of a tile that are one part's; layers: of a split */
+    int32_t apart; /* tiles: whether each part makes a band of output rows alone */
     int32_t lines, columns; /* tiles, layers: size of the expanded tile, padding included */
-    int32_t bands;          /* tiles, int8: of output rows, run through one by one; 0 is 1 */
+    int32_t bands; /* tiles: of output rows, run through one by one, in int8, or apart; 0 is 1 */
     int32_t layers;         /* layers: those that run, MNV2_EXPAND | ... */
     int64_t pixels;         /* layers: see above */
 } mnv2_step;

@@ -10,6 +10,7 @@ in float64, in float64 with thin and filtered values rounded to bfloat16, or in 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -635,13 +636,19 @@ class HandPlan:
 
     def _maps(self, step: Any, panels: int, at_once: int) -> list[Any]:
         block = self.blocks[step.first]
-        pixels = block.out_height * block.out_width
+        rows = [block.out_height]
+        if step.apart:  # each part makes the next ones
+            ends = [block.out_height * n // step.bands for n in range(step.bands + 1)]
+            rows = [end - first for first, end in pairwise(ends)]
+        pixels = max(rows) * block.out_width
         for field, extent, out, pad in (
-            ("lines", block.in_height, block.out_height, block.pad_top),
+            ("lines", block.in_height, max(rows), block.pad_top),
             ("columns", block.in_width, block.out_width, block.pad_left),
         ):
             reach = (out - 1) * block.stride + block.kernel
-            setattr(step, field, max(pad + extent, reach) + int(self.random.integers(2)))
+            if not (step.apart and field == "lines"):
+                reach = max(pad + extent, reach)
+            setattr(step, field, reach + int(self.random.integers(2)))
         shared = [(step, "filtered", self._bytes(panels * pixels * PANEL, self.thin))]
         if self.thin < 4 and at_once < block.hidden:
             lanes = panels_of(block.out_channels) * PANEL if self.is_int8 else block.out_channels
@@ -651,11 +658,16 @@ class HandPlan:
     def _tiles(self, first: int, put: Any) -> None:
         block = self.blocks[first]
         step = self._step("TILES", first, 1)
-        step.tile = int(self.random.choice([*self.units, -(-block.hidden // self.threads)]))
-        panels, turns = panels_of(step.tile), 2 if self.threads > 1 else 1
-        shared = self._maps(step, turns * self.threads * panels, self.threads * step.tile)
+        sharing = self.threads
+        if block.out_height >= self.threads and self.random.integers(2):
+            step.apart, step.bands, sharing = 1, self.threads, 1
+        step.tile = int(self.random.choice([*self.units, -(-block.hidden // sharing)]))
+        panels, turns = panels_of(step.tile), 2 if sharing > 1 else 1
+        shared = self._maps(step, turns * sharing * panels, sharing * step.tile)
         expanded = min(2, panels) * step.lines * step.columns * PANEL
         own = [(step, "expanded", self._bytes(expanded, 1 if self.is_int8 else 4))]
+        if step.apart:
+            shared, own = [], shared + own
         put(step, self._map_bytes(block), shared, own)
 
     def _by_layers(self, first: int, put: Any) -> None:

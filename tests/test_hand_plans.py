@@ -74,6 +74,10 @@ def good() -> HandPlan:
 ISA = next(iter(isas_for("float32").values()))
 
 
+def steps_of(made: HandPlan) -> list:
+    return [made.plan.steps[i] for i in range(made.plan.step_count)]
+
+
 @pytest.mark.parametrize("kernel", range(10))
 @pytest.mark.parametrize("stride", range(5))
 def test_what_is_supported_is_said_in_one_list(good, kernel, stride):
@@ -95,6 +99,34 @@ def test_every_count_of_python_is_that_of_the_core():
     assert supported.MAX_CONVS == lib.MNV2_MAX_CONVS
     assert supported.MAX_CONV_KERNEL == lib.MNV2_MAX_KERNEL
     assert supported.MAX_DENSE == lib.MNV2_MAX_DENSE
+
+
+def test_parts_make_bands_apart_of_tiles_alone_and_one_each():
+    plans = (HandPlan(random_network(seed, "float32"), 2, seed) for seed in range(200))
+    steps, plan = next(
+        (kinds, plan)
+        for plan in plans
+        for kinds in [{step.kind: step for step in steps_of(plan) if step.kind != lib.MNV2_TAP}]
+        if {lib.MNV2_TILES, lib.MNV2_LAYERS} <= set(kinds) and kinds[lib.MNV2_TILES].apart
+    )
+    tiles, layers = steps[lib.MNV2_TILES], steps[lib.MNV2_LAYERS]
+    assert not plan.refusal(ISA)
+    for step, field, value, said in (
+        (tiles, "apart", 2, "apart"),
+        (tiles, "apart", -1, "apart"),
+        (tiles, "bands", 1, "apart"),
+        (tiles, "bands", 3, "apart"),
+        (tiles, "apart", 0, "bands are not"),
+        (layers, "apart", 1, "apart"),
+        (plan.plan, "threads", 3, "apart"),
+    ):
+        before = getattr(step, field)
+        setattr(step, field, value)
+        assert said in plan.refusal(ISA), (field, value)
+        setattr(step, field, before)
+    assert not plan.refusal(ISA)
+    plan.plan.blocks[tiles.first].expanded_tap = 1
+    assert plan.refusal(ISA)
 
 
 def test_a_plan_without_a_pointer_or_a_step_is_refused(good):

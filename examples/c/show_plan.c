@@ -44,7 +44,7 @@ static void show_step(FILE *file, int32_t index, const mnv2_step *step) {
     SHOW(step, input), SHOW(step, output);
     SHOW(step, expanded), SHOW(step, filtered), SHOW(step, halo), SHOW(step, sums);
     SHOW(step, thread_bytes), SHOW(step, strip), SHOW(step, tile);
-    SHOW(step, lines), SHOW(step, columns), SHOW(step, bands);
+    SHOW(step, lines), SHOW(step, columns), SHOW(step, bands), SHOW(step, apart);
     SHOW(step, layers), SHOW(step, pixels);
     fputc('\n', file);
 }

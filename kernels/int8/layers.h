@@ -92,7 +92,9 @@ static void layers_step(const mnv2_context *context, const mnv2_step *step) {
             while ((part = next_part(context)) >= 0) filter_part(context, step, part, first, count);
         if (step->layers & MNV2_PROJECT)
             while ((part = next_part(context)) >= 0)
-                project_panels(context, step, &all, 0, part, first, count, filtered);
+                project_panels(context, step, &all, 0,
+                               share_of(context, part, pixels_of(step, all.block, 0), 1), first,
+                               count, filtered);
     }
 }
 

@@ -59,43 +59,65 @@ static int64_t projected_time(const planned *plan, int64_t pixels, int64_t hidde
     if (plan->costs->first == 0) return tiles * whole;
     /* Two panels of outputs after two read what is filtered, from beyond the first cache. */
     const int64_t beyond = larger(0, pixels * group * plan->sizes.filtered - plan->costs->first);
-    return (tiles - 1) * whole + pointwise_time(plan, pixels, last, panels) +
-           tiles * over(panels, 2) * (beyond / MOVED_BYTES) * plan->costs->moved;
+    const int64_t moved = plan->costs->moved;
+    const int64_t time = (tiles - 1) * whole + pointwise_time(plan, pixels, last, panels) +
+                         tiles * over(panels, 2) * (beyond / MOVED_BYTES) * moved;
+    if (plan->threads == 1) return time;
+    /* Of several threads' sums it was measured that they go there and back between two tiles. */
+    const int64_t sums = pixels * panels * PANEL * plan->sizes.sums;
+    return time + (tiles - 1) * 2 * (sums / MOVED_BYTES) * moved;
+}
+
+/* Threads that share a tile's channels, and then its pixels. */
+static int64_t sharing(const planned *plan, const schedule *s) {
+    return s->is_apart ? 1 : plan->threads;
 }
 
 /* Of what filters and projects an expanded tensor, for one band of its output rows. */
 static int64_t branch_time(const planned *plan, const schedule *s, const mnv2_block *branch,
                            int64_t hidden, int32_t band) {
-    const int64_t panels = over(over(hidden, PANEL), plan->threads); /* a thread's */
-    const int64_t group = smaller((int64_t)plan->threads * s->tile, hidden);
+    const int64_t threads = sharing(plan, s);
+    const int64_t panels = over(over(hidden, PANEL), threads); /* a thread's */
+    const int64_t group = smaller(threads * s->tile, hidden);
     const int64_t rows = branch->out_height;
     const int64_t pixels =
         (rows * (band + 1) / s->bands - rows * band / s->bands) * branch->out_width;
+    const int64_t own = over(pixels, threads);
+    /* What other threads have filtered comes from their caches. */
+    const int64_t others = own * hidden * plan->sizes.filtered * (threads - 1) / threads;
     return depthwise_time(plan, pixels, branch->kernel, panels, 1) +
-           projected_time(plan, over(pixels, plan->threads), hidden, group,
-                          over(branch->out_channels, PANEL));
+           projected_time(plan, own, hidden, group, over(branch->out_channels, PANEL)) +
+           others / MOVED_BYTES * plan->costs->shared;
 }
 
+/* Of all tiles for one band. */
+static int64_t tiled_time(const planned *plan, const schedule *s, int32_t band) {
+    const mnv2_block *block = &plan->blocks[s->first];
+    const mnv2_block *heads = &plan->blocks[block->within];
+    const int64_t panels = over(over(block->hidden, PANEL), sharing(plan, s));
+    const int64_t depth = block->expand_weight < 0 ? 0 : block->in_channels;
+    int32_t first = 0, end = block->in_height;
+    if (s->bands > 1) mnv2_band_lines(plan, s, band, &first, &end);
+    const int64_t lines = smaller(end, block->in_height) - larger(first, 0);
+    int64_t time = larger(lines, 0) * pointwise_time(plan, block->in_width, depth, panels);
+    time += branch_time(plan, s, block, block->hidden, band);
+    for (int32_t i = 0; i < block->within_count; i++)
+        time += branch_time(plan, s, &heads[i], block->hidden, band);
+    return time;
+}
+
+/* Bands that are apart end with the slowest thread; others add up, and read the weights again. */
 static int64_t tiles_time(const planned *plan, const schedule *s) {
     const mnv2_block *block = &plan->blocks[s->first];
-    const int64_t panels = over(over(block->hidden, PANEL), plan->threads);
-    const int64_t depth = block->expand_weight < 0 ? 0 : block->in_channels;
-    const int64_t made = pointwise_time(plan, block->in_width, depth, panels);
-    const mnv2_block *heads = &plan->blocks[block->within];
     int64_t time = 0, weights = weight_bytes(plan, block);
-    for (int32_t i = 0; i < block->within_count; i++) weights += weight_bytes(plan, &heads[i]);
+    for (int32_t i = 0; i < block->within_count; i++)
+        weights += weight_bytes(plan, &plan->blocks[block->within + i]);
     for (int32_t band = 0; band < s->bands; band++) {
-        int32_t first = 0, end = block->in_height;
-        if (s->bands > 1) mnv2_band_lines(plan, s, band, &first, &end);
-        first = (int32_t)larger(first, 0);
-        end = (int32_t)smaller(end, block->in_height);
-        time += (end > first ? end - first : 0) * made;
-        time += branch_time(plan, s, block, block->hidden, band);
-        for (int32_t i = 0; i < block->within_count; i++)
-            time += branch_time(plan, s, &heads[i], block->hidden, band);
+        const int64_t one = tiled_time(plan, s, band);
+        time = s->is_apart ? larger(time, one) : time + one;
     }
-    if (weights > plan->costs->cached) time += weights * (s->bands - 1) / REREAD_BYTES *
-                                               plan->costs->reread;
+    if (weights > plan->costs->cached && !s->is_apart)
+        time += weights * (s->bands - 1) / REREAD_BYTES * plan->costs->reread;
     return time;
 }
 
@@ -148,10 +170,10 @@ static int64_t rows_time(const planned *plan, const schedule *s) {
     return most;
 }
 
-/* How often threads wait for each other: after a step of rows, after each tile, and once more for
- * the projection of the last. */
+/* How often threads wait for each other: after a step of rows, or of bands apart; else after each
+ * tile, and once more for the projection of the last. */
 static int64_t phases(const planned *plan, const schedule *s) {
-    if (s->kind != MNV2_TILES) return 1;
+    if (s->kind != MNV2_TILES || s->is_apart) return 1;
     const int64_t hidden = plan->blocks[s->first].hidden;
     return (over(hidden, smaller((int64_t)plan->threads * s->tile, hidden)) + 1) * s->bands;
 }

@@ -7,7 +7,7 @@
 
 /* What is known of a family of CPUs, by its name; picoseconds of one core, see cpu_costs.def. */
 struct cpu_costs {
-    int64_t tile, term, tap, call, moved, reread, cached, phase, first;
+    int64_t tile, term, tap, call, moved, reread, cached, phase, first, shared;
 };
 
 const cpu_costs *mnv2_costs_of(const char *family, int32_t precision);

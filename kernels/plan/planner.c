@@ -168,9 +168,9 @@ int32_t mnv2_make_plan(mnv2_plan *plan, mnv2_block *blocks, mnv2_step *steps, co
         plan->threads < 1 || plan->threads > MNV2_MAX_THREADS || !mnv2_heads_fit(plan))
         return MNV2_BAD_PLAN;
     const planned what = mnv2_planned_of(plan, blocks, cpu);
-    int64_t arena = search(&what, -1, states, &high);
-    arena += room_beyond(&what, arena);
     const planned any = mnv2_planned_of(plan, blocks, "any");
+    int64_t arena = search(&any, -1, states, &high);
+    arena += room_beyond(&any, arena);
     if (what.costs != any.costs) { /* no more bytes than on any CPU */
         search(&any, arena, states, &high);
         arena = arena_of(states, any.positions + mnv2_tail_count(plan), high);

@@ -186,12 +186,12 @@ static void pad_expanded(const planned *plan, const schedule *s, mnv2_step *step
 static void place_branch(const planned *plan, const schedule *s, const mnv2_block *block,
                          int64_t *at, int64_t *filtered, int64_t *sums) {
     const value_sizes *of = &plan->sizes;
-    const int64_t panels = over(s->tile, PANEL);
+    const int64_t panels = over(s->tile, PANEL), threads = s->is_apart ? 1 : plan->threads;
     const int64_t pixels = (int64_t)over(block->out_height, s->bands) * block->out_width;
-    const int64_t turns = plan->threads > 1 ? 2 : 1; /* one is projected, the next one filtered */
-    *filtered = take(plan, at, turns * plan->threads * panels * pixels * PANEL * of->filtered);
+    const int64_t turns = threads > 1 ? 2 : 1; /* one is projected, the next one filtered */
+    *filtered = take(plan, at, turns * threads * panels * pixels * PANEL * of->filtered);
     *sums = 0;
-    if (of->thin < of->sums && s->tile * plan->threads < block->hidden) { /* no room for sums */
+    if (of->thin < of->sums && s->tile * threads < block->hidden) { /* no room for sums */
         const int64_t channels =
             is_int8(plan) ? over(block->out_channels, PANEL) * PANEL : block->out_channels;
         *sums = take(plan, at, channels * pixels * of->sums);
@@ -201,14 +201,14 @@ static void place_branch(const planned *plan, const schedule *s, const mnv2_bloc
 static int64_t place_tiles(const planned *plan, const schedule *s, int64_t at, mnv2_step *step) {
     const mnv2_block *block = &plan->blocks[s->first];
     const value_sizes *of = &plan->sizes;
-    const int64_t panels = over(s->tile, PANEL);
+    const int64_t panels = over(s->tile, PANEL), begin = at;
     pad_expanded(plan, s, step);
     place_branch(plan, s, block, &at, &step->filtered, &step->sums);
     for (int32_t i = 0; i < block->within_count; i++) {
         mnv2_block *head = &plan->blocks[block->within + i];
         place_branch(plan, s, head, &at, &head->filtered, &head->sums);
     }
-    const int64_t start = at;
+    const int64_t start = s->is_apart ? begin : at;
     const int64_t expanded = smaller(EXPANDED_PANELS, (int32_t)panels);
     step->expanded =
         take(plan, &at, expanded * step->lines * step->columns * PANEL * of->expanded);
@@ -236,6 +236,26 @@ static int32_t most_bands(const planned *plan, int32_t index) {
     return rows;
 }
 
+/* Whether nothing but tiles runs a block: a head, a block whose expanded tensor heads read, and one
+ * without a depthwise layer. */
+static bool runs_by_tiles_alone(const planned *plan, int32_t index) {
+    const mnv2_block *block = &plan->blocks[index];
+    return index >= plan->chain || block->within_count > 0 || block->kernel == 1;
+}
+
+/* Whether threads may make bands of a block apart: on a family of CPUs of which it is known what
+ * that saves, where a band's expanded panels stay in the first cache. */
+static bool may_be_apart(const planned *plan, int32_t index) {
+    const schedule bands = {.first = index, .bands = plan->threads};
+    mnv2_step step;
+    if (plan->costs->shared == 0 || runs_by_tiles_alone(plan, index) || plan->threads == 1 ||
+        plan->threads > plan->blocks[index].out_height)
+        return false;
+    pad_expanded(plan, &bands, &step);
+    return EXPANDED_PANELS * step.lines * step.columns * PANEL * plan->sizes.expanded <=
+           FIRST_CACHE_BYTES;
+}
+
 /* --- all of them --------------------------------------------------------------------------- */
 
 /* The features as 8 bits; floats are used as they are, and so by later dense layers. */
@@ -256,6 +276,7 @@ int64_t mnv2_place_scratch(const planned *plan, const schedule *chosen, int64_t 
         .strip = chosen->strip,
         .tile = chosen->tile,
         .bands = chosen->kind == MNV2_TILES ? chosen->bands : 0,
+        .apart = chosen->is_apart,
         .layers = MNV2_EXPAND | MNV2_DEPTHWISE | MNV2_PROJECT,
     };
     switch (chosen->kind) {
@@ -333,13 +354,6 @@ int32_t mnv2_tail_count(const mnv2_plan *net) {
     return net->predictor_count > 0 ? 0 : net->conv_count + 1 + net->dense_count;
 }
 
-/* Whether nothing but tiles runs a block: a head, a block whose expanded tensor heads read, and one
- * without a depthwise layer. */
-static bool runs_by_tiles_alone(const planned *plan, int32_t index) {
-    const mnv2_block *block = &plan->blocks[index];
-    return index >= plan->chain || block->within_count > 0 || block->kernel == 1;
-}
-
 int mnv2_schedules_from(const planned *plan, int32_t at, schedule found[MOST_SCHEDULES]) {
     static const int32_t single[] = {14, 28, 0}, half[] = {56, 0}, byte[] = {28, 56, 0};
     const int32_t *strips = is_int8(plan)                                ? byte
@@ -370,11 +384,16 @@ int mnv2_schedules_from(const planned *plan, int32_t at, schedule found[MOST_SCH
     for (int i = 0; i < 4 && first > 0; i++) {
         schedule made = {.kind = MNV2_TILES, .first = first, .count = 1, .bands = 1};
         made.tile = smaller(tiles[i], over(hidden, threads));
-        const bool is_fine = i == 0 || tiles[i] * threads * LEAST_TILES <= hidden;
         const bool is_only_way = i == 0 && runs_by_tiles_alone(plan, first);
-        if (!is_fine || !(is_only_way || is_cut(plan, &made))) continue;
-        const int32_t most = most_bands(plan, first);
+        if (!is_only_way && !is_cut(plan, &made)) continue;
+        const bool is_fine = i == 0 || tiles[i] * threads * LEAST_TILES <= hidden;
+        const int32_t most = is_fine ? most_bands(plan, first) : 0;
         for (; made.bands <= most; made.bands++) add(plan, made, found, &count);
+        if (!may_be_apart(plan, first) || (i > 0 && tiles[i] * LEAST_TILES > hidden)) continue;
+        made.tile = smaller(tiles[i], hidden);
+        made.bands = threads;
+        made.is_apart = true;
+        add(plan, made, found, &count);
     }
     return count;
 }

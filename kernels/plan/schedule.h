@@ -5,7 +5,8 @@
  *          into each other (a cascade), the first from the stem. In place where its output rows
  *          never reach an input row that is still needed.
  *   tiles  one tile of hidden channels at a time; activations stay, weights stream. A detector in 8
- *          bits may do so for one band of output rows after the other. */
+ *          bits may do so for one band of output rows after the other; each thread may for a band of
+ *          its own. */
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
 
@@ -26,6 +27,7 @@ typedef struct {
     int32_t strip; /* rows: output pixels of a strip, at most */
     int32_t tile;  /* tiles: hidden channels of a thread's part of one, at most */
     int32_t bands; /* tiles: of output rows, that are run one after the other; 1 of others */
+    bool is_apart; /* tiles: whether each thread makes one of as many bands alone */
     int64_t input_bytes, output_bytes; /* of tensors in the arena; 0 where they are the caller's */
     /* Of the arena's high end, that belong to a detector's outputs, above the input and above the
      * output. */

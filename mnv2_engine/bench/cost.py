@@ -8,7 +8,8 @@ planner's model (plan/cost.py) comes nearest to the times, each as a share of it
 negative; the differences between schedules of the same blocks count OF_DIFFERENCES times as much,
 for by those the planner chooses. Two things that all schedules share are fitted too, and left out:
 weights that are read for the first time, and a call. For a phase, which only threads have, it is
-what a smaller tile takes more than a larger one, for each phase more.
+what a smaller tile takes more than a larger one, for each phase more; and for what they share of a
+tile, what tiles take more than bands apart.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from .schedule_times import ScheduleTime, schedule_times
 from .turns import pin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
     from ..network.layer import Network
+    from ..plan.schedules import Schedule
 
 NETWORKS = ("mobilenet_v2_1.0_224", "mobilenet_v2_0.35_96")
 FITTED = ("tile", "term", "tap", "call", "moved", "reread")
@@ -116,24 +120,42 @@ def least_squares(matrix: Floats, wanted: Floats, rounds: int = 2000) -> Floats:
     return found
 
 
-def with_phase(costs: CpuCosts, timed: Timed, precision: str) -> CpuCosts:
-    """The same, and what a phase takes where two threads share the work."""
+def with_threads(costs: CpuCosts, timed: Timed, precision: str) -> CpuCosts:
+    """The same, and what a phase takes where two threads share the work, and what they share."""
+    made = costs._replace(phase=0, shared=0)
+    phase = beyond(made, "phase", timed, precision, lambda a, b: a.apart or b.apart)
+    made = made._replace(phase=phase)
+    shared = beyond(made, "shared", timed, precision, lambda a, b: a.apart == b.apart)
+    return made._replace(shared=shared)
+
+
+def beyond(
+    costs: CpuCosts,
+    name: str,
+    timed: Timed,
+    precision: str,
+    leave_out: Callable[[Schedule, Schedule], bool],
+) -> int:
+    """What a schedule of tiles takes more than another of the same block, beyond what `costs`
+    explain, for each that is counted more of the cost `name`: the median of all pairs, and 1 where
+    that is nothing; 0 where there are no pairs, and it is not known."""
     import numpy as np
 
     found = []
     for network, some in timed:
-        work = Shapes(network, 2, PRECISIONS[precision])
-        work.costs = costs._replace(phase=0)
-        phases = Shapes(network, 2, PRECISIONS[precision])
-        phases.costs = NOTHING._replace(phase=1)
+        work, counted = (Shapes(network, 2, PRECISIONS[precision]) for _ in range(2))
+        work.costs, counted.costs = costs, NOTHING._replace(**{name: 1})
         tiles = [each for each in some if each.schedule.kind == "tiles"]
         for a, b in itertools.combinations(tiles, 2):
-            more = time_of(phases, a.schedule) - time_of(phases, b.schedule)
-            if a.schedule.blocks == b.schedule.blocks and more:
-                longer = (a.ms.median - b.ms.median) * PICOSECONDS
-                longer -= time_of(work, a.schedule) - time_of(work, b.schedule)
-                found.append(longer / more)
-    return costs._replace(phase=max(0, round(float(np.median(found)))))
+            more = time_of(counted, a.schedule) - time_of(counted, b.schedule)
+            if a.schedule.blocks != b.schedule.blocks or not more:
+                continue
+            if leave_out(a.schedule, b.schedule):
+                continue
+            longer = (a.ms.median - b.ms.median) * PICOSECONDS
+            longer -= time_of(work, a.schedule) - time_of(work, b.schedule)
+            found.append(longer / more)
+    return max(1, round(float(np.median(found)))) if found else 0
 
 
 def measured(dtype: str, threads: int) -> Timed:
@@ -181,10 +203,11 @@ def main() -> None:
             continue
         os.sched_setaffinity(0, cpus)
         costs, off = fitted(measured(precision, 1), precision)
-        costs = costs._replace(phase=CPU_COSTS[cpu, precision].phase)
+        before = CPU_COSTS[cpu, precision]
+        costs = costs._replace(phase=before.phase, shared=before.shared)
         if len(cpus) > 1:
             os.sched_setaffinity(0, cpus)
-            costs = with_phase(costs, measured(precision, 2), precision)
+            costs = with_threads(costs, measured(precision, 2), precision)
         print(f"{cpu}, {precision}: {costs}; half of the schedules within {off:.0%}")
         if options.write:
             for path in TABLES:

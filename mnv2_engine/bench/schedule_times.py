@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..executors.native import NativeExecutor
+from ..executors.native import NativeExecutor, cpu_family
 from ..plan.planner import assemble, every_schedule
 from ..plan.shapes import PRECISIONS, Shapes
 from .samples import Quartiles, quartiles
@@ -41,7 +41,8 @@ class ScheduleTime(NamedTuple):
         first, last = schedule.blocks[0], schedule.blocks[-1]
         blocks = f"{first}-{last}" if last > first else f"{first}"
         if schedule.kind == "tiles":
-            return f"block {blocks}, tiles of {schedule.tile}"
+            apart = ", apart" if schedule.apart else ""
+            return f"block {blocks}, tiles of {schedule.tile}{apart}"
         return f"block {blocks}, rows of {schedule.strip}"
 
 
@@ -70,7 +71,8 @@ def schedule_times(
     """Of every schedule of the network, but for those in place, which compute the same."""
     import numpy as np
 
-    shapes = Shapes(model.network, threads, PRECISIONS[precision], model.dtype)
+    dtype, cpu = model.dtype, cpu_family()
+    shapes = Shapes(model.network, threads, PRECISIONS[precision], dtype, cpu=cpu)
     *blocks, head, dense = every_schedule(shapes)
     schedules = [each for some in blocks for each in some if not each.in_place]
     pixels = np.random.default_rng(0).integers(0, 256, (*model.network.resolution, 3), np.uint8)

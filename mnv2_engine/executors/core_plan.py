@@ -242,6 +242,7 @@ def _build_step(
     step.first = planned.blocks.start if planned.blocks else planned.number
     step.strip, step.tile = planned.strip, planned.tile
     step.bands = planned.bands if planned.kind == "tiles" else 0
+    step.apart = planned.apart
     step.thread_bytes = planned.thread_bytes
     step.layers = lib.MNV2_EXPAND | lib.MNV2_DEPTHWISE | lib.MNV2_PROJECT
     for buffer in planned.outputs:

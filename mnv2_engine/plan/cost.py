@@ -3,14 +3,15 @@
 It counts the multiply-adds of panels (16 channels), and what differs between schedules: register
 tiles that start and end, tiles of too few pixels to hide the multiply-add's latency, calls of the
 depthwise kernel, bytes that are live, weights that come from beyond the core's cache again and
-again, rows that two threads both make, and phases at whose end threads wait for each other. What
-each of them takes on a family of CPUs was measured (cpu_costs.py); so plans are the same on every
-CPU of a family, and for a family on every machine. benches/schedule_order.py holds the model's
-order of schedules against the measured one.
+again, rows that two threads both make, phases at whose end threads wait for each other, and what
+one of them filters and another projects. What each of them takes on a family of CPUs was measured
+(cpu_costs.py); so plans are the same on every CPU of a family, and for a family on every machine.
+benches/schedule_order.py holds the model's order of schedules against the measured one.
 """
 
 from __future__ import annotations
 
+from ..model.packed import PANEL
 from ..network.layer import IMAGE_CHANNELS
 from ..network.supported import STEM_KERNEL
 from .cpu_costs import CpuCosts
@@ -42,9 +43,9 @@ def time_of(shapes: Shapes, schedule: Schedule) -> int:
 
 
 def _phases(shapes: Shapes, schedule: Schedule) -> int:
-    """How often threads wait for each other: after a step of rows, after each tile, and once more
-    for the projection of the last."""
-    if schedule.kind != "tiles":
+    """How often threads wait for each other: after a step of rows, or of bands apart; else after
+    each tile, and once more for the projection of the last."""
+    if schedule.kind != "tiles" or schedule.apart:
         return 1
     hidden = shapes.blocks[schedule.blocks.start].hidden
     tiles = -(-hidden // min(shapes.threads * schedule.tile, hidden))
@@ -71,30 +72,41 @@ def reread_time(costs: CpuCosts, weight_bytes: int, times: int) -> int:
 
 
 def _tiles_time(shapes: Shapes, schedule: Schedule) -> int:
+    """Bands that are apart end with the slowest thread; others add up, and read the weights
+    again."""
+    index, bands, costs = schedule.blocks.start, schedule.bands, shapes.costs
+    times = [_tiled_time(shapes, schedule, band) for band in range(bands)]
+    if schedule.apart:
+        return max(times)
+    weights = sum(shapes.weight_bytes(branch) for branch in shapes.branches(index))
+    return sum(times) + (weights > costs.cached) * reread_time(costs, weights, bands - 1)
+
+
+def _tiled_time(shapes: Shapes, schedule: Schedule, band: int) -> int:
+    """Of all tiles for one band."""
     index, bands, costs = schedule.blocks.start, schedule.bands, shapes.costs
     block, height = shapes.blocks[index], shapes.blocks[index].depthwise.in_size[0]
-    group = min(shapes.threads * schedule.tile, block.hidden)
-    panels = -(-panels_of(block.hidden) // shapes.threads)  # a thread's
+    threads = 1 if schedule.apart else shapes.threads  # that share a tile's channels, then pixels
+    group = min(threads * schedule.tile, block.hidden)
+    panels = -(-panels_of(block.hidden) // threads)  # a thread's
     terms = shapes.precision.terms
     depth = block.in_channels if block.expand else 0
     made = pointwise_time(costs, block.depthwise.in_size[1], depth, panels, terms)
-    time = 0
-    for band in range(bands):
-        lines = range(height)
-        if bands > 1:
-            under = band_lines(shapes, index, bands, band)
-            lines = range(max(under.start, 0), min(under.stop, height))
-        time += len(lines) * made
-        for branch in shapes.branches(index):
-            inner = shapes.blocks[branch]
-            rows, columns = inner.depthwise.out_size
-            pixels = (rows * (band + 1) // bands - rows * band // bands) * columns
-            out = panels_of(inner.out_channels)
-            time += depthwise_time(costs, pixels, inner.kernel, panels, 1)
-            time += _projected_time(shapes, -(-pixels // shapes.threads), block.hidden, group, out)
-    weights = sum(shapes.weight_bytes(branch) for branch in shapes.branches(index))
-    if weights > costs.cached:
-        time += reread_time(costs, weights, bands - 1)
+    lines = range(height)
+    if bands > 1:
+        under = band_lines(shapes, index, bands, band)
+        lines = range(max(under.start, 0), min(under.stop, height))
+    time = len(lines) * made
+    for branch in shapes.branches(index):
+        inner = shapes.blocks[branch]
+        rows, columns = inner.depthwise.out_size
+        pixels = (rows * (band + 1) // bands - rows * band // bands) * columns
+        own, out = -(-pixels // threads), panels_of(inner.out_channels)
+        # What other threads have filtered comes from their caches.
+        others = own * block.hidden * shapes.precision.filtered * (threads - 1) // threads
+        time += depthwise_time(costs, pixels, inner.kernel, panels, 1)
+        time += _projected_time(shapes, own, block.hidden, group, out)
+        time += others // MOVED_BYTES * costs.shared
     return time
 
 
@@ -108,7 +120,12 @@ def _projected_time(shapes: Shapes, pixels: int, hidden: int, group: int, panels
     time += pointwise_time(costs, pixels, last, panels, terms)
     # Two panels of outputs after two read what is filtered, from beyond the first cache.
     beyond = max(0, pixels * group * shapes.precision.filtered - costs.first)
-    return time + tiles * -(-panels // 2) * (beyond // MOVED_BYTES) * costs.moved
+    time += tiles * -(-panels // 2) * (beyond // MOVED_BYTES) * costs.moved
+    if shapes.threads == 1:
+        return time
+    # Of several threads' sums it was measured that they go there and back between two tiles.
+    sums = pixels * panels * PANEL * shapes.precision.sums
+    return time + (tiles - 1) * 2 * (sums // MOVED_BYTES) * costs.moved
 
 
 def _band_time(shapes: Shapes, blocks: range, strip: int, thread: int) -> int:

@@ -66,10 +66,11 @@ def make_plan(
 def plan_of(shapes: Shapes, choices: list[list[Schedule]]) -> Plan:
     """The fastest of `choices` (see `every_schedule`) within the least arena and a little room; and
     within the arena of the plan for any CPU, so that a network takes the same bytes on all."""
-    arena = least_arena(choices)
+    anywhere = [[each for each in some if not each.apart] for some in choices]
+    arena = least_arena(anywhere)
     arena += _room(shapes, arena)
     if shapes.cpu != ANY:
-        arena = max(each.bytes for each, _ in fastest(shapes.of_any_cpu(), choices, arena))
+        arena = max(each.bytes for each, _ in fastest(shapes.of_any_cpu(), anywhere, arena))
     return assemble(shapes, fastest(shapes, choices, arena))
 
 
@@ -180,6 +181,7 @@ def _place(shapes: Shapes, schedule: Schedule, output_high: bool, arena: int) ->
         unfused_bytes=_unfused_bytes(shapes, schedule),
         number=schedule.number,
         bands=schedule.bands,
+        apart=schedule.apart,
         outputs=tuple(_output(shapes, head, arena) for head in _heads_of(shapes, schedule.blocks)),
         room=_room_of_outputs(shapes, arena) if any(schedule.above) else None,
     )
@@ -244,6 +246,7 @@ def _copying(before: Step) -> Step:
         outputs=(),
         room=None,
         bands=1,
+        apart=False,
     )
 
 

@@ -18,7 +18,8 @@ What they are measured against, and no planner chooses:
   in a few splits of its hidden channels, each with an expanded tensor of its own.
 
 Threads cut rows into bands of output rows, which do not run in place and make the few rows between
-two bands twice; they share the channels, then the pixels, of a tile. Each has scratch of its own.
+two bands twice; they share the channels, then the pixels, of a tile, or, where it is known what
+that saves, make bands in tiles apart. Each has scratch of its own.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Schedule(NamedTuple):
     in_place: bool = False
     number: int = 0  # conv, dense: which of them
     bands: int = 1  # tiles: of output rows
+    apart: bool = False  # tiles: each thread makes one of as many bands alone
     # Bytes at the arena's high end that belong to a detector's outputs, above the input and above
     # the output.
     above: tuple[int, int] = (0, 0)
@@ -101,13 +103,16 @@ def schedules_from(shapes: Shapes, first: int) -> list[Schedule]:
         if last in shapes.taps or shapes.heads_behind(last):  # whose output has to be a tensor
             break
     if first > 0:
-        hidden = shapes.blocks[first].hidden
-        for tile in TILE_CHANNELS:
-            fine = tile == TILE_CHANNELS[0] or tile * shapes.threads * LEAST_TILES <= hidden
-            least = tile == TILE_CHANNELS[0] and shapes.only_tiles(first)
-            tile = min(tile, -(-hidden // shapes.threads))
-            if fine and (least or _is_cut(shapes, first, tile)):
+        hidden, threads = shapes.blocks[first].hidden, shapes.threads
+        for most in TILE_CHANNELS:
+            least = most == TILE_CHANNELS[0]
+            tile = min(most, -(-hidden // threads))
+            if not (least and shapes.only_tiles(first)) and not _is_cut(shapes, first, tile):
+                continue
+            if least or most * threads * LEAST_TILES <= hidden:
                 found += [tiles_schedule(shapes, first, tile, n) for n in _bands(shapes, first)]
+            if _may_be_apart(shapes, first) and (least or most * LEAST_TILES <= hidden):
+                found.append(tiles_schedule(shapes, first, min(most, hidden), threads, True))
     return [_below_outputs(shapes, each) for each in found] if shapes.parts.heads else found
 
 
@@ -179,7 +184,7 @@ def scratch_of(shapes: Shapes, schedule: Schedule) -> Scratch:
         case "rows":
             return _rows_scratch(shapes, schedule.blocks, schedule.strip)
         case "tiles":
-            return _tiles_scratch(shapes, first, schedule.tile, schedule.bands)
+            return _tiles_scratch(shapes, first, schedule.tile, schedule.bands, schedule.apart)
         case "layers":
             return _layers_scratch(shapes, first, schedule.tile)
         case "dense":
@@ -328,12 +333,25 @@ def _bands(shapes: Shapes, index: int) -> list[int]:
     return [1, *(bands for bands in BANDS if bands <= rows)]
 
 
-def tiles_schedule(shapes: Shapes, index: int, tile: int, bands: int = 1) -> Schedule:
+def _may_be_apart(shapes: Shapes, index: int) -> bool:
+    """Whether threads may make bands of a block apart: on a family of CPUs of which it is known
+    what that saves, where a band's expanded panels stay in the first cache."""
+    threads, rows = shapes.threads, shapes.blocks[index].depthwise.out_size[0]
+    if shapes.costs.shared == 0 or shapes.only_tiles(index) or not 1 < threads <= rows:
+        return False
+    size = elements((EXPANDED_PANELS, *_expanded_size(shapes, index, threads), PANEL))
+    return size * shapes.precision.expanded <= FIRST_CACHE_BYTES
+
+
+def tiles_schedule(
+    shapes: Shapes, index: int, tile: int, bands: int = 1, apart: bool = False
+) -> Schedule:
     """Block `index`, not the first, in tiles of `tile` hidden channels a thread; for each of so
-    many bands of output rows."""
+    many bands of output rows, of which each thread makes one `apart` or none alone."""
     source = shapes.thin_bytes(shapes.thin_input(index))
-    own = _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile, bands))
-    made = Schedule("tiles", range(index, index + 1), source, 0, 0, tile=tile, bands=bands)
+    own = _bytes_of_all(shapes, _tiles_scratch(shapes, index, tile, bands, apart))
+    blocks = range(index, index + 1)
+    made = Schedule("tiles", blocks, source, 0, 0, tile=tile, bands=bands, apart=apart)
     if index >= shapes.chain:  # a head leaves its input, and its output has a place of its own
         return made._replace(output_bytes=source, bytes=source + own, in_place=True)
     target = shapes.thin_bytes(shapes.thin_output(index))
@@ -344,8 +362,10 @@ def _bytes_of_all(shapes: Shapes, scratch: Scratch) -> int:
     return sum(array.bytes * (1 if array.shared else shapes.threads) for array in scratch)
 
 
-def _tiles_scratch(shapes: Shapes, index: int, tile: int, bands: int = 1) -> Scratch:
-    threads, panels = shapes.threads, panels_of(tile)
+def _tiles_scratch(
+    shapes: Shapes, index: int, tile: int, bands: int = 1, apart: bool = False
+) -> Scratch:
+    threads, panels = 1 if apart else shapes.threads, panels_of(tile)
     # Threads project one tile while they filter the next.
     turns = 2 if threads > 1 else 1
     expanded = (min(EXPANDED_PANELS, panels), *_expanded_size(shapes, index, bands), PANEL)
@@ -356,12 +376,13 @@ def _tiles_scratch(shapes: Shapes, index: int, tile: int, bands: int = 1) -> Scr
             *_sums(shapes, head, tile * threads, bands),
         )
         within += [array._replace(name=f"{head} {array.name}") for array in found]
-    return (
+    made = (
         _filtered(shapes, index, turns * threads * panels, bands),
         *_sums(shapes, index, tile * threads, bands),
         *within,
         _array(shapes, "expanded", expanded, shapes.precision.expanded),
     )
+    return tuple(array._replace(shared=False) for array in made) if apart else made
 
 
 def band_lines(shapes: Shapes, index: int, bands: int, band: int) -> range:

@@ -37,7 +37,8 @@ class Step(NamedTuple):
     number: int = 0  # conv, dense, tap, boxes: which of them
     outputs: tuple[Buffer, ...] = ()  # of a detector's heads, named as their last layers
     room: Buffer | None = None  # where such outputs lie in turn, those of other steps too
-    bands: int = 1  # tiles: of output rows, run through one after the other
+    bands: int = 1  # tiles: of output rows, run through one after the other, or
+    apart: bool = False  # each by one thread
 
 
 class Plan(NamedTuple):
