@@ -45,7 +45,7 @@ def objects(build: Path) -> Iterator[Kernels]:
         if match:
             kernels += 1
             yield Kernels(path, match[1], match[2])
-        elif folder in ("mnv2_core.dir", "_core.dir"):
+        elif folder in ("mnv2_core.dir", "mnv2_model.dir", "_core.dir"):
             yield Kernels(path, "", None)
     if not kernels:
         raise SystemExit(f"{build}: no kernels were built here; give CMake's build folder")

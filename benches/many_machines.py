@@ -244,9 +244,9 @@ class Onnx:
 
         if self._decoder == "ours":
             from mnv2_engine.images.limits import DEFAULT
-            from mnv2_engine.images.pixels import pixels_of
+            from mnv2_engine.images.pixels import encoded_pixels
 
-            pixels = pixels_of(name, self._spec, (224, 224), DEFAULT)
+            pixels = encoded_pixels(name, self._spec, (224, 224), DEFAULT)
             return np.frombuffer(pixels, np.uint8).reshape(224, 224, 3)
         from PIL import Image
 

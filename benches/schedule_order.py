@@ -22,11 +22,11 @@ from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.schedule_times import ScheduleTime, schedule_times
 from mnv2_engine.bench.turns import pin
 from mnv2_engine.executors.backends import cpu_family
+from mnv2_engine.executors.order import natural_precision
 from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.cost import time_of
 from mnv2_engine.plan.cpu_costs import ANY
-from mnv2_engine.plan.order import natural_precision
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 
 Pair = tuple[ScheduleTime, ScheduleTime]

@@ -8,21 +8,22 @@ from .untyped import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .executors import Executor
+    from .executors.executor import Executor
+    from .model.outline import Outline
     from .network.layer import Network
 
 DEFAULT_THRESHOLD = 0.5  # a caller's; an object that scores less is left out
 
 
-def refuse_detector(network: Network, what: str) -> None:
+def refuse_detector(network: Network | Outline, what: str) -> None:
     """Raise UnsupportedError, naming `detect`, where a caller asks a detector for `what`."""
-    if network.detection is not None:
+    if network.answer == "boxes":
         raise UnsupportedError(
             f"{network.name} is a detector, which has no {what}; `detect` gives objects with boxes"
         )
 
 
-def check_answers(network: Network) -> None:
+def check_answers(network: Network | Outline) -> None:
     """Raise UnsupportedError, naming what to call instead, unless a network names classes."""
     refuse_detector(network, "classes of the whole image")
     if not network.classes:
@@ -36,7 +37,9 @@ def check_answers(network: Network) -> None:
         )
 
 
-def top_k(network: Network, executor: Executor, logits: Any, k: int) -> Sequence[tuple[int, float]]:
+def top_k(
+    network: Network | Outline, executor: Executor, logits: Any, k: int
+) -> Sequence[tuple[int, float]]:
     """(index, probability) of the `k` most probable classes, most probable first, ties to the
     lower index.
 

@@ -14,19 +14,10 @@ from .answers import DEFAULT_THRESHOLD, check_answers, refuse_detector
 from .answers import top_k as answers
 from .errors import InputError, MnvError, ModelFileError, UnsupportedError
 from .executors import backends
+from .executors.order import FASTEST, Order, natural_precision
 from .images.limits import DEFAULT, Decoding
 from .images.pixels import Batch, batch_of, images_in, pixels_of, whole_batch
-from .model.input_spec import InputSpec
 from .model.modelfile import ModelFile, open_model
-from .network.blocks import (
-    expanded_indices,
-    match,
-    tap_indices,
-    tap_names,
-    tap_order,
-    tap_shapes,
-)
-from .plan.order import FASTEST, Order, natural_precision
 from .untyped import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Sequence, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -34,8 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .detect.found import Detection
-    from .executors import Executor
+    from .executors.executor import Executor
     from .images.photo_plan import PhotoPlan
+    from .model.input_spec import InputSpec
     from .network.layer import Network
     from .network.parts import Parts
     from .plan.steps import Plan
@@ -135,13 +127,15 @@ class Engine:
         self._warned = False  # of floats that are not normalised
         self._options = (threads, backend, precision)  # as they were asked for
         self._batch = checked_batch(batch)
-        found = backends.found(asked, chosen, model.network.detection is not None)
+        self._outline = model.outline
+        found = backends.found(asked, chosen, self._outline.answer == "boxes")
         count = _thread_count(threads, asked, found)
         cpu = backends.cpu_family(found)
-        self._order = Order(model.network, count, chosen, model.dtype, cpu, self._batch)
+        self._order = Order(count, chosen, model.dtype, cpu, self._batch)
         # The C core plans for itself; in Python that waits until someone asks to see it.
-        self._planned = None if found == "c" else self._order.plan()
+        self._planned = None if found == "c" else self._order.plan(model.network)
         self._model: ModelFile | None = model
+        self._layers: Callable[[], Network] | None = None  # of a closed one
         self._backend = found
         executor = backends.executor(found, model, self._planned or self._order)
         self._executor: Executor | None = executor
@@ -208,7 +202,8 @@ class Engine:
         _thread_count(threads, asked, asked)
         decoding = DEFAULT.but(max_pixels, formats, decode)
         checked_batch(batch)
-        return cls(open_model(path, private), threads, backend, precision, decoding, batch)
+        model = _opened(path, private, asked)
+        return cls(model, threads, backend, precision, decoding, batch)
 
     @overload
     def predict(
@@ -260,7 +255,7 @@ class Engine:
         count = _at_least_one("top_k", top_k)
         check_errors(errors)
         decoding = self._decoding.but(max_pixels, formats, decode)
-        network = self._order.network
+        network = self._outline
         check_answers(network)
         rows = self._together(source, executor, model, "logits", network.classes)
         if rows is not None:
@@ -369,7 +364,7 @@ class Engine:
         import numpy as np
 
         executor, model = self._open()
-        network = self._order.network
+        network = self._outline
         refuse_detector(network, "logits")
         classes = network.classes
         if not classes:
@@ -412,7 +407,7 @@ class Engine:
 
     def _given(self, x: Any, executor: Executor, model: ModelFile) -> Batch:
         """Images of the network's own size, as `logits` takes them."""
-        batch = batch_of(x, model.network.resolution)
+        batch = batch_of(x, self._outline.resolution)
         if batch.is_float and (at := executor.first_not_finite(batch.view)) >= 0:
             raise InputError(
                 f"value {at} of the input is NaN or infinite: expected finite, normalised float32"
@@ -436,7 +431,7 @@ class Engine:
         import numpy as np
 
         executor, model = self._open()
-        network = self._order.network
+        network = self._outline
         refuse_detector(network, "pooled features")
         decoding = self._decoding.but(max_pixels, formats, decode)
         rows = self._together(source, executor, model, "features", network.features)
@@ -472,6 +467,8 @@ class Engine:
         """
         import numpy as np
 
+        from .network.blocks import tap_names, tap_order, tap_shapes
+
         _, model = self._open()
         runner = self._tapping(at)
         wanted = tap_names(runner.parts, at)
@@ -496,6 +493,8 @@ class Engine:
 
     def _tapping(self, at: Sequence[str] | None) -> _Tapping:
         """The plan and the executor for the blocks `at`; the last ones are kept."""
+        from .network.blocks import expanded_indices, match, tap_indices
+
         _, model = self._open()
         parts = match(model.network)
         taps, expanded = tap_indices(parts, at), expanded_indices(parts, at)
@@ -503,10 +502,10 @@ class Engine:
         if kept is None or (kept.plan.taps, kept.plan.expanded) != (taps, expanded):
             from .plan.planner import make_plan
 
-            network, threads, precision, dtype, *_ = self._order
+            threads, precision, dtype, *_ = self._order
             backend = "c" if self._backend == "c" else "numpy"
             cpu = backends.cpu_family(backend)
-            plan = make_plan(network, threads, precision, dtype, taps, expanded, cpu)
+            plan = make_plan(model.network, threads, precision, dtype, taps, expanded, cpu)
             kept = _Tapping(parts, plan, backends.executor(backend, model, plan))
             self._tapped = kept
         return kept
@@ -520,7 +519,8 @@ class Engine:
     def _plan(self) -> Plan:
         """The plan, as Python makes it, once someone looks at it."""
         if self._planned is None:
-            plan = self._order.plan()
+            network = self._layers() if self._layers else self._open()[1].network
+            plan = self._order.plan(network)
             if plan.run_bytes != self._arena_bytes:
                 raise MnvError(
                     f"the C core planned {self._arena_bytes} bytes and Python {plan.run_bytes}: "
@@ -554,7 +554,7 @@ class Engine:
             sampling,
             orientation,
             model.input_spec,
-            self._order.network.resolution,
+            self._outline.resolution,
             self._arena_bytes,
             self._decoding,
         )
@@ -571,7 +571,7 @@ class Engine:
             model.path,
             model.network,
             model.input_spec,
-            len(model.labels or ()),
+            model.label_count,
             model.dtype,
             self._order.precision,
             dict(model.provenance),
@@ -599,7 +599,7 @@ class Engine:
         """A new engine of what the same path holds now, with the same options."""
         _, model = self._open()
         threads, backend, precision = self._options
-        opened = open_model(model.place, model.private)
+        opened = _opened(model.place, model.private, self._backend)
         return Engine(opened, threads, backend, precision, self._decoding, self._batch)
 
     def stats(self) -> Stats:
@@ -610,6 +610,12 @@ class Engine:
     def close(self) -> None:
         """Lets go of the file and the arena; calls that still run in other threads finish first.
         Closing twice is fine; any other call afterwards raises InputError."""
+        model = self._model
+        if model is not None and self._planned is None:
+            try:
+                self._layers = model.layers()  # the plan may still be looked at
+            except ModelFileError:  # it was overwritten
+                self._layers = None
         # Dropped, not unmapped: a call in flight holds references of its own.
         self._executor = self._model = self._tapped = None
 
@@ -635,7 +641,7 @@ class Engine:
 
     def __repr__(self) -> str:
         state = self._executor.backend if self._executor else "closed"
-        return f"<Engine {self._order.network.name} {state}>"
+        return f"<Engine {self._outline.name} {state}>"
 
     def _pixels(
         self,
@@ -647,9 +653,8 @@ class Engine:
     ) -> Any:
         """An image's frame, decoded in the arena's memory where it is an encoded one that fits.
         `upright` receives (width, height) of the image."""
-        resolution = self._order.network.resolution
         borrow = getattr(executor, "borrow", None)
-        return pixels_of(image, model.input_spec, resolution, decoding, borrow, upright)
+        return pixels_of(image, model, self._outline.resolution, decoding, borrow, upright)
 
     def _together(
         self, source: Any, executor: Executor, model: ModelFile, name: str, width: int
@@ -657,7 +662,7 @@ class Engine:
         """`name` of each image, (N, width), where `source` is an array that runs in batches."""
         if self._batch == 1:
             return None
-        whole = whole_batch(source, self._order.network.resolution)
+        whole = whole_batch(source, self._outline.resolution)
         if whole is None:
             return None
         import numpy as np
@@ -733,13 +738,18 @@ def _unpickled(
     batch: int = 1,
 ) -> Engine:
     """The engine of a pickle. Raises ModelFileError where the path holds another model."""
-    model = open_model(path, private)
+    model = _opened(path, private, backends.requested(backend))
     if model.identity != identity:
         model.close()
         raise ModelFileError(
             f"{path}: holds another model than when this engine was pickled; load it by its path"
         )
     return Engine(model, threads, backend, precision, decoding, batch)
+
+
+def _opened(path: str | os.PathLike[str], private: bool, backend: str) -> ModelFile:
+    """A model file for an engine; who asks for another backend than the C core does without it."""
+    return open_model(path, private, by_core=backend in ("auto", "c"))
 
 
 class _Tapping(NamedTuple):
@@ -751,13 +761,13 @@ class _Tapping(NamedTuple):
 
 
 def _label(model: ModelFile, index: int) -> str:
-    labels = model.labels
-    if not labels:
+    count = model.label_count
+    if not count:
         return f"class {index}"
     # One label of one sigmoid is that of class 1.
-    if len(labels) == 1 and model.network.answer == "sigmoid":
-        return labels[0] if index else f"not {labels[0]}"
-    return labels[index]
+    if count == 1 and model.outline.answer == "sigmoid":
+        return model.label(0) if index else f"not {model.label(0)}"
+    return model.label(index)
 
 
 def _thread_count(threads: int | str, asked: str, found: str) -> int:

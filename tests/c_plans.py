@@ -16,20 +16,7 @@ from c_program import SOURCE
 from mnv2_engine import _core
 from mnv2_engine.plan.cpu_costs import ANY
 
-SOURCES = (
-    *(
-        "show_plan",
-        "planner",
-        "meta",
-        "table",
-        "detector",
-        "detection",
-        "family",
-        "network",
-        "json",
-    ),
-    *("pages", "refusal", "npy"),
-)
+SOURCES = ("show_plan", "planner")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # What a meta does not say: where the weights lie.
 WEIGHTS = {
@@ -73,7 +60,7 @@ def build_plans(folder: Path) -> CPlans:
     if shutil.which(compiler) is None:
         pytest.skip("needs a C compiler")
     sources = [SOURCE / f"{name}.c" for name in SOURCES]
-    sources += [KERNELS / "plan" / f"{name}.c" for name in ("planner", "schedule", "heads", "cost")]
+    sources += [*(KERNELS / "model").glob("*.c"), *(KERNELS / "plan").glob("*.c")]
     options = ["-std=c11", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
     folders = ["-I", SOURCE, "-I", KERNELS]
     ends = [Path(__file__).with_name("plan_metas.c"), *sources, "-lm", "-o", folder / "plan_metas"]

@@ -23,7 +23,7 @@ from test_threads import any_schedule
 
 from mnv2_engine.bench.ablations import plan_by_layers
 from mnv2_engine.executors import native
-from mnv2_engine.executors.memory import private_memory
+from mnv2_engine.model.open_file import private_memory
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.layer import PADDINGS, Network
 from mnv2_engine.plan.planner import make_plan

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from every_backend import HAS_NUMBA
 
-from mnv2_engine.executors import Executor, integer
+from mnv2_engine.executors import integer
+from mnv2_engine.executors.executor import Executor
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import Outputs
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.members import pack
-from mnv2_engine.model.modelfile import Tensor
 from mnv2_engine.model.packing_int8 import thin_outputs
+from mnv2_engine.model.reading import Tensor
 from mnv2_engine.network import box_maps
 from mnv2_engine.network.blocks import match
 from mnv2_engine.network.detection import ANCHORS

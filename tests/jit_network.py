@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from native_network import PackedNetwork
 
-from mnv2_engine.executors import Executor
+from mnv2_engine.executors.executor import Executor
 from mnv2_engine.executors.jit import executor_of
 from mnv2_engine.network.blocks import match
 from mnv2_engine.network.layer import Network

@@ -11,7 +11,8 @@ from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import run
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.members import pack
-from mnv2_engine.model.modelfile import Tensor
+from mnv2_engine.model.outline import outline_of
+from mnv2_engine.model.reading import Tensor
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.steps import Plan
@@ -31,7 +32,7 @@ class PackedNetwork:
         weights: dict[str, np.ndarray[Any, Any]],
         dtype: str = "float32",
     ) -> None:
-        self.network = network
+        self.network, self.outline, self.core = network, outline_of(network), None
         self.input_spec = PRESETS["tf"]
         self.quantization = None
         self.tensors: dict[str, Tensor] = {}

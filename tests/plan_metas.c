@@ -5,19 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "meta.h"
+#include "model/meta.h"
 #include "planner.h"
 #include "show_plan.h"
 
 static const char *const families[] = {"any", "amx"}; /* FAMILIES of c_plans.py */
 
-static void answer(char *text, const uint32_t *record) {
+static void answer(char *text, const uint32_t *record, reading_room left) {
     static network net;
     static network_plan made;
-    char *labels;
-    uint32_t label_count;
+    label_texts labels;
     refusal why;
-    if (!meta_read(&net, &labels, &label_count, text, record[0], &why)) {
+    if (!meta_read(&net, &labels, text, record[0], &left, &why)) {
         printf("refused: %s\n\n", why.text);
         return;
     }
@@ -25,7 +24,6 @@ static void answer(char *text, const uint32_t *record) {
     plan_network(&made, &net, 0, (int32_t)record[1], families[record[3]]);
     show_plan(stdout, &made.plan);
     puts("");
-    free(labels);
 }
 
 int main(void) {
@@ -34,7 +32,11 @@ int main(void) {
         char *text = malloc((size_t)record[0] + 1); /* exactly, for the sanitizer to see */
         if (!text || fread(text, 1, record[0], stdin) != record[0]) return 1;
         text[record[0]] = '\0';
-        answer(text, record);
+        const size_t room = 64 * (size_t)record[0] + (1 << 20);
+        uint8_t *memory = malloc(room);
+        if (!memory) return 1;
+        answer(text, record, (reading_room){memory, memory + room});
+        free(memory);
         free(text);
     }
     return fflush(stdout) != 0;

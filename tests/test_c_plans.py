@@ -17,16 +17,16 @@ from random_tables import random_detector, random_table, some_quantization
 
 from mnv2_engine import _core
 from mnv2_engine.executors.core_plan import core_plan, core_planned
+from mnv2_engine.executors.order import Order
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.members import packed_members
 from mnv2_engine.model.meta import encode
-from mnv2_engine.model.modelfile import Tensor
+from mnv2_engine.model.reading import Tensor
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.kin import by_name
 from mnv2_engine.network.layer import Network
 from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.plan.cpu_costs import ANY
-from mnv2_engine.plan.order import Order
 from mnv2_engine.plan.planner import make_plan
 from mnv2_engine.plan.steps import Plan
 
@@ -64,9 +64,10 @@ def test_the_core_plans_for_itself_what_python_plans() -> None:
             model: Any = SimpleNamespace(
                 buffer=bytearray(64), tensors=tensors, input_spec=SPEC, quantization=quantization
             )
-            order = Order(network, 2, precision, dtype, ANY)
-            built = core_planned(_core.ffi, _core.lib, model, order)
-            assert without_weights(records_of_struct(built.struct)) == records_of_plan(order.plan())
+            order = Order(2, precision, dtype, ANY)
+            built = core_planned(_core.ffi, _core.lib, model, network, order)
+            plan = order.plan(network)
+            assert without_weights(records_of_struct(built.struct)) == records_of_plan(plan)
 
 
 def in_the_core(network: Network, way: Way) -> list[Record]:
@@ -75,7 +76,7 @@ def in_the_core(network: Network, way: Way) -> list[Record]:
     model: Any = SimpleNamespace(
         buffer=bytearray(64), tensors=tensors, input_spec=SPEC, quantization=None
     )
-    built = core_planned(_core.ffi, _core.lib, model, Order(network, *way))
+    built = core_planned(_core.ffi, _core.lib, model, network, Order(*way))
     return without_weights(records_of_struct(built.struct))
 
 
@@ -83,7 +84,7 @@ def in_python(network: Network, way: Way) -> list[Record]:
     model: Any = SimpleNamespace(
         buffer=bytearray(64), tensors={}, input_spec=SPEC, quantization=None
     )
-    plan = Order(network, *way).plan()
+    plan = Order(*way).plan(network)
     built = core_plan(_core.ffi, _core.lib, model, plan)
     return without_weights(records_of_struct(built.struct))
 

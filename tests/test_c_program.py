@@ -22,12 +22,12 @@ from weightless import no_weights
 from mnv2_engine import Engine
 from mnv2_engine.errors import ModelFileError
 from mnv2_engine.executors.native import cpu_family
+from mnv2_engine.executors.order import natural_precision
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.model.packed import DTYPES
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.layer import Network
-from mnv2_engine.plan.order import natural_precision
 from mnv2_engine.plan.planner import make_plan
 
 NETWORKS = {
@@ -355,7 +355,15 @@ def test_the_listing_of_the_readme_is_a_program(
     folders = ["-I", SOURCE, "-I", SOURCE.parents[1] / "kernels"]
     core = c_program.build / "mnv2_core" / "libmnv2_core.a"
     photos = ["-ljpeg", "-lpng"] if b"jpeg_read_header" in core.read_bytes() else []
-    made = [core, *photos, "-lm", "-lpthread", "-o", tmp_path / "program"]
+    made = [
+        core.with_name("libmnv2_model.a"),
+        core,
+        *photos,
+        "-lm",
+        "-lpthread",
+        "-o",
+        tmp_path / "program",
+    ]
     subprocess.run(
         [_compiler(), *options, *folders, tmp_path / "program.c", *sources, *made],
         check=True,

@@ -66,9 +66,11 @@ def test_importing_brings_only_the_standard_library(small_model):
     # These take milliseconds each (untyped.py).
     assert not imported & {"typing", "collections", "re", "enum", "functools", "json"}
     assert not started & {"contextlib", "functools", "warnings", "mnv2_engine.plan.planner"}
-    # Nor what only detectors, Python's planner or writers of model files need: about 0.2 ms each.
-    unused = ("detect", "network.detection", "plan.shapes", "plan.steps", "model.packing")
+    # Nor what only detectors, Python's planner, Python's reader of model files or several threads
+    # need: about 0.2 ms each.
+    unused = ("detect", "network", "plan", "model.reading", "model.class_labels", "executors.pool")
     assert not started & {f"mnv2_engine.{name}" for name in unused}
+    assert not started & {"struct", "binascii", "_json"}
 
 
 def test_public_names_are_there_when_asked_for():

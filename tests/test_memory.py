@@ -29,7 +29,7 @@ from mnv2_engine import Engine
 import json, mnv2_engine.executors.native, mnv2_engine._core
 # Else compiled now, where not cached; code is no growth by what is loaded.
 import mnv2_engine.model.packing_int8, mnv2_engine.network.quantization
-import mnv2_engine.detect.answers, mnv2_engine.network.detector
+import mnv2_engine.detect.answers, mnv2_engine.network.detector, mnv2_engine.model.reading
 
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from mnv2_engine.errors import CheckpointError, InputError, MnvError, ModelFileError
-from mnv2_engine.model import modelfile, npz
+from mnv2_engine.model import npz
+from mnv2_engine.model.class_labels import Labels
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.members import pack, packed_members
-from mnv2_engine.model.meta import Labels
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.network.families import efficientnet_lite, mobilenet_v2
 from mnv2_engine.network.layer import Network
@@ -363,7 +363,7 @@ def test_a_failing_disk_leaves_nothing(
             arguments[0].write(b"half")
         raise failure
 
-    monkeypatch.setattr(modelfile if call == "write_npz" else os, call, fail)
+    monkeypatch.setattr(npz if call == "write_npz" else os, call, fail)
     with pytest.raises(MnvError, match=rf"model\.npz: cannot be written: .*{failure.strerror}.*"):
         write_small(target, random_weights(SMALL))
 
@@ -379,7 +379,7 @@ def test_an_interruption_leaves_nothing(
         file.write(b"half")
         raise failure
 
-    monkeypatch.setattr(modelfile, "write_npz", fail)
+    monkeypatch.setattr(npz, "write_npz", fail)
     with pytest.raises(failure):
         write_small(target, random_weights(SMALL))
 

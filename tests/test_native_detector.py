@@ -18,6 +18,7 @@ from random_tables import random_detector
 from mnv2_engine import Engine, _core
 from mnv2_engine.errors import InputError, UnsupportedError
 from mnv2_engine.executors.native import NativeExecutor
+from mnv2_engine.executors.order import Order
 from mnv2_engine.executors.reference import run
 from mnv2_engine.export.c_file import export_c
 from mnv2_engine.model.input_spec import PRESETS
@@ -27,7 +28,6 @@ from mnv2_engine.network.layer import Network
 from mnv2_engine.network.ssdlite import ssdlite
 from mnv2_engine.plan.arena import least_arena
 from mnv2_engine.plan.cpu_costs import ANY
-from mnv2_engine.plan.order import Order
 from mnv2_engine.plan.planner import assemble, every_schedule, fastest, make_plan
 from mnv2_engine.plan.shapes import PRECISIONS, Shapes
 from mnv2_engine.plan.steps import Plan
@@ -81,7 +81,7 @@ def test_random_detectors_are_the_oracles(seed: int) -> None:
     choose = random.Random(seed)
     network = random_detector(choose)
     weights, x = seeded_weights(network), image(network)
-    order = Order(network, choose.choice((1, 2, 3)), "float32", "float32", ANY)
+    order = Order(choose.choice((1, 2, 3)), "float32", "float32", ANY)
     found = outputs_of(network, weights, order, None, x)
     for some, true in zip(found, truth_of(network, weights, x), strict=True):
         assert relative_error(some, true) < 1e-4

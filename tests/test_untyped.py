@@ -49,6 +49,25 @@ class Theirs(typing.NamedTuple):
         return self.name
 
 
+class Few(NamedTuple):
+    a: int
+    b: int = 2
+    c: int = 3
+
+
+def test_the_first_instances_are_as_the_others() -> None:
+    """The first ones of a class are made by other code."""
+    wrong: Any = Few
+    for arguments in ((), (1, 2, 3, 4)):
+        with pytest.raises(TypeError):
+            wrong(*arguments)
+    for _ in range(20):
+        assert tuple(Few(1)) == (1, 2, 3)
+        assert tuple(Few(1, 4)) == (1, 4, 3)
+        assert Few(1, 4, 5).c == 5
+    assert tuple(Few(1, c=9)) == (1, 2, 9)
+
+
 def test_a_record_is_a_named_tuple() -> None:
     ours, theirs = Ours("a", (1, 2), note="n"), Theirs("a", (1, 2), note="n")
     assert tuple(ours) == tuple(theirs) == ("a", (1, 2), 3, "n")

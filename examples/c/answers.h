@@ -2,7 +2,7 @@
 #ifndef ANSWERS_H
 #define ANSWERS_H
 
-#include "network.h"
+#include "model/network.h"
 
 typedef struct {
     int32_t index; /* of the class */

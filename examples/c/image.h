@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "refusal.h"
+#include "model/refusal.h"
 
 /* The image at `path`, or on standard input for "-": [height][width][3] bytes of RGB, and nothing
  * else, or a binary PPM (P6, maximum 255) of that size. NULL, or as malloc makes it. */

@@ -9,8 +9,8 @@
 #ifndef MODEL_FILE_H
 #define MODEL_FILE_H
 
-#include "network.h"
-#include "refusal.h"
+#include "model/network.h"
+#include "model/refusal.h"
 
 typedef struct {
     char *labels; /* for model_file_label; NULL: the file has none */

@@ -2,7 +2,7 @@
 #ifndef PHOTO_H
 #define PHOTO_H
 
-#include "network.h"
+#include "model/network.h"
 
 enum { MOST_PIXELS = 64000000 };
 

@@ -4,7 +4,7 @@
 #ifndef PLANNER_H
 #define PLANNER_H
 
-#include "network.h"
+#include "model/network.h"
 
 /* What mnv2_run needs. It points into itself and into the network, so both must stay. */
 typedef struct {

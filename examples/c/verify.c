@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "model/bytes.h"
 #include "model_file.h"
 
 enum { GROUP = 4 }; /* of int8 weights */

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..executors.backends import cpu_family
+from ..executors.order import natural_precision
 from ..model.modelfile import ModelFile
 from ..network.layer import Network
-from ..plan.order import natural_precision
 from ..plan.planner import assemble, every_schedule, fastest, make_plan, plan_of
 from ..plan.schedules import (
     TILE_CHANNELS,

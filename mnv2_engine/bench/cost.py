@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import MnvError
 from ..executors.backends import cpu_family
+from ..executors.order import natural_precision
 from ..plan.cost import time_of
 from ..plan.cpu_costs import CPU_COSTS, CpuCosts
-from ..plan.order import natural_precision
 from ..plan.shapes import PRECISIONS, Shapes
 from .networks import model_file
 from .schedule_times import ScheduleTime, schedule_times

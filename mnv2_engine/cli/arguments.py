@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from ..executors.backends import BACKEND_VARIABLE, BACKENDS
+from ..executors.order import FASTEST
 from ..images.limits import DECODES, FORMATS, MAX_PIXELS
-from ..plan.order import FASTEST
 from ..plan.shapes import PRECISIONS
 
 EXIT_CODES = """

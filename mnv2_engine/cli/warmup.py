@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MnvError, UnsupportedError, shown
 from ..executors.backends import numba_problem
+from ..executors.order import natural_precision
 from ..model.modelfile import open_model
-from ..plan.order import natural_precision
 from .output import as_json, say, shown_log
 
 if TYPE_CHECKING:

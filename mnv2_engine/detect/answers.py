@@ -11,7 +11,7 @@ from .found import Box, Detection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..executors import Executor
+    from ..executors.executor import Executor
     from ..model.input_spec import InputSpec
     from ..model.modelfile import ModelFile
     from ..network.detection import Detection as Specification

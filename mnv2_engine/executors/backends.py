@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
-from ..plan.order import Order, natural_precision
 from ..untyped import TYPE_CHECKING
+from .order import Order, natural_precision
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
     from ..plan.steps import Plan
-    from . import Executor
+    from .executor import Executor
 
 BACKENDS = ("auto", "c", "numba", "numpy")
 BACKEND_VARIABLE = "MNV2_BACKEND"
@@ -87,7 +87,8 @@ def cpu_family(backend: str = "c") -> str:
 
 
 def executor(backend: str, model: ModelFile, plan: Plan | Order) -> Executor:
-    """The executor of a plan, or of what is yet to be planned, in a backend that was `found`."""
+    """The executor of a plan of `model`, or of what is yet to be planned, in a backend that was
+    `found`."""
     if backend != "c" and plan.batch > 1:
         raise UnsupportedError(
             f"batch {plan.batch}: the {backend} backend runs one image at a time; leave it out"
@@ -103,7 +104,7 @@ def executor(backend: str, model: ModelFile, plan: Plan | Order) -> Executor:
             )
         return made
     if isinstance(plan, Order):
-        plan = plan.plan()
+        plan = plan.plan(model.network)
     if backend == "numba":
         from . import jit
 

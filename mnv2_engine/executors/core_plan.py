@@ -11,6 +11,7 @@ from ..model.packed import classifier_dtype
 from ..network.blocks import match
 from ..network.parts import IDENTITY
 from ..untyped import TYPE_CHECKING, Any, NamedTuple
+from .core_precision import core_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from ..model.modelfile import ModelFile
     from ..network.block import Block
     from ..network.detection import Detection
-    from ..network.layer import Layer
+    from ..network.layer import Layer, Network
     from ..network.parts import Parts
     from ..network.quantization import Quantization
-    from ..plan.order import Order
     from ..plan.steps import Plan, Step
+    from .order import Order
 
     Places = Callable[[Layer | None], tuple[int, int]]
 
@@ -36,7 +37,7 @@ class CorePlan(NamedTuple):
 
 def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     """The plan of a network with the weights of `model`."""
-    built, kept, blocks, table = _network(ffi, lib, model, plan)
+    built, kept, blocks, table = _network(ffi, lib, model, plan.network, plan)
     taps = table("taps", len(plan.taps) + len(plan.expanded), "mnv2_tap")
     steps = table("steps", len(plan.steps), "mnv2_step")
     built.tap_count, built.step_count = len(taps), len(steps)
@@ -62,22 +63,22 @@ def core_plan(ffi: Any, lib: Any, model: ModelFile, plan: Plan) -> CorePlan:
     return CorePlan(built, kept)
 
 
-def core_planned(ffi: Any, lib: Any, model: ModelFile, order: Order) -> CorePlan:
+def core_planned(ffi: Any, lib: Any, model: ModelFile, network: Network, order: Order) -> CorePlan:
     """The same of what is yet to be planned: the C core makes the steps, those that Python would.
     The tests compare them."""
-    built, kept, blocks, _ = _network(ffi, lib, model, order)
+    built, kept, blocks, _ = _network(ffi, lib, model, network, order)
     steps = ffi.new("mnv2_step[]", lib.MNV2_MAX_STEPS)
     kept.append(steps)
     if lib.mnv2_make_plan(built, blocks, steps, order.cpu.encode()) != lib.MNV2_OK:
-        raise UnsupportedError(f"the C core does not plan {order.network.name}: it is too large")
+        raise UnsupportedError(f"the C core does not plan {network.name}: it is too large")
     return CorePlan(built, kept)
 
 
 def _network(
-    ffi: Any, lib: Any, model: ModelFile, plan: Plan | Order
+    ffi: Any, lib: Any, model: ModelFile, network: Network, plan: Plan | Order
 ) -> tuple[Any, list[Any], Any, Callable[[str, int, str], Any]]:
     """A `mnv2_plan *` without steps, what it points into, its blocks, and what makes a table."""
-    parts = match(plan.network)
+    parts = match(network)
     places = _places(model)
     built = ffi.new("mnv2_plan *")
     kept: list[Any] = []
@@ -130,26 +131,10 @@ def _network(
         _build_quantization(built, parts, model.quantization, model.input_spec)
         for head, block in zip(parts.heads, list(blocks)[len(parts.blocks) :], strict=True):
             block.values = model.tensors[f"{head.project.name}.values"].offset
-    if plan.network.detection is not None:
-        maps = table("maps", len(plan.network.detection.maps), "mnv2_map")
-        _build_detector(built, maps, parts, plan.network.detection)
+    if network.detection is not None:
+        maps = table("maps", len(network.detection.maps), "mnv2_map")
+        _build_detector(built, maps, parts, network.detection)
     return built, kept, blocks, table
-
-
-def core_precision(lib: Any, precision: str, dtype: str) -> int:
-    """The C core's name of computing in `precision` with weights of `dtype`."""
-    known = {
-        ("float32", "float32"): lib.MNV2_FLOAT32,
-        ("float32", "float16"): lib.MNV2_FLOAT16_WEIGHTS,
-        ("float32", "bfloat16"): lib.MNV2_BFLOAT16_WEIGHTS,
-        ("bfloat16", "bfloat16"): lib.MNV2_BFLOAT16,
-        ("int8", "int8"): lib.MNV2_INT8,
-    }
-    if classifier_dtype(dtype) is not None:
-        dtype = "float32"
-    if (precision, dtype) not in known:
-        raise UnsupportedError(f"the C core does not compute {dtype} weights in {precision}")
-    return int(known[precision, dtype])
 
 
 def _places(model: ModelFile) -> Places:

@@ -11,15 +11,16 @@ import os
 
 from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
-from ..plan.order import Order
+from ..model.open_file import private_memory
 from ..untyped import TYPE_CHECKING, Any, Callable
-from .core_plan import core_plan, core_planned, core_precision
-from .memory import private_memory
-from .pool import Pool
+from .order import Order
 
 if TYPE_CHECKING:
+    from ..model.outline import Outline
     from ..network.detection import Detection
+    from ..network.layer import Network
     from ..plan.steps import Plan
+    from .pool import Pool
 
     # (anchor, class, score, (top, left, bottom, right))
     FoundObject = tuple[int, int, float, tuple[float, float, float, float]]
@@ -30,7 +31,8 @@ CANDIDATES = 400
 
 
 class NativeExecutor:
-    """A plan and a model file, ready for the C core; or an order, which the C core plans.
+    """A plan and a model file, ready for the C core; or an order, by which the C core plans the
+    file's network.
 
     `isa` names an instruction set (``avx512``, ``avx2``, ``baseline``, ...); by default the
     environment variable MNV2_ISA decides, else the best that this CPU has for the plan's precision.
@@ -43,29 +45,61 @@ class NativeExecutor:
     def __init__(self, model: ModelFile, plan: Plan | Order, isa: str | None = None) -> None:
         from .. import _core
 
-        if plan.network.detection is not None and plan.batch > 1:
+        network: Outline | Network = model.outline if isinstance(plan, Order) else plan.network
+        self._is_detector = network.answer == "boxes"
+        if self._is_detector and plan.batch > 1:
             raise UnsupportedError("a detector runs one image at a time; leave the batch out")
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
-        self._precision = core_precision(self._lib, plan.precision, plan.dtype)
-        self._isa = _choose_isa(isa, plan.precision, self._precision)
-        self._network = plan.network
-        self._is_detector = plan.network.detection is not None
+        self._classes, self._name = network.classes, network.name
         self._arenas: list[Any] = []
         self._crowded = -1.0  # the highest threshold above which there were too many candidates
         self._weights = self._ffi.from_buffer(model.buffer)
-        build: Any = core_planned if isinstance(plan, Order) else core_plan
-        self._plan, self._kept = build(self._ffi, self._lib, model, plan)
+        self._plan, self._kept = self._planned(model, plan)
+        self._precision = int(self._plan.precision)
+        self._isa = _choose_isa(isa, plan.precision, self._precision)
         self._arena_bytes, self._batch = int(self._plan.arena_bytes), plan.batch
         self._run_bytes = self._batch * self._arena_bytes
         self._check(self._plan)
-        self._pool = Pool(self._ffi, self._lib, plan.threads, (self._plan, self._kept))
+        self._pool: Pool | None = None  # one thread needs none
+        if plan.threads > 1:
+            from .pool import Pool
+
+            self._pool = Pool(self._ffi, self._lib, plan.threads, (self._plan, self._kept))
+
+    def _planned(self, model: ModelFile, plan: Plan | Order) -> tuple[Any, Any]:
+        """A `mnv2_plan *`, and what it points into."""
+        ffi, lib = self._ffi, self._lib
+        if not isinstance(plan, Order):
+            from .core_plan import core_plan
+
+            return core_plan(ffi, lib, model, plan)
+        core = model.core
+        if core is None:
+            from .core_plan import core_planned
+
+            return core_planned(ffi, lib, model, model.network, plan)
+        built, blocks = ffi.new("mnv2_plan *"), ffi.new("mnv2_block[]", core.blocks)
+        steps = ffi.new("mnv2_step[]", lib.MNV2_MAX_STEPS)
+        status = lib.mnv2_plan_network(
+            core.network,
+            plan.precision == "bfloat16",
+            len(model.buffer),
+            plan.threads,
+            plan.cpu.encode(),
+            built,
+            blocks,
+            steps,
+        )
+        if status != lib.MNV2_OK:
+            raise UnsupportedError(f"the C core does not plan {self._name}: it is too large")
+        return built, (core, blocks, steps)
 
     def _check(self, built: Any) -> None:
         why = self._ffi.new("const char **")
         if self._lib.mnv2_check_plan(self._isa, built, why) != self._lib.MNV2_OK:
             sentence = self._ffi.string(why[0]).decode()
-            raise MnvError(f"the C core refuses the plan of {self._network.name}: {sentence}")
+            raise MnvError(f"the C core refuses the plan of {self._name}: {sentence}")
 
     @property
     def threads(self) -> int:
@@ -132,7 +166,7 @@ class NativeExecutor:
             status = function(
                 self._isa,
                 self._plan,
-                self._pool.handle(),
+                self._pool.handle() if self._pool else self._ffi.NULL,
                 self._weights,
                 memory,
                 *count,
@@ -141,7 +175,7 @@ class NativeExecutor:
             )
         self._give(arena)
         if status != self._lib.MNV2_OK:
-            raise MnvError(f"the C core refused the plan of {self._network.name} (code {status})")
+            raise MnvError(f"the C core refused the plan of {self._name} (code {status})")
 
     def run_batch(
         self, images: Any, count: int, is_float: bool, logits: Any = None, features: Any = None
@@ -244,7 +278,7 @@ class NativeExecutor:
 
     def top_k(self, logits: Any, k: int) -> list[tuple[int, float]]:
         """(index, softmax probability) of the `k` largest logits, largest first."""
-        classes = self._network.classes
+        classes = self._classes
         k = min(k, classes)
         indices = self._ffi.new("int32_t[]", k)
         probabilities = self._ffi.new("double[]", k)
@@ -293,6 +327,7 @@ def isas(precision: str = "float32") -> dict[str, bool]:
     """Every instruction set that has kernels of its own for `precision`, best first, and whether
     this CPU has it."""
     from .. import _core
+    from .core_precision import core_precision
 
     lib = _core.lib
     return {
@@ -314,6 +349,7 @@ def chosen_isa(precision: str, dtype: str) -> str:
     """Name of the instruction set that computes weights of `dtype` in `precision`; raises as
     NativeExecutor does."""
     from .. import _core
+    from .core_precision import core_precision
 
     isa = _choose_isa(None, precision, core_precision(_core.lib, precision, dtype))
     return str(_core.ffi.string(_core.lib.mnv2_isa_name(isa)).decode())
@@ -343,6 +379,7 @@ def image_isa(name: str | None = None) -> Any:
 def is_fast(precision: str, dtype: str) -> bool:
     """Whether this CPU computes weights of `dtype` in `precision`, and float32 not faster."""
     from .. import _core
+    from .core_precision import core_precision
 
     number = core_precision(_core.lib, precision, dtype)
     try:

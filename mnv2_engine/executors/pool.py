@@ -3,8 +3,8 @@ asleep while there is none, ended with the engine, and begun anew in a forked ch
 
 from __future__ import annotations
 
+from ..model.open_file import private_memory
 from ..untyped import Any, NamedTuple
-from .memory import private_memory
 from .process import Process, here
 
 
@@ -25,10 +25,8 @@ class Pool:
         self._started: _Started | None = None
 
     def handle(self) -> Any:
-        """The pool as the C core's `mnv2_pool *`; NULL where one thread is enough or the system
-        gave no more, which is said once, by a RuntimeWarning."""
-        if self._threads == 1:
-            return self._ffi.NULL
+        """The pool as the C core's `mnv2_pool *`; NULL where the system gave no more threads, which
+        is said once, by a RuntimeWarning."""
         started, process = self._started, here()
         if started is None or started.process is not process:
             with process.lock:

@@ -140,7 +140,7 @@ def planned(
 
 @contextmanager
 def _fresh(size: int) -> Iterator[Any]:
-    from ..executors.memory import private_memory
+    from ..model.open_file import private_memory
 
     memory = private_memory(size)
     try:

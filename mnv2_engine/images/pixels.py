@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 
 from ..errors import InputError
-from ..model.input_spec import InputSpec
-from ..network.layer import IMAGE_CHANNELS
-from ..untyped import Any, Iterable, Iterator, NamedTuple
+from ..untyped import TYPE_CHECKING, Any, Iterable, Iterator, NamedTuple
 from .limits import DEFAULT, Borrow, Decoding
 
+if TYPE_CHECKING:
+    from ..model.input_spec import InputSpec
+    from ..model.modelfile import ModelFile
 _UINT8 = ("B", "<B", "=B", "@B", "|B")
 _FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")
+
+CHANNELS = 3  # red, green, blue
 
 ARRAYS = "pixels in an array or any buffer of shape (N, height, width, 3) or (height, width, 3)"
 IMAGES = (
@@ -59,7 +62,7 @@ def whole_batch(source: object, resolution: tuple[int, int]) -> Batch | None:
     view = _view(source)
     if view.format not in _UINT8 or view.ndim != 4:
         return None
-    if tuple(view.shape[1:]) != (*resolution, IMAGE_CHANNELS):
+    if tuple(view.shape[1:]) != (*resolution, CHANNELS):
         return None
     return Batch(_contiguous(view), False)
 
@@ -79,7 +82,7 @@ def images_in(source: Any) -> Iterable[Any] | None:
 
 def pixels_of(
     source: object,
-    spec: InputSpec,
+    model: ModelFile,
     resolution: tuple[int, int],
     decoding: Decoding = DEFAULT,
     borrow: Borrow | None = None,
@@ -89,21 +92,22 @@ def pixels_of(
 
     `source` is a path, bytes (an encoded image), a PIL.Image, or uint8 pixels (H, W, 3) in any
     buffer or array. Pixels of the network's own size are used as they are; others are resized and
-    cropped as the model file says. `decoding` limits encoded images; `borrow` lends memory to
+    cropped as `model` says. `decoding` limits encoded images; `borrow` lends memory to
     decode in; `upright`, if given, receives (width, height) of the picture when it is upright.
     Raises InputError for anything else.
     """
     if _is_encoded(source):
-        return encoded_pixels(source, spec, resolution, decoding, borrow, upright)
+        return encoded_pixels(source, model.input_spec, resolution, decoding, borrow, upright)
     if _is_pillow(source):
         from .preprocess import photo_pixels
 
-        return photo_pixels(source, spec, resolution, upright=upright)  # type: ignore[arg-type]
+        picture: Any = source
+        return photo_pixels(picture, model.input_spec, resolution, upright=upright)
     view = _view(source)
     _check_format(view, floats=False)
-    if view.ndim != 3 or view.shape[2] != IMAGE_CHANNELS or 0 in view.shape:
+    if view.ndim != 3 or view.shape[2] != CHANNELS or 0 in view.shape:
         raise InputError(
-            f"pixels of shape {_text(view.shape)}: expected (height, width, {IMAGE_CHANNELS}), "
+            f"pixels of shape {_text(view.shape)}: expected (height, width, {CHANNELS}), "
             "RGB, none of them zero; for an encoded image give its bytes"
         )
     view = _contiguous(view)
@@ -115,7 +119,7 @@ def pixels_of(
     from .framing import framing
     from .resize import resizer
 
-    resize = resizer(framing(width, height, 1, spec, resolution))
+    resize = resizer(framing(width, height, 1, model.input_spec, resolution))
     resize.picture(view)
     return resize.finish()
 
@@ -149,7 +153,7 @@ def batch_of(source: object, resolution: tuple[int, int]) -> Batch:
         )
     view = _view(source, ARRAYS)
     is_float = _check_format(view, floats=True)
-    expected = (*resolution, IMAGE_CHANNELS)
+    expected = (*resolution, CHANNELS)
     if view.ndim not in (3, 4) or view.shape[-3:] != expected:
         raise InputError(
             f"array of shape {_text(view.shape)}: expected (N, {', '.join(map(str, expected))}) or "

@@ -64,8 +64,8 @@ class NativeResizer:
     """The C core's resize, in memory of its own."""
 
     def __init__(self, framed: Framing, core: Any, isa: str | None = None) -> None:
-        from ..executors.memory import private_memory
         from ..executors.native import image_isa
+        from ..model.open_file import private_memory
 
         self._ffi, self._lib = core.ffi, core.lib
         self._width = framed.width

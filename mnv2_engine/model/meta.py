@@ -18,7 +18,8 @@ from __future__ import annotations
 from ..errors import InputError, ModelFileError, UnsupportedError
 from ..network import table
 from ..network.layer import Network, is_integer
-from ..untyped import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence, overload
+from ..untyped import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
+from .class_labels import Labels
 from .input_spec import InputSpec, from_json, to_json
 from .members import NEWEST
 from .packed import DTYPES, classifier_dtype
@@ -32,45 +33,6 @@ META_LIMIT = 2 << 20  # bytes; the labels of 1000 classes take 25 KiB
 
 _KEYS = ("format", "version", "preprocessing", "labels", "dtype", "provenance")
 _ARCHITECTURE_KEYS = ("family", "width", "divisor", "resolution", "classes", "padding")
-
-
-class Labels(Sequence[str]):
-    """Class names, in few texts: a process keeps the letters of a thousand, 25 KiB, not as many
-    Python strings, which take 100. Equal to any sequence of the same names."""
-
-    GROUP = 32  # names of a text, one a line
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._count = len(names)
-        starts = range(0, len(names), self.GROUP)
-        self._texts = tuple("\n".join(names[start : start + self.GROUP]) for start in starts)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        if isinstance(index, slice):
-            return tuple(self)[index]
-        at, line = divmod(range(self._count)[index], self.GROUP)
-        return self._texts[at].split("\n")[line]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for text in self._texts for name in text.split("\n"))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-    def __repr__(self) -> str:
-        return f"Labels({list(self)!r})"
 
 
 class Meta(NamedTuple):

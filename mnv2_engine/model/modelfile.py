@@ -1,9 +1,9 @@
 """The model file: a NumPy .npz that is mapped into memory and used in place.
 
 One member `meta` (UTF-8 JSON as uint8) names the architecture; every other member is a packed
-array of `packing.py` or `packing_int8.py`. `open_model` derives the exact table of names, dtypes,
-shapes and sizes from the architecture and refuses a file that holds anything else before it
-touches a weight; it neither evaluates nor unpickles, and imports neither numpy nor `zipfile`.
+array of `packing.py` or `packing_int8.py`. `open_model` refuses a file that holds anything else
+than the architecture needs before it touches a weight. reading.py reads a file; for an engine the
+C core does, where it can (core_model.py), and Python only when someone asks for the layers.
 
 As `write_model` makes it, every member is STORED and its data aligned to 64 bytes, so the kernels
 read the weights where the operating system maps them, shared by all processes. A file that was
@@ -19,95 +19,147 @@ import mmap
 import os
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
-from ..network.layer import ANCHORS, Network
-from ..untyped import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
-from .input_spec import InputSpec
-from .members import pack, packed_members, unpack
-from .meta import META_LIMIT, Labels, Meta, decode, encode
-from .npz import (
-    ALIGNMENT,
-    Member,
-    directory_crc,
-    npy_data_offset,
-    read_directory,
-    read_member,
-    write_npz,
-)
+from ..untyped import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from .core_model import CoreModel, read_by_core
 from .open_file import OpenFile
-from .packed import FLOAT_DTYPES, Packed
+from .outline import Outline, outline_of
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from numpy.typing import NDArray
 
+    from ..network.layer import Network
     from ..network.quantization import Quantization
+    from .class_labels import Labels
+    from .input_spec import InputSpec
+    from .reading import Reading, Tensor
 
-META = "meta"
 LONGEST_PATH = 4096  # of Linux; longer ones are something else
-_HEAD_BYTES = 4096 + 12  # of a member, read to compare its .npy header
-
-# A copy of compressed members may be this many times larger than the file. Float weights deflate
-# by a tenth; only zeros, that is a zip bomb, inflate beyond it. Small copies are always allowed.
-COPY_RATIO = 16
-COPY_ALWAYS = 64 << 20  # bytes
-
-
-class Tensor(NamedTuple):
-    """A packed array inside `ModelFile.buffer`."""
-
-    offset: int  # bytes, a multiple of 64
-    shape: tuple[int, ...]
-    descr: str = "<f4"  # NumPy's name of the dtype
-
-    @property
-    def size(self) -> int:
-        """Bytes of data."""
-        return Packed(self.descr, self.shape).size
 
 
 class ModelFile:
     """An open model file. Immutable, and usable from many threads. Made by `open_model`."""
 
     path: str
-    network: Network
-    version: int  # of the file's format
-    input_spec: InputSpec
-    labels: Labels | None  # a sequence of texts, as many as classes
-    provenance: dict[str, str]
+    outline: Outline  # of the network
     dtype: str  # of the weights, one of packing.DTYPES
-    quantization: Quantization | None  # of int8 networks
     mapped: bool  # False: the weights were copied
     private: bool  # the copy was asked for; else members were compressed or unaligned
-    tensors: dict[str, Tensor]  # in the order of execution
     weight_bytes: int  # of all tensors
     file_bytes: int
+    core: CoreModel | None  # what the C core read; of a mapped file
 
     def __init__(
         self,
         path: str,
-        meta: Meta,
-        tensors: dict[str, Tensor],
-        buffer: mmap.mmap,
-        members: dict[str, Member] | None,
         file: OpenFile,
-        directory_crc: int,
+        buffer: mmap.mmap,
         private: bool,
+        core: CoreModel | None,
+        reading: Reading | None = None,
     ) -> None:
+        """One of both has read the file."""
         self.path = path
-        self.network, self.input_spec, self.labels, self.provenance = meta[:4]
-        self.version = meta.version
-        self.dtype, self.quantization = meta.dtype, meta.quantization
-        self.mapped = members is not None and not private
         self.private = private
-        self.tensors = tensors
-        self.weight_bytes = sum(tensor.size for tensor in tensors.values())
+        self.core = core
         self.file_bytes = file.size
         self._buffer: mmap.mmap | None = buffer
-        self._members = members
         self._file = file
-        self._directory_crc = directory_crc
+        self._read = reading
+        self._labels: Labels | EllipsisType | None = ...  # not asked for yet
+        self._input_spec: InputSpec | None = None
+        if core is not None:
+            self.mapped, self.outline, self.dtype = True, core.outline, core.dtype
+            self.weight_bytes, self._directory_crc = core.weight_bytes, core.directory_crc
+        else:
+            assert reading is not None
+            self.mapped = reading.members is not None and not private
+            self.outline = outline_of(reading.meta.network)
+            self.dtype, self.weight_bytes = reading.meta.dtype, reading.weight_bytes
+            self._directory_crc = reading.directory_crc
 
     def __repr__(self) -> str:
-        return f"<ModelFile {self.network.name} {self.path!r} mapped={self.mapped}>"
+        return f"<ModelFile {self.outline.name} {self.path!r} mapped={self.mapped}>"
+
+    @property
+    def _reading(self) -> Reading:
+        """What Python reads of the file, once someone asks for what the core does not tell."""
+        if self._read is None:
+            from .reading import read
+
+            self.check()
+            try:
+                self._read = read(self.buffer)
+            except (ModelFileError, UnsupportedError) as error:
+                raise type(error)(f"{self.path}: {error}") from None
+        return self._read
+
+    @property
+    def network(self) -> Network:
+        """The layers."""
+        return self._reading.meta.network
+
+    def layers(self) -> Callable[[], Network]:
+        """What gives the network, now or when this file is closed."""
+        if self._read is None and self.core is not None:
+            self.check()
+            meta = self.buffer[self.core.meta]
+
+            def decoded() -> Network:
+                from .meta import decode
+
+                return decode(meta).network
+
+            return decoded
+        network = self.network
+        return lambda: network
+
+    @property
+    def version(self) -> int:
+        """Of the file's format."""
+        return self._reading.meta.version
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the weights come from."""
+        return self._reading.meta.provenance
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """Of int8 networks."""
+        return self._reading.meta.quantization
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The arrays, in the order of execution."""
+        return self._reading.tensors
+
+    @property
+    def labels(self) -> Labels | None:
+        """A sequence of texts, as many as classes."""
+        if self._labels is ...:
+            self._labels = (self.core or self._reading.meta).labels
+        return self._labels
+
+    @property
+    def label_count(self) -> int:
+        """How many labels there are."""
+        return self.core.label_count if self.core else len(self.labels or ())
+
+    def label(self, index: int) -> str:
+        """One of the labels, as there are."""
+        if self.core:
+            return self.core.label(index)
+        assert self.labels is not None
+        return self.labels[index]
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """What pixels the network was trained on."""
+        if self._input_spec is None:
+            self._input_spec = (self.core or self._reading.meta).input_spec
+        return self._input_spec
 
     @property
     def buffer(self) -> mmap.mmap:
@@ -130,6 +182,8 @@ class ModelFile:
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Canonical weights (see `packing`; `packing_int8` for int8), as fresh arrays."""
+        from .members import unpack
+
         packed = {name: self.array(name) for name in self.tensors}
         return unpack(self.network, packed, self.dtype)
 
@@ -165,6 +219,8 @@ class ModelFile:
 
     def _is_what_it_was(self) -> bool:
         """Whether directory and data of the mapped file are still those that were opened."""
+        from .npz import directory_crc
+
         try:
             if directory_crc(self.buffer) != self._directory_crc:
                 return False
@@ -174,7 +230,11 @@ class ModelFile:
         return True
 
     def _verify_checksums(self) -> None:
-        for name, member in (self._members or {}).items():
+        from .npz import read_directory, read_member
+
+        if self._read is not None and self._read.members is None:
+            return  # they were checked as they were copied
+        for name, member in read_directory(self.buffer).items():
             try:
                 read_member(self.buffer, member, member.size)
             except ModelFileError as error:
@@ -212,6 +272,8 @@ class ModelFile:
         """The members must be what packing their own canonical weights gives, ranges checked."""
         import numpy as np
 
+        from .members import pack
+
         try:
             again = pack(self.network, self.weights(), self.dtype)
         except CheckpointError as error:
@@ -240,8 +302,13 @@ class ModelFile:
         self.close()
 
 
-def open_model(path: str | os.PathLike[str], private: bool = False) -> ModelFile:
+def open_model(
+    path: str | os.PathLike[str], private: bool = False, by_core: bool = False
+) -> ModelFile:
     """Map the model file at `path`; or copy it whole, if `private`, and check every checksum.
+
+    With `by_core` the C core reads a mapped file, if it is there and takes the file; it takes no
+    others than Python does.
 
     Raises ModelFileError for a file that is absent, unreadable, damaged, or not exactly what its
     architecture needs; UnsupportedError for a newer format version or an unknown architecture;
@@ -250,7 +317,7 @@ def open_model(path: str | os.PathLike[str], private: bool = False) -> ModelFile
     """
     name = _path_text(path)
     try:
-        return _open(name, OpenFile(name), private)
+        return _open(name, OpenFile(name), private, by_core)
     except (ModelFileError, UnsupportedError) as error:
         raise type(error)(f"{name}: {error}") from None
 
@@ -273,7 +340,13 @@ def write_model(
     make equal bytes. Raises CheckpointError for weights that do not fit (see `packing.pack`),
     InputError for other arguments, and MnvError if the file cannot be written.
     """
-    from .whole_file import write_whole  # only writers pay for it
+    # Only writers pay for these.
+    from .members import pack, packed_members
+    from .meta import encode
+    from .npz import write_npz
+    from .packed import FLOAT_DTYPES
+    from .reading import META
+    from .whole_file import write_whole
 
     name = _path_text(path)
     if quantization is not None:
@@ -306,126 +379,24 @@ def _path_text(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def _open(path: str, file: OpenFile, private: bool) -> ModelFile:
+def _open(path: str, file: OpenFile, private: bool, by_core: bool) -> ModelFile:
     buffer = file.copy() if private else file.map()
     try:
-        model = _made(path, file, buffer, private)
+        core = read_by_core(buffer) if by_core and not private else None
+        if core is not None:
+            return ModelFile(path, file, buffer, False, core)
+        from .reading import read
+
+        reading = read(buffer)
+        model = ModelFile(path, file, reading.buffer, private, None, reading)
         if private:
             model._verify_checksums()
     except BaseException:
         buffer.close()
         file.close()
         raise
+    if reading.buffer is not buffer:
+        buffer.close()
     if not model.mapped:
         file.close()
     return model
-
-
-def _made(path: str, file: OpenFile, buffer: mmap.mmap, private: bool) -> ModelFile:
-    members, directory = read_directory(buffer), directory_crc(buffer)
-    meta_member = members.pop(META, None)
-    if meta_member is None:
-        raise ModelFileError(
-            f"a .npz without {META!r}; if it is a checkpoint, make a model file of it with: "
-            "mnv2 convert CHECKPOINT OUT.npz"
-        )
-    try:
-        content = read_member(buffer, meta_member, META_LIMIT)
-        # Any length will do, so the header is compared with the one for the length that is there.
-        length = len(content) - 10 - int.from_bytes(content[8:10], "little")
-        start = npy_data_offset(content, len(content), "|u1", (length,))
-    except ModelFileError as error:
-        raise ModelFileError(f"member {META!r} {error}") from None
-    meta = decode(content[start:])
-    expected = packed_members(meta.network, meta.dtype, meta.version)
-    _check_member_names(meta.network, members, expected)
-    if all(not member.deflated for member in members.values()):
-        tensors = {
-            name: Tensor(
-                members[name].start + _data_offset(buffer, members[name], due), due.shape, due.descr
-            )
-            for name, due in expected.items()
-        }
-        if all(tensor.offset % ALIGNMENT == 0 for tensor in tensors.values()):
-            _check_anchors(buffer, tensors)
-            return ModelFile(path, meta, tensors, buffer, members, file, directory, private)
-    copy, tensors = _copy(buffer, members, expected)
-    buffer.close()
-    _check_anchors(copy, tensors)
-    return ModelFile(path, meta, tensors, copy, None, file, directory, private)
-
-
-def _check_anchors(buffer: mmap.mmap, tensors: dict[str, Tensor]) -> None:
-    """A detector's anchors are few, and every box depends on one: they are read at once."""
-    if ANCHORS not in tensors:
-        return
-    from ..network.detection import check_anchors
-
-    offset, size = tensors[ANCHORS].offset, tensors[ANCHORS].size
-    with memoryview(buffer) as whole, whole[offset : offset + size] as part:
-        values = part.cast("f").tolist()
-    try:
-        check_anchors(values)
-    except InputError as error:
-        raise ModelFileError(f"{ANCHORS}: {error}; convert the model again") from None
-
-
-def _check_member_names(
-    network: Network, members: dict[str, Member], expected: dict[str, Packed]
-) -> None:
-    missing = [name for name in expected if name not in members]
-    unknown = [name for name in members if name not in expected]
-    for problem, names in (("lacks", missing), ("holds the unknown", unknown)):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise ModelFileError(
-                f"{problem} {', '.join(names[:3])[:300]}{more}: {network.name} has exactly "
-                f"{len(expected)} arrays, {next(iter(expected))} to {list(expected)[-1]}"
-            )
-
-
-def _data_offset(buffer: mmap.mmap, member: Member, due: Packed) -> int:
-    """Offset of the data inside a stored `member`, which has to be as expected."""
-    head = buffer[member.start : member.start + min(member.size, _HEAD_BYTES)]
-    try:
-        return npy_data_offset(head, member.size, due.descr, due.shape)
-    except ModelFileError as error:
-        raise ModelFileError(f"member {member.name!r} {error}") from None
-
-
-def _copy(
-    buffer: mmap.mmap, members: dict[str, Member], expected: dict[str, Packed]
-) -> tuple[mmap.mmap, dict[str, Tensor]]:
-    """The tensors in private memory, which is anonymous and so page-aligned."""
-    tensors: dict[str, Tensor] = {}
-    total = 0
-    for name, (descr, shape) in expected.items():
-        tensors[name] = Tensor(total, shape, descr)
-        due = tensors[name].size
-        if not due < members[name].size <= due + _HEAD_BYTES:
-            raise ModelFileError(
-                f"member {name!r} has {members[name].size} bytes: expected {due} and a .npy "
-                f"header for shape {shape}"
-            )
-        total += -(-due // ALIGNMENT) * ALIGNMENT
-    if total > max(COPY_ALWAYS, COPY_RATIO * len(buffer)):
-        raise ModelFileError(
-            f"{len(buffer)} bytes would inflate to {total}, more than weights ever do: refused"
-        )
-    try:
-        copy = mmap.mmap(-1, total)
-    except OSError as error:
-        raise ModelFileError(f"cannot get {total} bytes of memory to copy to: {error}") from None
-    try:
-        for name, tensor in tensors.items():
-            try:
-                content = read_member(buffer, members[name], members[name].size)
-                start = npy_data_offset(content, len(content), tensor.descr, tensor.shape)
-            except ModelFileError as error:
-                raise ModelFileError(f"member {name!r} {error}") from None
-            with memoryview(content) as whole:
-                copy[tensor.offset : tensor.offset + tensor.size] = whole[start:]
-    except BaseException:
-        copy.close()
-        raise
-    return copy, tensors

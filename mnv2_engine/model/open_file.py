@@ -9,7 +9,6 @@ the last change moved. What cannot be seen: a change within the same tick of the
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import stat
@@ -53,10 +52,7 @@ class OpenFile:
     def copy(self) -> mmap.mmap:
         """The whole file in private memory, which no one else can change."""
         try:
-            if os.name == "nt":
-                made = mmap.mmap(-1, self.size)
-            else:
-                made = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            made = private_memory(self.size)
             with (
                 open(self._handle, "rb", buffering=0, closefd=False) as file,
                 memoryview(made) as view,
@@ -77,7 +73,9 @@ class OpenFile:
         try:
             state = os.fstat(self._handle)
         except OSError as error:
-            if error.errno == errno.EBADF:  # closed by others, as daemons do at their start
+            from errno import EBADF
+
+            if error.errno == EBADF:  # closed by others, as daemons do at their start
                 self._handle = -1
                 return None
             return f"cannot be looked at any more ({error.strerror})"  # of a server that is gone
@@ -119,6 +117,14 @@ class OpenFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def private_memory(size: int) -> mmap.mmap:
+    """`size` bytes of zeroed memory, page-aligned, copied on write after fork: for a copy of a
+    file, and for what else takes none from NumPy."""
+    if os.name == "nt":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _identity(state: os.stat_result) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ def test_odd_but_honest_files_are_read(
 ) -> None:
     path = tmp_path / "odd.npz"
     path.write_bytes(make(members))
-    with open_model(path) as model:
+    with open_model(path, by_core=True) as model:
         assert not model.mapped  # by chance none of them is aligned
         for name in model.tensors:
             assert model.array(name).tobytes() == members[f"{name}.npy"][128:]
@@ -54,14 +54,15 @@ def test_every_lie_has_its_own_name() -> None:
     assert len({each.name for each in LIES}) == len(LIES)
 
 
+@pytest.mark.parametrize("by_core", [False, True])
 @pytest.mark.parametrize("each", LIES, ids=lambda each: each.name)
-def test_a_lie_is_refused(each: Lie, members: Members, tmp_path: Path) -> None:
+def test_a_lie_is_refused(each: Lie, by_core: bool, members: Members, tmp_path: Path) -> None:
     path = tmp_path / f"{each.name}.npz"
     path.write_bytes(each.make(members))
     tracemalloc.start()
     try:
         with pytest.raises(each.error) as caught:
-            open_model(path)
+            open_model(path, by_core=by_core)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -135,7 +136,10 @@ def test_flipped_bytes_and_cuts_end_in_an_error_or_a_whole_model(
         model = open_model(path)
     except MnvError as error:
         message = str(error)
+        with pytest.raises(type(error), match=re.escape(message)):
+            open_model(path, by_core=True)
     else:
+        open_model(path, by_core=True).close()
         with model:
             assert model.weight_bytes == sum(tensor.size for tensor in model.tensors.values())
             for tensor in model.tensors.values():

@@ -31,6 +31,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "attacks"), str(TESTS / "attacks_checkpoints")]
 
 SECONDS_EACH = 10.0  # of a CPU, for one input, on any machine
-READER = (
-    "model_file",
-    "verify",
-    "meta",
-    "table",
-    "detector",
-    "detection",
-    "family",
-    "network",
-    "npz",
-    "npy",
-    "inflate",
-    "json",
-)
-READER += ("bytes", "pages", "refusal")  # examples/c
+READER = ("model_file", "verify", "pages")  # of examples/c, with kernels/model/
 GRAPH = {"preprocess": "tf", "labels": "none"}
 CONVERT = {"padding": "symmetric", "preprocess": "unit", "labels": "none", "resolution": 32}
 # Parts of a minute; the others share the rest.
@@ -327,11 +314,17 @@ class ModelFiles(Target):
         with self._open(self.path) as model:
             model.verify()
 
+    def _opened(self, by_core: bool) -> None:
+        self._open(self.path, by_core=by_core).close()
+
     def _in_c(self) -> bool:
         return bool(self._c(os.fsencode(self.path), self._why, len(self._why)))
 
     def _read(self) -> bool:
         refused = self._python(self._verified)
+        plain, by_core = (self._python(partial(self._opened, each)) for each in (False, True))
+        if plain != by_core:
+            raise Fault(f"Python: {plain or 'accepted'}; by the C core: {by_core or 'accepted'}")
         if self._c is not None and getattr(self.seed, "is_read_by_c", True):
             self.compared += 1
             if self._in_c() != (refused is None):
@@ -375,6 +368,8 @@ def _c_reader(folder: Path) -> Any:
         return None
     root = TESTS.parent
     sources = [str(root / "examples" / "c" / f"{name}.c") for name in READER]
+    for folder_of_core in ("model", "plan"):
+        sources += map(str, (root / "kernels" / folder_of_core).glob("*.c"))
     library = folder / "reader.so"
     done = subprocess.run(
         [

@@ -1,7 +1,7 @@
 /* The C program's reader of model files as a function, for fuzz.py and for libFuzzer:
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -DFUZZER -Iexamples/c -Ikernels \
- *         tests/fuzz/reader.c <the sources of fuzz.py's READER> -lm -o reader && ./reader SEEDS/ */
+ *         tests/fuzz/reader.c <the sources of fuzz.py's _c_reader> -lm -o reader && ./reader SEEDS/ */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
+from ...model.open_file import private_memory
 from ...network.blocks import match
 from ...plan.steps import Plan, Step
 from ..arrays import ArrayExecutor
-from ..memory import private_memory
 from .compiling import Entry
 from .strips import COUNTERS
 from .tables import Tables

@@ -1,17 +1,20 @@
-#define _POSIX_C_SOURCE 200809L
 #include "json.h"
 
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pages.h"
+enum {
+    EXACT_DIGITS = 15, /* of an integer that a double holds */
+    MOST_DIGITS = 800, /* no halfway between two doubles has more */
+    MOST_EXPONENT = 100000000 /* beyond what all digits of a file can make up for */
+};
 
 typedef struct {
     char *at, *end; /* *end is NUL */
     json_value *values;
-    uint32_t count, room;
+    uint32_t count, places;
+    reading_room *left;
     refusal *why;
 } parser;
 
@@ -47,7 +50,7 @@ static uint32_t count_values(const char *x, const char *end) {
 
 /* Appends a value and gives its place; UINT32_MAX beyond those that were counted, which none is. */
 static uint32_t append(parser *p, json_kind kind) {
-    if (p->count == p->room) {
+    if (p->count == p->places) {
         refuse(p->why, "it has more values than were counted");
         return UINT32_MAX;
     }
@@ -59,6 +62,51 @@ static bool parse_word(parser *p, const char *word, json_kind kind) {
     if (strncmp(p->at, word, strlen(word)) != 0) return unexpected(p, "a value");
     p->at += strlen(word);
     return append(p, kind) != UINT32_MAX;
+}
+
+/* What stands behind the e of a number, or 0. */
+static long exponent_at(const char *x, const char *end) {
+    long exponent = 0;
+    const bool is_negative = x < end && *x == '-';
+    if (x < end && (*x == '-' || *x == '+')) x++;
+    for (; x < end; x++)
+        if (exponent < MOST_EXPONENT) exponent = 10 * exponent + (*x - '0');
+    return is_negative ? -exponent : exponent;
+}
+
+/* The number that is written there. strtod gets its digits as an integer with an exponent, since a
+ * locale may have another decimal point. */
+static double number_of(const char *x, const char *end) {
+    char text[MOST_DIGITS + 32], *y = text;
+    long exponent = 0;
+    int64_t integer = 0;
+    int count = 0;
+    bool is_behind = false, is_more = false; /* the point; than zeros left out */
+    const bool is_negative = *x == '-';
+    if (is_negative) x++;
+    for (; x < end && *x != 'e' && *x != 'E'; x++) {
+        if (*x == '.') {
+            is_behind = true;
+            continue;
+        }
+        exponent -= is_behind;
+        if (count == 0 && *x == '0') continue;
+        if (count < MOST_DIGITS) {
+            text[count++] = *x;
+            if (count <= EXACT_DIGITS) integer = 10 * integer + (*x - '0');
+        } else {
+            is_more = is_more || *x != '0';
+            exponent++;
+        }
+    }
+    if (x < end) exponent += exponent_at(x + 1, end);
+    if (exponent == 0 && count <= EXACT_DIGITS) return (double)(is_negative ? -integer : integer);
+    y += count;
+    if (is_more) *y++ = '1', exponent--;
+    if (count == 0) *y++ = '0';
+    snprintf(y, 24, "e%ld", exponent);
+    const double number = strtod(text, NULL);
+    return is_negative ? -number : number;
 }
 
 static bool parse_number(parser *p) {
@@ -87,7 +135,7 @@ static bool parse_number(parser *p) {
     }
     const uint32_t made = append(p, kind);
     if (made == UINT32_MAX) return false;
-    p->values[made].number = strtod(first, NULL);
+    p->values[made].number = number_of(first, p->at);
     p->values[made].text = first;
     p->values[made].count = (uint32_t)(p->at - first);
     return true;
@@ -168,26 +216,45 @@ static bool parse_text(parser *p) {
     return true;
 }
 
-static int compare_texts(const void *a, const void *b) {
-    const json_value *x = *(const json_value *const *)a, *y = *(const json_value *const *)b;
+static int compare_texts(const json_value *x, const json_value *y) {
     if (x->count != y->count) return x->count < y->count ? -1 : 1;
     return memcmp(x->text, y->text, x->count);
 }
 
+/* Moves a key down the heap below it, whose largest is on top. */
+static void sift(const json_value **keys, uint32_t at, uint32_t count) {
+    const json_value *moved = keys[at];
+    for (uint32_t below; (below = 2 * at + 1) < count; at = below) {
+        if (below + 1 < count && compare_texts(keys[below], keys[below + 1]) < 0) below++;
+        if (compare_texts(moved, keys[below]) >= 0) break;
+        keys[at] = keys[below];
+    }
+    keys[at] = moved;
+}
+
+static void sort(const json_value **keys, uint32_t count) {
+    for (uint32_t at = count / 2; at-- > 0;) sift(keys, at, count);
+    for (uint32_t end = count; end-- > 1;) {
+        const json_value *largest = keys[0];
+        keys[0] = keys[end];
+        keys[end] = largest;
+        sift(keys, 0, end);
+    }
+}
+
 /* Sorted, since a hostile object has a hundred thousand of them. */
 static bool check_keys(parser *p, const json_value *object) {
-    const json_value **keys = malloc((object->count + 1) * sizeof *keys);
+    reading_room left = *p->left; /* what is taken here is given back */
+    const json_value **keys = room_take(&left, object->count, sizeof *keys);
     if (!keys) return refuse(p->why, "no memory for its keys");
     const json_value *key = json_first(object);
     for (uint32_t i = 0; i < object->count; i++, key = json_next(json_next(key))) keys[i] = key;
-    qsort(keys, object->count, sizeof *keys, compare_texts);
-    bool unique = true;
-    for (uint32_t i = 1; i < object->count && unique; i++)
-        if (compare_texts(&keys[i - 1], &keys[i]) == 0)
-            unique = refuse(p->why, "an object names the key '%s' twice",
-                            shown(keys[i]->text, keys[i]->count).text);
-    free(keys);
-    return unique;
+    sort(keys, object->count);
+    for (uint32_t i = 1; i < object->count; i++)
+        if (compare_texts(keys[i - 1], keys[i]) == 0)
+            return refuse(p->why, "an object names the key '%s' twice",
+                          shown(keys[i]->text, keys[i]->count).text);
+    return true;
 }
 
 /* What stands between the brackets of a list or an object. */
@@ -263,44 +330,21 @@ static bool is_utf8(const unsigned char *x, const unsigned char *end) {
     return true;
 }
 
-/* A value before the first one counts them. */
-static json_value *take_values(uint32_t count) {
-    json_value *values = pages_take(((size_t)count + 1) * sizeof *values);
-    if (!values) return NULL;
-    values->span = count + 1;
-    return values + 1;
-}
-
-void json_free(json_value *document) {
-    if (document) pages_give(document - 1, (document - 1)->span * sizeof *document);
-}
-
-json_value *json_parse(char *text, size_t count, refusal *why) {
-    parser p = {.at = text, .end = text + count, .why = why};
+const json_value *json_parse(char *text, size_t count, reading_room *left, refusal *why) {
+    parser p = {.at = text, .end = text + count, .left = left, .why = why};
     if (!is_utf8((unsigned char *)text, (unsigned char *)text + count)) {
         refuse(why, "it is no UTF-8");
         return NULL;
     }
-    p.room = count_values(text, p.end);
-    p.values = take_values(p.room);
+    p.places = count_values(text, p.end);
+    p.values = room_take(left, p.places, sizeof *p.values);
     if (!p.values) {
         refuse(why, "no memory for its values");
         return NULL;
     }
-    /* Whatever the program has chosen, a point is a decimal point here. */
-    const locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (!plain) {
-        refuse(why, "no memory");
-        json_free(p.values);
-        return NULL;
-    }
-    const locale_t chosen = uselocale(plain);
-    bool done = parse_value(&p, 0);
-    if (done && p.at != p.end) done = unexpected(&p, "its end");
-    uselocale(chosen);
-    freelocale(plain);
-    if (done) return p.values;
-    json_free(p.values);
+    if (!parse_value(&p, 0)) return NULL;
+    if (p.at == p.end) return p.values;
+    unexpected(&p, "its end");
     return NULL;
 }
 

@@ -24,16 +24,19 @@ typedef enum { ANSWER_SOFTMAX, ANSWER_SIGMOID, ANSWER_LINEAR, ANSWER_BOXES } ans
  * Residuals are 1 or 0 here; the weights of layers that are not there are -1. The precision is that
  * of the weights, but for those of a first dense layer that says otherwise; who wants bfloat16
  * weights computed in bfloat16 sets MNV2_BFLOAT16. */
-typedef struct {
+typedef struct mnv2_network {
     char name[4 * MAX_NETWORK_NAME + 1]; /* for people, UTF-8 */
     int32_t version; /* of the model file's format */
     mnv2_precision precision;
+    const char *dtype; /* of the weights, as the file says it */
     answer_kind answer;
     int32_t block_count, conv_count, dense_count; /* without a dense layer it gives features */
     mnv2_stem stem;
-    int32_t filter;       /* mnv2_filter: how a photograph is resized, and */
-    double crop_fraction; /* which part of it the network sees, and */
-    int32_t fit;          /* mnv2_fit: whether its proportions are kept */
+    double mean[3], std[3]; /* x = (pixel - mean) / std */
+    int32_t filter;         /* mnv2_filter: how a photograph is resized, and */
+    const char *filter_name;
+    double crop_fraction;   /* which part of it the network sees, and */
+    int32_t fit;            /* mnv2_fit: whether its proportions are kept */
     mnv2_block blocks[MNV2_MAX_BLOCKS]; /* a detector's heads are the last `predictor_count` */
     mnv2_conv convs[MAX_CONVS]; /* from map to map behind the blocks */
     mnv2_head head;

@@ -5,7 +5,6 @@
 
 #include "detector.h"
 #include "layers.h"
-#include "pages.h"
 
 enum {
     MAX_CHANNELS = 1 << 20,
@@ -521,7 +520,7 @@ static bool read_layers(network *net, table *all, const json_value *said, refusa
     return read_answer(net, all, said, why) && match(net, all, why);
 }
 
-bool network_of_table(network *made, const json_value *said, refusal *why) {
+bool network_of_table(network *made, const json_value *said, reading_room *left, refusal *why) {
     static const char *const keys[] = {"name",    "resolution", "layers",
                                        "outputs", "answer",     "detection"};
     const json_value *answer = said->kind == JSON_OBJECT ? json_get(said, "answer") : NULL;
@@ -551,9 +550,7 @@ bool network_of_table(network *made, const json_value *said, refusal *why) {
     snprintf(made->name, sizeof made->name, "%s", name->text);
     table all = {.in_height = (int32_t)height->number,
                  .in_width = (int32_t)json_next(height)->number};
-    all.layers = pages_take(rows->count * sizeof *all.layers);
+    all.layers = room_take(left, rows->count, sizeof *all.layers);
     if (!all.layers) return refuse(why, "no memory for %u layers", (unsigned)rows->count);
-    const bool is_read = read_layers(made, &all, said, why);
-    pages_give(all.layers, rows->count * sizeof *all.layers);
-    return is_read;
+    return read_layers(made, &all, said, why);
 }

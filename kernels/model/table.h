@@ -7,6 +7,6 @@
 #include "network.h"
 
 /* Resolves all shapes. Refuses a table that contradicts itself and one that no kernel runs. */
-bool network_of_table(network *made, const json_value *said, refusal *why);
+bool network_of_table(network *made, const json_value *said, reading_room *left, refusal *why);
 
 #endif

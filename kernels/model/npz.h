@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "refusal.h"
+#include "room.h"
 
 enum { NPZ_MAX_MEMBERS = 4096, NPY_MAX_HEADER = 4096, NPY_MAX_RANK = 4 };
 
@@ -30,8 +31,9 @@ typedef struct {
 } npz_member;
 
 typedef struct {
-    npz_member *members; /* malloc */
+    npz_member *members; /* in the order of the directory */
     size_t count;
+    uint64_t start; /* of the zip's directory in the file */
 } npz_directory;
 
 /* What an array has to be. */
@@ -41,9 +43,15 @@ typedef struct {
     int64_t shape[NPY_MAX_RANK];
 } npy_array;
 
-/* Refuses a file that is no zip, was cut short or contradicts itself; then there is nothing to
- * free. */
-bool npz_read(npz_directory *directory, file_view file, refusal *why);
+/* Refuses a file that is no zip, was cut short or contradicts itself. The members lie in the memory
+ * that `left` had. */
+bool npz_read(npz_directory *directory, file_view file, reading_room *left, refusal *why);
+/* Bytes of memory that it takes at most, of a file with `members` of them. */
+uint64_t npz_room(uint64_t members);
+/* Before anything is checked: how many members the end of a file says that it has, 0 of what is no
+ * zip; and how large one of them is said to be, 0 where it is not found. */
+uint64_t npz_count(file_view file);
+uint64_t npz_size(file_view file, const char *name);
 
 /* NULL if there is none of that name. */
 const npz_member *npz_find(const npz_directory *directory, const char *name);

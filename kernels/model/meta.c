@@ -3,7 +3,6 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "family.h"
@@ -91,8 +90,8 @@ static bool is_label_count(const network *net, uint32_t count) {
     return classes > 0 && count == (uint32_t)classes;
 }
 
-static bool read_labels(const json_value *value, const network *net, char **labels,
-                        uint32_t *label_count, refusal *why) {
+static bool read_labels(const json_value *value, const network *net, label_texts *labels,
+                        reading_room *left, refusal *why) {
     const int32_t classes = network_classes(net);
     if (value->kind == JSON_NULL) return true;
     if (value->kind != JSON_LIST)
@@ -107,15 +106,14 @@ static bool read_labels(const json_value *value, const network *net, char **labe
         if (!check_text("labels", label, why)) return false;
         bytes += label->count + 1;
     }
-    char *made = malloc(bytes), *text = made;
+    char *made = room_take(left, bytes, 1), *text = made;
     if (!made) return refuse(why, "labels: no memory for %u of them", (unsigned)value->count);
     label = json_first(value);
     for (uint32_t i = 0; i < value->count; i++, label = json_next(label)) {
         memcpy(text, label->text, label->count + 1);
         text += label->count + 1;
     }
-    *labels = made;
-    *label_count = value->count;
+    *labels = (label_texts){made, bytes, value->count};
     return true;
 }
 
@@ -207,7 +205,7 @@ static bool read_preprocessing(network *net, bool is_int8, const json_value *val
                                           MNV2_BILINEAR_NO_ANTIALIAS,
                                           MNV2_BILINEAR_FROM_CORNER};
     mnv2_stem *stem = &net->stem;
-    double mean[3], std[3];
+    double *const mean = net->mean, *const std = net->std;
     if (!check_object("preprocessing", value, why)) return false;
     const json_value *fit = json_get(value, "fit"); /* what is usual is left out */
     if (!check_keys("preprocessing", value, fit ? more : keys, why)) return false;
@@ -217,6 +215,7 @@ static bool read_preprocessing(network *net, bool is_int8, const json_value *val
         if (!json_is(resample, filters[i])) continue;
         is_known = true;
         net->filter = numbers[i];
+        net->filter_name = filters[i];
     }
     char all[120];
     if (!is_known)
@@ -421,12 +420,12 @@ static bool read_format(const json_value *document, const dtype **found, bool *n
                   json_shown(said).text);
 }
 
-static bool read_document(network *net, char **labels, uint32_t *label_count,
-                          const json_value *document, refusal *why) {
+static bool read_document(network *net, label_texts *labels, const json_value *document,
+                          reading_room *left, refusal *why) {
     const dtype *stored = &dtypes[0];
     bool newest = false;
     if (!read_format(document, &stored, &newest, why) ||
-        !(newest ? network_of_table(net, json_get(document, "network"), why)
+        !(newest ? network_of_table(net, json_get(document, "network"), left, why)
                  : read_architecture(net, json_get(document, "architecture"), why)) ||
         !read_preprocessing(net, stored->precision == MNV2_INT8,
                             json_get(document, "preprocessing"), why) ||
@@ -435,23 +434,21 @@ static bool read_document(network *net, char **labels, uint32_t *label_count,
     if (stored->stored != MNV2_FLOAT32 && net->dense_count == 0)
         return refuse(why, "meta: dtype %s, and the network has no classifier", stored->name);
     net->precision = stored->precision;
+    net->dtype = stored->name;
     if (net->dense_count > 0) net->dense[0].stored = (int32_t)stored->stored;
     net->version = newest ? 2 : 1;
     if (net->precision == MNV2_INT8 &&
         !read_quantization(net, json_get(document, "quantization"), why))
         return false;
-    return read_labels(json_get(document, "labels"), net, labels, label_count, why);
+    return read_labels(json_get(document, "labels"), net, labels, left, why);
 }
 
-bool meta_read(network *net, char **labels, uint32_t *label_count, char *text, size_t count,
+bool meta_read(network *net, label_texts *labels, char *text, size_t count, reading_room *left,
                refusal *why) {
     refusal inner;
-    json_value *document = json_parse(text, count, &inner);
-    *labels = NULL;
-    *label_count = 0;
+    const json_value *document = json_parse(text, count, left, &inner);
+    *labels = (label_texts){NULL, 0, 0};
     if (!document)
         return refuse(why, "meta: not JSON: %.900s; convert the model again", inner.text);
-    const bool read = read_document(net, labels, label_count, document, why);
-    json_free(document);
-    return read;
+    return read_document(net, labels, document, left, why);
 }

@@ -1,7 +1,6 @@
 #include "npz.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -22,10 +21,16 @@ typedef struct {
     const npz_member *member;
 } extent;
 
-static int compare_extents(const void *a, const void *b) {
-    const extent *x = a, *y = b;
-    if (x->first != y->first) return x->first < y->first ? -1 : 1;
-    return (x->end > y->end) - (x->end < y->end);
+/* By where they begin. They are in order, or nearly, in files that programs write. */
+static void sort_extents(extent *x, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        const extent moved = x[i];
+        size_t at = i;
+        for (; at > 0 && (x[at - 1].first > moved.first ||
+                          (x[at - 1].first == moved.first && x[at - 1].end > moved.end)); at--)
+            x[at] = x[at - 1];
+        x[at] = moved;
+    }
 }
 
 /* The local header's own idea of the sizes; numpy.savez always moves both to a zip64 field. */
@@ -131,7 +136,7 @@ static bool read_members(npz_directory *directory, size_t count, file_view file,
     }
     if (at != end)
         return refuse(why, "the zip's directory holds more than the %zu members it says", count);
-    qsort(extents, count, sizeof *extents, compare_extents);
+    sort_extents(extents, count);
     for (size_t i = 1; i < count; i++) {
         const npz_member *before = extents[i - 1].member, *member = extents[i].member;
         if (extents[i].first < extents[i - 1].end)
@@ -178,22 +183,41 @@ static bool find_directory(file_view file, uint64_t *start, uint64_t *end, size_
     return true;
 }
 
-bool npz_read(npz_directory *directory, file_view file, refusal *why) {
-    uint64_t start, end;
+bool npz_read(npz_directory *directory, file_view file, reading_room *left, refusal *why) {
+    uint64_t end;
     size_t count;
     *directory = (npz_directory){0};
-    if (!find_directory(file, &start, &end, &count, why)) return false;
-    directory->members = calloc(count + 1, sizeof *directory->members);
-    extent *extents = calloc(count + 1, sizeof *extents);
-    const bool sound =
-        (directory->members && extents) || refuse(why, "no memory for its %zu members", count);
-    const bool read = sound && read_members(directory, count, file, start, end, extents, why);
-    free(extents);
-    if (!read) {
-        free(directory->members);
-        *directory = (npz_directory){0};
+    if (!find_directory(file, &directory->start, &end, &count, why)) return false;
+    directory->members = room_take(left, count, sizeof *directory->members);
+    reading_room scratch = *left; /* what is taken from here on is given back */
+    extent *extents = room_take(&scratch, count, sizeof *extents);
+    return ((directory->members && extents) ||
+            refuse(why, "no memory for its %zu members", count)) &&
+           read_members(directory, count, file, directory->start, end, extents, why);
+}
+
+uint64_t npz_room(uint64_t members) {
+    return room_bytes(members, sizeof(npz_member)) + room_bytes(members, sizeof(extent));
+}
+
+uint64_t npz_count(file_view file) {
+    if (file.count < END_BYTES || !starts(file.bytes + file.count - END_BYTES, "PK\5\6")) return 0;
+    return u16_at(file.bytes + file.count - END_BYTES + 10);
+}
+
+uint64_t npz_size(file_view file, const char *name) {
+    const size_t bytes = strlen(name);
+    if (npz_count(file) == 0) return 0;
+    const uint64_t end = file.count - END_BYTES;
+    for (uint64_t at = u32_at(file.bytes + end + 16); at + CENTRAL_BYTES <= end;) {
+        const uint8_t *central = file.bytes + at;
+        const uint32_t name_bytes = u16_at(central + 28);
+        if (name_bytes == bytes && at + CENTRAL_BYTES + bytes <= end &&
+            memcmp(central + CENTRAL_BYTES, name, bytes) == 0)
+            return u32_at(central + 24);
+        at += CENTRAL_BYTES + name_bytes + u16_at(central + 30) + u16_at(central + 32);
     }
-    return read;
+    return 0;
 }
 
 bool npz_is_named(const npz_member *member, const char *name) {
@@ -201,8 +225,11 @@ bool npz_is_named(const npz_member *member, const char *name) {
 }
 
 const npz_member *npz_find(const npz_directory *directory, const char *name) {
-    for (size_t i = 0; i < directory->count; i++)
-        if (npz_is_named(&directory->members[i], name)) return &directory->members[i];
+    const size_t bytes = strlen(name);
+    for (size_t i = 0; i < directory->count; i++) {
+        const npz_member *member = &directory->members[i];
+        if (member->name_bytes == bytes && memcmp(member->name, name, bytes) == 0) return member;
+    }
     return NULL;
 }
 

@@ -1,12 +1,12 @@
-"""What a plan is asked for, without making it: the core plans faster than Python does."""
+"""How a network is to be planned and run: what an executor is asked for that makes its plan."""
 
 from __future__ import annotations
 
-from ..network.layer import Network
 from ..untyped import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .steps import Plan
+    from ..network.layer import Network
+    from ..plan.steps import Plan
 
 
 FASTEST = "fastest"  # a precision that a caller may ask for: the engine chooses
@@ -18,18 +18,17 @@ def natural_precision(dtype: str) -> str:
 
 
 class Order(NamedTuple):
-    """What a plan is asked for; the C core makes the steps of it faster than Python does."""
+    """How a network is to be planned; the C core makes the steps faster than Python does."""
 
-    network: Network
     threads: int
     precision: str  # what it is computed in, one of shapes.PRECISIONS
     dtype: str  # of the weights, one of packing.DTYPES
     cpu: str  # the family of CPUs that it is to be fast on, of cpu_costs.py
     batch: int = 1  # images that a call runs together
 
-    def plan(self) -> Plan:
+    def plan(self, network: Network) -> Plan:
         """The plan, as Python makes it."""
-        from .planner import make_plan
+        from ..plan.planner import make_plan
 
-        network, threads, precision, dtype, cpu, batch = self
+        threads, precision, dtype, cpu, batch = self
         return make_plan(network, threads, precision, dtype, cpu=cpu)._replace(batch=batch)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "refusal.h"
+#include "room.h"
 
 typedef enum {
     JSON_NULL,
@@ -30,10 +31,9 @@ typedef struct {
 
 enum { JSON_MAX_DEPTH = 16 }; /* more than any model file needs */
 
-/* The value that `text` says, `count` bytes and a NUL behind them, for json_free: NULL if it is
- * none. Texts are decoded where they lie, so `text` is changed and has to stay. */
-json_value *json_parse(char *text, size_t count, refusal *why);
-void json_free(json_value *document);
+/* The value that `text` says, `count` bytes and a NUL behind them, in `left`: NULL if it is none.
+ * Texts are decoded where they lie, so `text` is changed and has to stay. */
+const json_value *json_parse(char *text, size_t count, reading_room *left, refusal *why);
 
 static inline const json_value *json_first(const json_value *holder) { return holder + 1; }
 static inline const json_value *json_next(const json_value *value) { return value + value->span; }
