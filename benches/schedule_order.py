@@ -21,8 +21,8 @@ from measure import add_model, parser
 from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.schedule_times import ScheduleTime, schedule_times
 from mnv2_engine.bench.turns import pin
+from mnv2_engine.executors import natural_precision
 from mnv2_engine.executors.backends import cpu_family
-from mnv2_engine.executors.order import natural_precision
 from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.cost import time_of

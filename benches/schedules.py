@@ -25,8 +25,8 @@ from mnv2_engine.bench.networks import model_file
 from mnv2_engine.bench.plan_race import PlanRace
 from mnv2_engine.bench.samples import BUSY, pairwise
 from mnv2_engine.bench.turns import busy_with_others, pin
+from mnv2_engine.executors import natural_precision
 from mnv2_engine.executors.backends import cpu_family
-from mnv2_engine.executors.order import natural_precision
 from mnv2_engine.model.modelfile import open_model
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.cpu_costs import CPU_COSTS

@@ -7,7 +7,7 @@
 """
 
 from .accounting import Stats
-from .engine import Engine, Info, Prediction
+from .engine import Engine, Prediction
 from .errors import (
     CheckpointError,
     InputError,
@@ -20,6 +20,7 @@ from .untyped import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .detect.found import Box, Detection
+    from .info import Info
     from .plan.steps import Plan, Step
 
 __version__ = "0.1.0"
@@ -49,6 +50,10 @@ def __getattr__(name: str) -> object:
         from .detect import found
 
         return getattr(found, name)
+    if name == "Info":
+        from .info import Info
+
+        return Info
     if name in ("Plan", "Step"):
         from .plan import steps
 

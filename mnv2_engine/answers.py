@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .executors.executor import Executor
-    from .model.outline import Outline
+    from .model import Outline
     from .network.layer import Network
 
 DEFAULT_THRESHOLD = 0.5  # a caller's; an object that scores less is left out

@@ -9,9 +9,9 @@ import numpy as np
 
 from mnv2_engine.executors.native import NativeExecutor, isas
 from mnv2_engine.executors.reference import run
+from mnv2_engine.model import outline_of
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.members import pack
-from mnv2_engine.model.outline import outline_of
 from mnv2_engine.model.reading import Tensor
 from mnv2_engine.network.layer import Network
 from mnv2_engine.plan.planner import make_plan

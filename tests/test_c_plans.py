@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from random_tables import random_detector, random_table, some_quantization
 
 from mnv2_engine import _core
+from mnv2_engine.executors import Order
 from mnv2_engine.executors.core_plan import core_plan, core_planned
-from mnv2_engine.executors.order import Order
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.members import packed_members
 from mnv2_engine.model.meta import encode

@@ -21,8 +21,8 @@ from weightless import no_weights
 
 from mnv2_engine import Engine
 from mnv2_engine.errors import ModelFileError
+from mnv2_engine.executors import natural_precision
 from mnv2_engine.executors.native import cpu_family
-from mnv2_engine.executors.order import natural_precision
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import open_model, write_model
 from mnv2_engine.model.packed import DTYPES

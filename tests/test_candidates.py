@@ -12,8 +12,9 @@ from int8_network import random_int8
 from native_network import SUPPORTED_ISAS, PackedNetwork
 
 from mnv2_engine import Engine, _core
-from mnv2_engine.executors import native
+from mnv2_engine.executors import native_objects
 from mnv2_engine.executors.native import NativeExecutor
+from mnv2_engine.executors.native_objects import detection_of
 from mnv2_engine.model.input_spec import PRESETS
 from mnv2_engine.model.modelfile import write_model
 from mnv2_engine.network.layer import Network
@@ -73,7 +74,7 @@ def test_objects_are_those_of_all_scores(network: Network, threads: int, convers
                 assert found == due
                 ways.add((bool(found), executor._crowded >= threshold))
     assert (True, False) in ways  # kept as they came
-    assert (True, True) in ways or len(anchors) * network.classes <= native.CANDIDATES
+    assert (True, True) in ways or len(anchors) * network.classes <= native_objects.CANDIDATES
 
 
 def test_int8_and_bfloat16_find_the_same(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_values_that_are_not_finite_and_denormal(monkeypatch: pytest.MonkeyPatch
             weights[name] = random.choice(np.float32([0, 0, 0, 0, 0, 0, 1e3]), weights[name].shape)
     packed: Any = PackedNetwork(NETWORK, weights)
     executor = NativeExecutor(packed, make_plan(NETWORK))
-    monkeypatch.setattr(native, "CANDIDATES", 1 << 14)
+    monkeypatch.setattr(native_objects, "CANDIDATES", 1 << 14)
     assert NETWORK.detection is not None
     how = NETWORK.detection._replace(
         score_threshold=0.0, score_conversion="softmax", max_objects=1000, max_per_class=500
@@ -144,7 +145,7 @@ def test_what_does_not_fit_the_plan_is_refused() -> None:
     assert NETWORK.detection is not None
     x = ffi.from_buffer(pixels(NETWORK))
     arena = executor._take()
-    sound = executor._detection(NETWORK.detection, len(anchors) // 4)
+    sound = detection_of(executor, NETWORK.detection, len(anchors) // 4)
     room = ffi.new("mnv2_object[]", 100)
 
     def status(places: int = 100, **fields: int) -> int:

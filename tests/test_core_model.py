@@ -17,13 +17,13 @@ from int8_network import random_int8
 
 from mnv2_engine import Engine, _core
 from mnv2_engine.errors import ModelFileError
+from mnv2_engine.executors import Order, natural_precision
 from mnv2_engine.executors.core_plan import core_planned
 from mnv2_engine.executors.native import NativeExecutor
-from mnv2_engine.executors.order import Order, natural_precision
+from mnv2_engine.model import outline_of
 from mnv2_engine.model.input_spec import PRESETS, InputSpec
 from mnv2_engine.model.modelfile import ModelFile, open_model, write_model
 from mnv2_engine.model.npz import write_npz
-from mnv2_engine.model.outline import outline_of
 from mnv2_engine.model.packed import FLOAT_DTYPES
 from mnv2_engine.network.families import efficientnet_lite
 

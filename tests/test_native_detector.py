@@ -17,8 +17,8 @@ from random_tables import random_detector
 
 from mnv2_engine import Engine, _core
 from mnv2_engine.errors import InputError, UnsupportedError
+from mnv2_engine.executors import Order
 from mnv2_engine.executors.native import NativeExecutor
-from mnv2_engine.executors.order import Order
 from mnv2_engine.executors.reference import run
 from mnv2_engine.export.c_file import export_c
 from mnv2_engine.model.input_spec import PRESETS

@@ -11,7 +11,7 @@ PACKAGE = Path(mnv2_engine.__file__).parent
 # Of the engine, each importing only what stands before it; docs/architecture.md draws the same.
 ROOMS = (
     *("errors", "network", "model", "plan", "executors", "images", "detect", "answers"),
-    "accounting",
+    *("accounting", "info"),
 )
 ENGINE = (*ROOMS, "engine")
 NO_ROOMS = {"_core", "__version__", "untyped"}

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..executors import natural_precision
 from ..executors.backends import cpu_family
-from ..executors.order import natural_precision
 from ..model.modelfile import ModelFile
 from ..network.layer import Network
 from ..plan.planner import assemble, every_schedule, fastest, make_plan, plan_of

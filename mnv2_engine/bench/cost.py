@@ -22,8 +22,8 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from ..errors import MnvError
+from ..executors import natural_precision
 from ..executors.backends import cpu_family
-from ..executors.order import natural_precision
 from ..plan.cost import time_of
 from ..plan.cpu_costs import CPU_COSTS, CpuCosts
 from ..plan.shapes import PRECISIONS, Shapes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..executors import FASTEST
 from ..executors.backends import BACKEND_VARIABLE, BACKENDS
-from ..executors.order import FASTEST
 from ..images.limits import DECODES, FORMATS, MAX_PIXELS
 from ..plan.shapes import PRECISIONS
 

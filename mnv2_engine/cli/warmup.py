@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MnvError, UnsupportedError, shown
+from ..executors import natural_precision
 from ..executors.backends import numba_problem
-from ..executors.order import natural_precision
 from ..model.modelfile import open_model
 from .output import as_json, say, shown_log
 

@@ -11,7 +11,7 @@ import os
 
 from ..errors import InputError, MissingExtraError, MnvError, UnsupportedError, missing_extra
 from ..untyped import TYPE_CHECKING
-from .order import Order, natural_precision
+from . import Order, natural_precision
 
 if TYPE_CHECKING:
     from ..model.modelfile import ModelFile

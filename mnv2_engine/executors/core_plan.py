@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..network.parts import Parts
     from ..network.quantization import Quantization
     from ..plan.steps import Plan, Step
-    from .order import Order
+    from . import Order
 
     Places = Callable[[Layer | None], tuple[int, int]]
 

@@ -13,21 +13,18 @@ from ..errors import InputError, MnvError, UnsupportedError
 from ..model.modelfile import ModelFile
 from ..model.open_file import private_memory
 from ..untyped import TYPE_CHECKING, Any, Callable
-from .order import Order
+from . import Order
 
 if TYPE_CHECKING:
-    from ..model.outline import Outline
+    from ..model import Outline
     from ..network.detection import Detection
     from ..network.layer import Network
     from ..plan.steps import Plan
+    from .native_objects import FoundObject, Wanted
     from .pool import Pool
 
-    # (anchor, class, score, (top, left, bottom, right))
-    FoundObject = tuple[int, int, float, tuple[float, float, float, float]]
 
 ISA_VARIABLE = "MNV2_ISA"
-# Of a detector, that are kept in 11 KiB; at usual thresholds a photograph has some dozens.
-CANDIDATES = 400
 
 
 class NativeExecutor:
@@ -141,7 +138,9 @@ class NativeExecutor:
         anchors, where they are given; or it finds what is `wanted`.
         """
         if wanted is not None:
-            wanted.found = self._found(image, is_float, wanted)
+            from .native_objects import find
+
+            find(self, image, is_float, wanted)
             return
         ffi = self._ffi
         taps = [self.floats(each) for each in maps] if maps else None
@@ -221,55 +220,15 @@ class NativeExecutor:
     def objects(self, how: Detection, anchors: Any, boxes: Any, scores: Any) -> list[FoundObject]:
         """(anchor, class, score, (top, left, bottom, right)) of what a run left in `boxes` and
         `scores`, whose values become shares; as mnv2_engine.detect defines it, best first."""
-        ffi = self._ffi
-        rows = self.floats(boxes)
-        given = self._detection(how, len(rows) // 4)
-        places = self._lib.mnv2_detect_room(given)
-        with (
-            self.borrow(places * ffi.sizeof("mnv2_object")) as memory,
-            ffi.from_buffer("char[]", memory, require_writable=True) as start,
-            ffi.from_buffer("float[]", anchors) as corners,
-        ):
-            room = ffi.cast("mnv2_object *", start)
-            count = self._lib.mnv2_detect(
-                given, corners, rows, self.floats(scores), room, places, ffi.NULL
-            )
-            return _read(room, count)
+        from .native_objects import objects_of
+
+        return objects_of(self, how, anchors, boxes, scores)
 
     def wanting(self, how: Detection, anchors: Any) -> Wanted:
         """What `run` takes to find objects, of a detector's array of `anchors`."""
+        from .native_objects import Wanted
+
         return Wanted(how, anchors)
-
-    def _found(self, image: Any, is_float: bool, wanted: Wanted) -> list[FoundObject]:
-        """The objects in an image. Candidates are kept while it runs; should they be more than
-        CANDIDATES, it runs again and all scores are held."""
-        ffi, lib, how = self._ffi, self._lib, wanted.how
-        with ffi.from_buffer("float[]", wanted.anchors) as corners:
-            given = self._detection(how, len(corners) // 4)
-            if how.score_threshold > self._crowded and how.columns <= lib.MNV2_MAX_COLUMNS:
-                places = given.max_objects + CANDIDATES
-                room = ffi.new("mnv2_object[]", places)
-                kept = ffi.new("mnv2_candidates *", [given, corners, room, places, 0])
-                self._call(lib.mnv2_run_candidates, image, is_float, kept)
-                count = lib.mnv2_detect_candidates(kept)
-                if count >= 0:
-                    return _read(room, count)
-                self._crowded = max(self._crowded, how.score_threshold)
-        boxes = self.new_floats(given.anchors * 4)
-        scores = self.new_floats(given.anchors * given.columns)
-        self.run(image, is_float, boxes=boxes, scores=scores)
-        return self.objects(how, wanted.anchors, boxes, scores)
-
-    def _detection(self, how: Detection, anchors: int) -> Any:
-        """`how` as the C core takes it."""
-        given = self._ffi.new("mnv2_detection *")
-        given.anchors, given.columns = anchors, how.columns
-        given.has_background, given.is_softmax = how.background, how.score_conversion == "softmax"
-        given.coding = list(how.box_coding)
-        given.score_threshold, given.iou_threshold = how.score_threshold, how.iou_threshold
-        given.max_per_class = how.max_per_class
-        given.max_objects = min(how.max_objects, anchors * how.classes)
-        return given
 
     def first_not_finite(self, values: Any) -> int:
         """Index of the first value of a float32 buffer that is not finite, or -1."""
@@ -284,19 +243,6 @@ class NativeExecutor:
         probabilities = self._ffi.new("double[]", k)
         self._lib.mnv2_top_k(self.floats(logits), classes, k, indices, probabilities)
         return [(indices[i], probabilities[i]) for i in range(k)]
-
-
-class Wanted:
-    """What a run is to find, and then what it found."""
-
-    def __init__(self, how: Detection, anchors: Any) -> None:
-        self.how, self.anchors = how, anchors
-        self.found: list[FoundObject] = []
-
-
-def _read(room: Any, count: int) -> list[FoundObject]:
-    found = [room[i] for i in range(count)]
-    return [(each.anchor, each.index, each.score, tuple(each.box)) for each in found]
 
 
 class Borrowed:

@@ -41,7 +41,7 @@ def export_c(
     model: ModelFile, path: str, threads: int, precision: str | None, include_weights: bool
 ) -> Exported:
     """Write the open model file as `path`; see `exporting.export`."""
-    from ..executors.order import natural_precision
+    from ..executors import natural_precision
     from ..model.whole_file import write_whole
     from ..plan.planner import make_plan
     from ..plan.shapes import PRECISIONS

@@ -7,8 +7,8 @@ from __future__ import annotations
 import mmap
 
 from ..untyped import TYPE_CHECKING, Any
+from . import Outline
 from .open_file import private_memory
-from .outline import Outline
 
 if TYPE_CHECKING:
     from .class_labels import Labels

@@ -20,9 +20,9 @@ import os
 
 from ..errors import CheckpointError, InputError, ModelFileError, UnsupportedError
 from ..untyped import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from . import Outline, outline_of
 from .core_model import CoreModel, read_by_core
 from .open_file import OpenFile
-from .outline import Outline, outline_of
 
 if TYPE_CHECKING:
     from types import EllipsisType
