@@ -15,7 +15,7 @@ from .answers import top_k as answers
 from .errors import InputError, MnvError, ModelFileError, UnsupportedError
 from .executors import FASTEST, Order, backends, natural_precision
 from .images.limits import DEFAULT, Decoding
-from .images.pixels import Batch, batch_of, images_in, pixels_of, whole_batch
+from .images.pixels import Batch, batch_of, images_in, pixels_of, plain_pixels, whole_batch
 from .model.modelfile import ModelFile, open_model
 from .untyped import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Sequence, TypeVar, overload
 
@@ -209,18 +209,19 @@ class Engine:
             ]
         logits = executor.new_floats(network.classes)
 
-        def answer(image: Any) -> list[Prediction]:
+        def answer(image: Any, plain: Any = None) -> list[Prediction]:
             started = perf_counter()
-            pixels = self._pixels(image, executor, model, decoding)
-            self._run(executor, model, pixels, False, started, logits=logits)
+            pixels = plain or self._pixels(image, executor, model, decoding)
+            self._run(executor, model, pixels, False, started, logits)
             return [
                 Prediction(_label(model, index), index, probability)
                 for index, probability in answers(network, executor, logits, count)
             ]
 
-        images = images_in(source)
+        plain = plain_pixels(source, network.resolution)
+        images = None if plain else images_in(source)
         if images is None:
-            return answer(source)
+            return answer(source, plain)
         return _each_or_error(answer, images) if errors == "return" else _each(answer, images)
 
     @overload
@@ -310,13 +311,18 @@ class Engine:
         classes = network.classes
         if not classes:
             check_answers(network)
+        pixels = plain_pixels(x, network.resolution) if self._batch == 1 else None
+        if pixels is not None:  # which shall cost little beside a small network
+            out = np.empty((1, classes), np.float32)
+            self._run(executor, model, pixels, False, perf_counter(), out[0])
+            return out
         batch = self._given(x, executor, model)
         out = np.empty((len(batch.view), classes), np.float32)
         if self._batch > 1:
             self._run_together(executor, model, batch, "logits", out)
             return out
-        if len(out) == 1:  # the usual case, which shall cost little beside a small network
-            self._run(executor, model, batch.view, batch.is_float, perf_counter(), logits=out[0])
+        if len(out) == 1:
+            self._run(executor, model, batch.view, batch.is_float, perf_counter(), out[0])
             return out
         for image, row in zip(batch.images(), out, strict=True):
             self._run(executor, model, image, batch.is_float, perf_counter(), logits=row)
@@ -636,6 +642,7 @@ class Engine:
         image: Any,
         is_float: bool,
         started: float,
+        logits: Any = None,
         **outputs: Any,
     ) -> None:
         """One image, which became pixels since `started`, with weights that nobody changed before
@@ -644,7 +651,7 @@ class Engine:
         begun = perf_counter()
         self._account.enter(begun - started)
         try:
-            executor.run(image, is_float, **outputs)
+            executor.run(image, is_float, logits, **outputs)
         finally:
             self._account.leave(perf_counter() - begun)
         model.check()

@@ -63,7 +63,7 @@ def main(threads: int) -> None:
             count = len(weights["anchors"])
             rows = [guarded(4 * count * columns) for columns in (4, network.detection.columns)]
             executor.run(pixels, True, boxes=rows[0], scores=rows[1])
-            assert len(executor._arenas[0]) == plan.arena_bytes
+            assert len(executor._arenas[0][0]) == plan.arena_bytes
             made = [bytes(each) for each in rows]
             assert np.isfinite(np.frombuffer(b"".join(made), np.float32)).all()
             assert made == (expected or made)

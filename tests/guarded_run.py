@@ -68,7 +68,7 @@ def run_guarded(network: Network, isa: str, threads: int, precision: str, dtype:
         logits = guarded(4 * network.classes)
         made.executor.run(pixels, True, logits=logits)
         np.testing.assert_array_equal(np.frombuffer(logits, np.float32), expected)
-        arena = made.executor._arenas[0]
+        arena, _ = made.executor._arenas[0]
         assert len(arena) == made.plan.arena_bytes
 
 

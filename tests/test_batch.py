@@ -77,7 +77,7 @@ def test_the_plan_states_an_arena_for_each_image(files):
         engine.logits(pixels_of(12))
         said = engine.stats()
         assert (said.images, said.most_arenas, said.arena_bytes) == (12, 1, 5 * one)
-        assert len(engine._executor._arenas[0]) == 5 * one
+        assert len(engine._executor._arenas[0][0]) == 5 * one
     with Engine.load(files["float32"]) as engine:
         assert "5 arenas" not in str(engine.memory_plan())
         assert engine.memory_plan().run_bytes == engine.memory_plan().arena_bytes == one

@@ -158,14 +158,14 @@ network = mobilenet_v2(0.35, 32, 5)
 run = NativeNetwork(network, make_weights(network), SUPPORTED_ISAS[0])
 x = image(network)
 expected = run(x)[0]
-before = run.executor._arenas[0][:]
+before = run.executor._arenas[0][0][:]
 child = os.fork()
 if child == 0:
     same = np.array_equal(run(x)[0], expected)
     run(image(network, seed=1))
     os._exit(0 if same else 1)
 status = os.waitpid(child, 0)[1]
-sys.exit(status or int(run.executor._arenas[0][:] != before))
+sys.exit(status or int(run.executor._arenas[0][0][:] != before))
 """
     folder = str(Path(__file__).parent)
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, timeout=60, check=False)

@@ -140,7 +140,7 @@ def test_every_batch_has_the_bits_of_its_images(model_path, pixels, expected):
         engine = Engine.load(model_path, threads=threads)
         for count in range(1, 9):
             np.testing.assert_array_equal(engine.logits(pixels[:count]), expected[:count])
-        (arena,) = engine._executor._arenas  # that of one image
+        ((arena, _),) = engine._executor._arenas  # that of one image
         assert len(arena) == engine.memory_plan().arena_bytes
 
 

@@ -57,7 +57,7 @@ class _Part(NativeExecutor):
     def touch_arena(self) -> None:
         """Read a byte of each cache line."""
         arena = self._take()
-        sum(memoryview(arena)[::64])
+        sum(memoryview(arena[0])[::64])
         self._give(arena)
 
 

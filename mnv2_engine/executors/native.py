@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .native_objects import FoundObject, Wanted
     from .pool import Pool
 
+    Arena = tuple[Any, Any]  # memory, and the same as the C core takes it
 
 ISA_VARIABLE = "MNV2_ISA"
 
@@ -49,7 +50,7 @@ class NativeExecutor:
         self._ffi: Any = _core.ffi
         self._lib: Any = _core.lib
         self._classes, self._name = network.classes, network.name
-        self._arenas: list[Any] = []
+        self._arenas: list[Arena] = []
         self._crowded = -1.0  # the highest threshold above which there were too many candidates
         self._weights = self._ffi.from_buffer(model.buffer)
         self._plan, self._kept = self._planned(model, plan)
@@ -158,20 +159,9 @@ class NativeExecutor:
         """Calls a function of the C core that runs a plan, in an arena that is free. `count` is of
         the images where the function takes several."""
         arena = self._take()
-        with (
-            self._ffi.from_buffer("char[]", arena, require_writable=True) as memory,
-            self._ffi.from_buffer(images) as pixels,
-        ):
-            status = function(
-                self._isa,
-                self._plan,
-                self._pool.handle() if self._pool else self._ffi.NULL,
-                self._weights,
-                memory,
-                *count,
-                pixels,
-                *more,
-            )
+        pixels, weights = self._ffi.from_buffer(images), self._weights
+        pool = self._pool.handle() if self._pool else self._ffi.NULL
+        status = function(self._isa, self._plan, pool, weights, arena[1], *count, pixels, *more)
         self._give(arena)
         if status != self._lib.MNV2_OK:
             raise MnvError(f"the C core refused the plan of {self._name} (code {status})")
@@ -191,21 +181,25 @@ class NativeExecutor:
         where that is large enough, as a photograph is pixels before the run begins."""
         if size > self._run_bytes:
             return Borrowed(private_memory(size), None)
-        return Borrowed(self._take(), self._give)
+        arena = self._take()
+        return Borrowed(arena[0], lambda _: self._give(arena))
 
-    def _take(self) -> Any:
+    def _take(self) -> Arena:
         try:
             return self._arenas.pop()
         except IndexError:
-            return private_memory(self._run_bytes)
+            memory = private_memory(self._run_bytes)
+            return memory, self._ffi.from_buffer("char[]", memory, require_writable=True)
 
-    def _give(self, arena: Any) -> None:
+    def _give(self, arena: Arena) -> None:
         self._arenas.append(arena)
         while len(self._arenas) > 1:  # of calls that overlapped; one is kept
             try:
-                self._arenas.pop().close()
+                memory, start = self._arenas.pop()
             except IndexError:  # another thread was faster
                 break
+            self._ffi.release(start)
+            memory.close()
 
     def floats(self, buffer: Any) -> Any:
         """A writable buffer as the C core's `float *`, not copied."""
