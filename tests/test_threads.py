@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 import pytest
-from c_plans import FAMILIES
 from conftest import make_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,7 +74,8 @@ def outputs_are_equal(network: Network, seed: int, isa: str, plans: list[Plan]) 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_any_number_of_threads_gives_the_same_bits(width, size, isa):
     network = network_of(width, size, "symmetric" if size == 32 else "same")
-    plans = [make_plan(network, threads, cpu=cpu) for threads in (2, 3, 4) for cpu in FAMILIES]
+    ways = ((2, "any"), (2, "amx"), (3, "amx"), (4, "any"))
+    plans = [make_plan(network, threads, cpu=cpu) for threads, cpu in ways]
     assert outputs_are_equal(network, 1, isa, plans)
 
 
