@@ -81,6 +81,17 @@ def test_emulated_tiles_have_them_too(tmp_path):
     run_networks(library)
 
 
+def test_the_multiplier_may_be_kept_awake_whatever_the_shapes(tmp_path):
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    built = [*compiler, "-std=c11", "-I", HERE.parent / "kernels", HERE / "awake.c", "-lm"]
+    program = tmp_path / "awake"
+    try:
+        subprocess.run([*built, "-o", program], check=True)
+    except FileNotFoundError:
+        pytest.skip("needs a C compiler")
+    subprocess.run([program], check=True)
+
+
 @pytest.mark.skipif(
     "GenuineIntel" not in Path("/proc/cpuinfo").read_text()
     if os.path.exists("/proc/cpuinfo")

@@ -1,25 +1,17 @@
-/* A 1x1 convolution's products in tile registers: C += A B for up to two tiles of pixels and two
- * panels of outputs.
- *
- *   C  registers 0 to 3   [rows][16]: sums of `rows` pixels, 16 outputs; tile (p, n) is p * N + n
- *   A  register 4         [rows][64 bytes] of the pixels' channels, as they lie in memory
- *   B  register 5         [16][64 bytes] of a panel of weights, as the model file has them:
- *                         [k/4][16][4] bytes, [k/2][16][2] bfloat16
- *   A, B of the rest      registers 6 and 7: the last `rest` bytes of a segment, below 64
+/* A 1x1 convolution's products in tile registers, in 8 bits: C += A B for up to two tiles of pixels
+ * and two panels of outputs. Tile (p, n) is register p * N + n (shapes.h).
  *
  * A run of pixels is cut into tiles of the same number of rows, at most 16. The last one begins
  * early enough to be full, and only its new rows are finished: so nothing is read behind the last
- * pixel. The registers' shapes are set where rows or rest change; the caller keeps in `*shaped`
- * what they are, 0 at the start of a run, when they have none.
+ * pixel.
  *
  * Bound by TILE_DOT where depth is 128 bytes or more; below, by the way into C and out of it. */
 #ifndef MNV2_AMX_PRODUCT_H
 #define MNV2_AMX_PRODUCT_H
 
-#include "../kernel.h"
-#include "registers.h"
+#include "shapes.h"
 
-enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_SUMS = TILE_ROWS * PANEL, MOST_TILES = 4 };
+enum { MOST_TILES = 4 };
 
 /* What is multiplied; all in bytes. */
 typedef struct {
@@ -89,20 +81,6 @@ static ALWAYS_INLINE void tile_products(const int P, const int N, const int pane
             w += count / 4 * TILE_BYTES;
         }
     }
-}
-
-static __attribute__((noinline)) void tiles_shape(int32_t *shaped, int rows, int rest) {
-    tile_shapes shapes = {.palette = 1};
-    for (int t = 0; t < 8; t++) {
-        shapes.bytes[t] = TILE_BYTES;
-        shapes.rows[t] = (uint8_t)(t == 5 || t == 7 ? TILE_ROWS : rows);
-    }
-    if (rest) {
-        shapes.bytes[6] = (uint16_t)rest;
-        shapes.rows[7] = (uint8_t)(rest / 4);
-    }
-    tiles_configure(&shapes);
-    *shaped = rows | rest << 8;
 }
 
 /* How a run of pixels is cut; and the registers are shaped for it. */

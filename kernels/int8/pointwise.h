@@ -220,6 +220,9 @@ static ALWAYS_INLINE void pointwise(const pointwise_finish finish, int pixels, i
     for (; TILE_PANELS > 1 && panel + TILE_PANELS <= panels; panel += TILE_PANELS)
         pointwise_panels(TILE_PANELS, finish, &cut, in, out, panel);
     for (; panel < panels; panel++) pointwise_panels(1, finish, &cut, in, out, panel);
+#if TILED
+    if (in->tiles) tiles_stay_awake(in->tiles);
+#endif
 }
 
 /* Panels [panel, end) one at a time: little code, for what runs seldom. */

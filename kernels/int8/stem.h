@@ -76,6 +76,7 @@ static void stem(const mnv2_context *context, const uint8_t *x, int pixels, int 
         .panel_step = groups * PANEL * GROUP,
         .requantise = requantise_at(context, spec->bias, panel),
         .fraction = spec->fraction,
+        .tiles = context->tiles,
     };
     to_panels(pixels, panels, &in, y, panel_step);
 }
