@@ -60,6 +60,49 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int fir
     expand_pixels(pixels, panels_of(count), &in, &out);
 }
 
+#if TILED
+static void expand_at_once(const mnv2_context *context, const mnv2_block *block, int first,
+                           int count, const activation *x, int pixels, int lines, float *y,
+                           ptrdiff_t line, ptrdiff_t panel_step) {
+    const int terms = block->in_channels;
+    const pointwise_input in = {
+        .x = x,
+        .pixel_step = terms,
+        .segment = terms,
+        .depth = terms,
+        .w = (const weight *)(context->weights + block->expand_weight) + (ptrdiff_t)first * terms,
+        .panel_step = (ptrdiff_t)terms * PANEL,
+        .bias = (const float *)(context->weights + block->expand_bias) + first,
+        .tiles = context->tiles,
+    };
+    const pointwise_output out = {
+        .activation = block->expand_activation,
+        .y = y,
+        .panel_step = panel_step,
+        .width = pixels,
+        .line = line,
+    };
+    expand_pixels(lines * pixels, panels_of(count), &in, &out);
+}
+#endif
+
+/* The same of `lines` lines of thin pixels, one behind the other; of y they lie `line` floats apart.
+ * In tile registers the more pixels at once the better. */
+static ALWAYS_INLINE void expand_lines(const mnv2_context *context, const mnv2_block *block,
+                                       int first, int count, const activation *x, int pixels,
+                                       int lines, float *y, ptrdiff_t line,
+                                       ptrdiff_t panel_step) {
+#if TILED
+    if (block->expand_weight >= 0 && block->in_channels % PAIR == 0) {
+        expand_at_once(context, block, first, count, x, pixels, lines, y, line, panel_step);
+        return;
+    }
+#endif
+    for (int j = 0; j < lines; j++)
+        expand(context, block, first, count, x + (ptrdiff_t)j * pixels * block->in_channels, pixels,
+               y + j * line, panel_step);
+}
+
 static const float *depthwise_bias(const mnv2_context *context, const mnv2_block *block,
                                    int panel) {
     return (const float *)(context->weights + block->depthwise_bias) + panel * PANEL;

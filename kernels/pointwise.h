@@ -48,6 +48,10 @@ typedef struct {
     int32_t activation;   /* of a complete sum; TO_CHANNELS: no other has a residual as well */
     float *y;             /* TO_PANELS, TO_POOL */
     ptrdiff_t panel_step; /* TO_PANELS: floats between panels */
+#if TILED
+    int width;      /* TO_PANELS, where takes_tiles: pixels of a line of y, or 0: of all; */
+    ptrdiff_t line; /* floats from one line to the next */
+#endif
     activation *thin;     /* TO_CHANNELS: its y */
     int channels;         /* TO_CHANNELS: channels of it */
     /* TO_CHANNELS, [pixel][channels]: where the sums begin; NULL: at the bias. */

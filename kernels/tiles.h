@@ -95,10 +95,9 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
         float *inside = expanded + (real.first - lines.first) * line_floats + left * PANEL;
         const int some = least(EXPANDED_PANELS * PANEL, part.end - c);
         if (panel == 0)
-            for (int j = real.first; j < real.end; j++)
-                expand(context, block, first + c, some,
-                       x + (ptrdiff_t)j * block->in_width * block->in_channels, block->in_width,
-                       inside + (j - real.first) * line_floats, panel_step);
+            expand_lines(context, block, first + c, some,
+                         x + (ptrdiff_t)real.first * block->in_width * block->in_channels,
+                         block->in_width, real.end - real.first, inside, line_floats, panel_step);
         if (panel == 0 && block->expanded_tap > 0 && context->taps &&
             context->taps[block->expanded_tap - 1])
             tap_expanded(block, first + c, some, inside, line_floats, panel_step,
