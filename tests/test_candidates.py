@@ -144,7 +144,7 @@ def test_what_does_not_fit_the_plan_is_refused() -> None:
     anchors = ffi.from_buffer("float[]", WEIGHTS[NETWORK]["anchors"])
     assert NETWORK.detection is not None
     x = ffi.from_buffer(pixels(NETWORK))
-    arena = executor._take()
+    _, arena = executor._take()
     sound = detection_of(executor, NETWORK.detection, len(anchors) // 4)
     room = ffi.new("mnv2_object[]", 100)
 
@@ -154,7 +154,7 @@ def test_what_does_not_fit_the_plan_is_refused() -> None:
             setattr(how, name, value)
         kept = ffi.new("mnv2_candidates *", [how, anchors, room, places, 0])
         given = executor._isa, executor._plan, ffi.NULL, executor._weights
-        return int(lib.mnv2_run_candidates(*given, ffi.from_buffer(arena), x, 0, kept))
+        return int(lib.mnv2_run_candidates(*given, arena, x, 0, kept))
 
     assert status() == lib.MNV2_OK
     for places, fields in (
