@@ -26,10 +26,12 @@ PYTHON_BYTES = 384 * KIB
 SCRIPT = """
 import sys
 from mnv2_engine import Engine
-import json, mnv2_engine.executors.native, mnv2_engine._core
+import json, mnv2_engine.executors.native, mnv2_engine._core, mnv2_engine.executors.native_objects
 # Else compiled now, where not cached; code is no growth by what is loaded.
 import mnv2_engine.model.packing_int8, mnv2_engine.network.quantization
 import mnv2_engine.detect.answers, mnv2_engine.network.detector, mnv2_engine.model.reading
+# At some number of names Python's table of them grows by a quarter of a mebibyte: grown before.
+names = [sys.intern(f"name {i}") for i in range(4000)]
 
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:
