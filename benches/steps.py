@@ -59,7 +59,7 @@ class Repeated(NativeExecutor):
         self._given = pixels, False, np.empty(network.classes, np.float32)
         self()
         # Memory that was never written is one page of zeros, which lies in the first cache.
-        filled = np.frombuffer(self._arenas[0], np.float32, plan.arena_bytes // 4)
+        filled = np.frombuffer(self._arenas[0][0], np.float32, plan.arena_bytes // 4)
         filled[:] = 0.5
 
     def _check(self, built: Any) -> None:

@@ -122,7 +122,7 @@ def test_a_step_runs_the_layers_that_it_names(precision):
     for wanted, is_equal in ((each, True), (each[:1] * 3, False), (each[::2] + each[:1], False)):
         for i in range(3 * len(match(network).blocks)):
             split[i].layers = wanted[i % 3]
-        for arena in executor._arenas:
+        for arena, _ in executor._arenas:
             arena[:] = bytes(len(arena))  # nothing is left of the run before
         executor.run(x, x.dtype == np.float32, logits)
         assert np.array_equal(logits, expected) == is_equal

@@ -326,7 +326,7 @@ def test_batches_of_an_engine(path, network, threads):
         for count in range(1, 6):
             np.testing.assert_array_equal(engine.logits(images[:count]), expected.logits[:count])
         np.testing.assert_array_equal(engine.embed(list(images)), expected.features)
-        (arena,) = engine._executor._arenas  # that of one image
+        ((arena, _),) = engine._executor._arenas  # that of one image
         assert len(arena) == engine.memory_plan().arena_bytes
         assert engine.memory_plan() == make_plan(network, threads, "int8", cpu=cpu_family())
 
