@@ -7,6 +7,7 @@
 
 #include "depthwise.h"
 #include "isa.h"
+#include "paired.h"
 #include "pointwise.h"
 
 static void expand_pixels(int pixels, int panels, const pointwise_input *in,
@@ -115,13 +116,13 @@ static const float *depthwise_weight(const mnv2_context *context, const mnv2_blo
     return w + (ptrdiff_t)(panel * block->kernel + ky) * block->kernel * PANEL;
 }
 
-/* Adds hidden channels [first, first + count) to the thin output of `pixels` pixels, from pixel
- * `pixel` on of what is filtered at x (filtered.h), panel_step values a panel. */
-static void project(const mnv2_context *context, const mnv2_block *block, int first, int count,
-                    const activation *x, ptrdiff_t panel_step, int pixel, int pixels,
-                    const pointwise_output *out) {
+/* Hidden channels [first, first + count) from pixel `pixel` on of what is filtered at x (filtered.h),
+ * panel_step values a panel. */
+static pointwise_input project_input(const mnv2_context *context, const mnv2_block *block,
+                                     int first, int count, const activation *x,
+                                     ptrdiff_t panel_step, int pixel) {
     const weight *w = (const weight *)(context->weights + block->project_weight);
-    const pointwise_input in = {
+    return (pointwise_input){
         .x = TILED ? x : x + (ptrdiff_t)pixel * PANEL,
         .is_blocked = TILED,
         .first = pixel,
@@ -134,7 +135,32 @@ static void project(const mnv2_context *context, const mnv2_block *block, int fi
         .panel_step = (ptrdiff_t)stored_terms(block->hidden) * PANEL,
         .bias = (const float *)(context->weights + block->project_bias),
     };
+}
+
+/* Adds hidden channels [first, first + count) to the thin output of `pixels` pixels, from pixel
+ * `pixel` on of what is filtered at x. */
+static void project(const mnv2_context *context, const mnv2_block *block, int first, int count,
+                    const activation *x, ptrdiff_t panel_step, int pixel, int pixels,
+                    const pointwise_output *out) {
+    const pointwise_input in =
+        project_input(context, block, first, count, x, panel_step, pixel);
     pointwise(TO_CHANNELS, pixels, panels_of(block->out_channels), &in, out);
 }
+
+#if PAIRED
+/* The thin output of `pixels` pixels, filtered in pairs but for an odd last one. */
+static void project_pairs(const mnv2_context *context, const mnv2_block *block,
+                          const activation *x, ptrdiff_t panel_step, int pixels,
+                          const pointwise_output *out) {
+    const int even = pixels / 2 * 2;
+    const pointwise_input in = project_input(context, block, 0, block->hidden, x, panel_step, 0);
+    paired(even / 2, &in, out);
+    if (even == pixels) return;
+    pointwise_output last = *out;
+    last.thin += (ptrdiff_t)even * out->channels;
+    if (last.residual) last.residual += even * out->residual_pixel_step;
+    project(context, block, 0, block->hidden, x, panel_step, even, 1, &last);
+}
+#endif
 
 #endif

@@ -89,13 +89,22 @@ typedef struct {
 typedef struct {
     activation *y; /* [pixels][16]; or NULL: it is not */
     limits clip;
+    int in_pairs; /* where PAIRED: [pixels / 2][16][2] and an odd last one behind it */
 } scatter_done;
+
+#if PAIRED
+/* [pixels][16] to pairs, in place. */
+static void pair_up(float *y, int pixels) {
+    for (int p = 0; p + 1 < pixels; p += 2)
+        vf_store_pair(y + p * PANEL, vf_load(y + p * PANEL), vf_load(y + (p + 1) * PANEL));
+}
+#endif
 
 /* R neighbouring output rows, of which the first is complete and the last begins: what a row
  * inside the map meets at k = 3. The input pixels stay in registers while one output row after
  * the other takes them. */
 static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, const int S,
-                                        const float *x, const scatter_row *rows,
+                                        const int in_pairs, const float *x, const scatter_row *rows,
                                         const scatter_done *done, int pixel, int tiles) {
     enum { MOST = (FUSED_PIXELS - 1) * 2 + 3, MOST_ROWS = 3 };
     for (int lane = 0; lane < PANEL; lane += LANES) {
@@ -120,8 +129,16 @@ static ALWAYS_INLINE void scatter_fused(const int Q, const int R, const int K, c
                     acc[q] = vf_fma(value[q * S + kx], weights[r][kx], acc[q]);
                 if (r == 0) {
                     const vf floor = vf_late(&done->clip.least), top = vf_late(&done->clip.most);
-                    UNROLL for (int q = 0; q < Q; q++)
-                        vf_to_values(y + q * y_step, vf_clamp(acc[q], floor, top));
+                    UNROLL for (int q = 0; q < Q; q++) acc[q] = vf_clamp(acc[q], floor, top);
+#if PAIRED
+                    if (in_pairs)
+                        UNROLL for (int q = 0; q + 1 < Q; q += 2)
+                            vf_store_pair(y + q * PANEL, acc[q], acc[q + 1]);
+                    else
+#else
+                    (void)in_pairs;
+#endif
+                        UNROLL for (int q = 0; q < Q; q++) vf_to_values(y + q * y_step, acc[q]);
                     y += Q * y_step;
                 } else {
                     UNROLL for (int q = 0; q < Q; q++) vf_store(sums[r] + q * PANEL, acc[q]);
@@ -211,13 +228,29 @@ static ALWAYS_INLINE void scatter_row_pixels(const int K, const int S, const flo
 
 #define CALL(Q, pixel, tiles) \
     if (Q <= FUSED_PIXELS)    \
-    scatter_fused(Q <= FUSED_PIXELS ? Q : 1, R, 3, S, x, rows, done, pixel, tiles)
+    scatter_fused(Q <= FUSED_PIXELS ? Q : 1, R, 3, S, 0, x, rows, done, pixel, tiles)
 static ALWAYS_INLINE void scatter_fused_pixels(const int R, const int S, const float *x,
                                                const scatter_row *rows,
                                                const scatter_done *done, int pixels) {
     FOR_EACH_TILE_SIZE(pixels, FUSED_PIXELS)
 }
 #undef CALL
+
+#if PAIRED
+/* An even number of pixels. */
+static ALWAYS_INLINE void scatter_fused_pairs(const int R, const int S, const float *x,
+                                              const scatter_row *rows, const scatter_done *done,
+                                              int pixels) {
+    const tiling cut = tiling_of(pixels / 2, FUSED_PIXELS / 2);
+    for (int longer = cut.longer > 0, pixel = 0; longer >= 0; longer--) {
+        const int pairs = cut.size + longer, tiles = longer ? cut.longer : cut.tiles - cut.longer;
+        if (pairs == 1) scatter_fused(2, R, 3, S, 1, x, rows, done, pixel, tiles);
+        if (pairs == 2) scatter_fused(4, R, 3, S, 1, x, rows, done, pixel, tiles);
+        if (pairs == 3) scatter_fused(6, R, 3, S, 1, x, rows, done, pixel, tiles);
+        pixel += tiles * pairs * 2;
+    }
+}
+#endif
 
 static void scatter_row_of(int kernel, int stride, const float *x, const scatter_row *row,
                            const scatter_done *done, int pixels) {
@@ -233,15 +266,27 @@ static void scatter(int kernel, int stride, const float *x, const scatter_row *r
     /* With enough registers, all rows of a 3x3 kernel at once. */
     if (HOLDS_3X3 && kernel == 3 && count == 4 - stride && done->y && !rows[0].bias &&
         rows[count - 1].bias && (count == 2 || !rows[1].bias)) {
+#if PAIRED
+        if (done->in_pairs && pixels % 2 == 0) {
+            if (stride == 1)
+                scatter_fused_pairs(3, 1, x, rows, done, pixels);
+            else
+                scatter_fused_pairs(2, 2, x, rows, done, pixels);
+            return;
+        }
+#endif
         if (stride == 1)
             scatter_fused_pixels(3, 1, x, rows, done, pixels);
         else
             scatter_fused_pixels(2, 2, x, rows, done, pixels);
-        return;
+    } else {
+        const scatter_done not_yet = {.y = NULL};
+        for (int r = 0; r < count; r++)
+            scatter_row_of(kernel, stride, x, rows + r, r == 0 ? done : &not_yet, pixels);
     }
-    const scatter_done not_yet = {.y = NULL};
-    for (int r = 0; r < count; r++, done = &not_yet)
-        scatter_row_of(kernel, stride, x, rows + r, done, pixels);
+#if PAIRED
+    if (done->in_pairs && done->y) pair_up(done->y, pixels);
+#endif
 }
 
 /* An output row that ends below the map: no taps, only the activation. */
@@ -253,6 +298,9 @@ static void finish_row(const scatter_row *row, const scatter_done *done, int pix
                                          : done->y + i;
         vf_to_values(y, vf_clamp(sums, floor, top));
     }
+#if PAIRED
+    if (done->in_pairs) pair_up(done->y, pixels);
+#endif
 }
 
 #endif

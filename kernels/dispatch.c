@@ -1,6 +1,7 @@
 #define _DEFAULT_SOURCE /* syscall, for cpu_x86.h */
 /* Which instruction sets were built, for which precisions, and which of them this machine has:
  * built_isas.def, which the build leaves, holds their lines of isas.def. */
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "isa.h"
@@ -73,6 +74,22 @@ const char *mnv2_cpu_family(void) {
     if (mnv2_has_amx()) return "amx"; /* whether this process may use it or not */
 #endif
     return "any";
+}
+
+int mnv2_prefers_pairs(void) {
+#if defined(__x86_64__)
+    /* Asked once a process: CPUID traps in a virtual machine, and took 35 us a run. */
+    enum { NOT_ASKED, NO, YES };
+    static atomic_int known = NOT_ASKED;
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == NOT_ASKED) {
+        answer = mnv2_has_amx() ? YES : NO;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == YES;
+#else
+    return 0;
+#endif
 }
 
 int32_t mnv2_isa_own(const mnv2_isa *isa, int32_t precision) {

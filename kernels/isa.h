@@ -23,6 +23,7 @@ typedef struct {
     mnv2_pool *pool;   /* whose threads share the parts; NULL: there is only this one */
     mnv2_place *place; /* of this thread in the pool, or: */
     int32_t *next;     /* the part that this thread takes next */
+    int in_pairs;      /* layers of few channels take pixels in pairs, where PAIRED (paired.h) */
     int32_t *tiles;    /* the shapes of this thread's tile registers (amx/), 0 while it has none */
 } mnv2_context;
 
@@ -40,6 +41,9 @@ struct mnv2_isa {
     const mnv2_steps *steps[MNV2_PRECISIONS]; /* all NULL: it does not compute so */
     const mnv2_lines *lines;                  /* of a resize */
 };
+
+/* Whether pixels in pairs (paired.h) were measured to be faster on this family of CPUs. */
+int mnv2_prefers_pairs(void);
 
 /* Whether a dense layer is stored as one of its place may be. */
 static inline int is_stored_soundly(const mnv2_plan *plan, const mnv2_dense *dense) {

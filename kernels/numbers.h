@@ -90,6 +90,13 @@ static inline void half_to_values(activation *p, ptrdiff_t step, int v, int n, i
 }
 #endif
 
+/* Whether layers of few channels take pixels in pairs (paired.h). */
+#if defined(HAS_PAIRS) && defined(MNV2_NUMBERS_FLOAT32)
+#define PAIRED 1
+#else
+#define PAIRED 0
+#endif
+
 /* Terms of which weights are stored for `depth` neighbouring terms of a sum. */
 static inline int stored_terms(int depth) { return (depth + PAIR - 1) / PAIR * PAIR; }
 

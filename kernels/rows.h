@@ -10,7 +10,8 @@
  * two thirds of what a ring of expanded rows would hold at k = 3 and stride 1, a sixth at stride
  * 2. The sums are of the same terms in the same order as if the whole kernel lay under the
  * output at once.
- * The strip that an input row completes is projected to the thin output while it is in L1.
+ * The strip that an input row completes is projected to the thin output while it is in L1, to few
+ * channels from pixels in pairs (paired.h).
  *
  * A block asks for an input row when an output row needs it, so blocks chain (a cascade): a thin
  * row comes from the tensor in the arena, from the block before, or strip by strip from the stem;
@@ -122,7 +123,12 @@ static void scatter_strip(const row_stream *stream, const input_row *row, const 
             .done_step = filtered_pixel(panel, panels_of(block->hidden)),
         };
     }
-    scatter_done done = {.clip = limits_of(block->depthwise_activation)};
+    scatter_done done = {
+        .clip = limits_of(block->depthwise_activation),
+#if PAIRED
+        .in_pairs = takes_pairs(stream->context, block->out_channels),
+#endif
+    };
     if (row->completes >= 0)
         done.y = (activation *)own(stream, stream->step->filtered) +
                  filtered_at(panel, (ptrdiff_t)stream->step->strip * PANEL);
@@ -149,8 +155,16 @@ static void project_strip(const row_stream *stream, int index, const strip *at, 
         out.residual = thin_row(stream, index, r, sizeof *out.residual);
         out.residual += at->first * out.residual_pixel_step;
     }
-    project(context, block, 0, block->hidden, own(stream, stream->step->filtered),
-            (ptrdiff_t)stream->step->strip * PANEL, 0, at->last - at->first, &out);
+    const activation *filtered = own(stream, stream->step->filtered);
+    const ptrdiff_t panel_step = (ptrdiff_t)stream->step->strip * PANEL;
+    const int pixels = at->last - at->first;
+#if PAIRED
+    if (takes_pairs(context, block->out_channels)) {
+        project_pairs(context, block, filtered, panel_step, pixels, &out);
+        return;
+    }
+#endif
+    project(context, block, 0, block->hidden, filtered, panel_step, 0, pixels, &out);
 }
 
 /* Keeps the stem's output for the shortcut of a first block that has one (narrow networks). */

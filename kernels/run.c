@@ -143,6 +143,7 @@ static mnv2_context context_of(const mnv2_plan *plan, const void *weights, void 
                           .image = image,
                           .image_is_float = image_is_float,
                           .images = 1,
+                          .in_pairs = mnv2_prefers_pairs(),
                           .taps = taps};
 }
 

@@ -37,6 +37,18 @@
  *   half_from_f16(p, v), half_from_pairs(p, v, i)   as half_load, from 16 bits
  *   half_join(even, odd)   two broadcast activations as one operand
  *   half_fma, half_add
+ *
+ * and, where it defines HAS_PAIRS, what takes two pixels in a vector, lane by lane in turn
+ * (paired.h):
+ *
+ *   vf_set_pair(p)         two neighbouring values, over and over
+ *   vf_store_pair(p, even, odd)   16 channels of two pixels to [16][2]
+ *   vf_paired(whole, last, vectors, out)   weights or biases twice each: where there are two or
+ *                          three vectors, channels 0, 2, 4 ... and 1, 3, 5 ... of the panel
+ *                          `whole`; where there are one or three, the first 8 of `last`, which is
+ *                          `whole` where there is one
+ *   vf_even_pixel(a, b), vf_odd_pixel(a, b)   a pixel's 16 channels, from the first two vectors
+ *   half_of_pair(x)        8 channels of both pixels as a half, from the other one
  */
 #ifndef MNV2_SIMD_H
 #define MNV2_SIMD_H

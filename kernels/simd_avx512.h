@@ -84,3 +84,36 @@ static inline half half_from_pairs(const uint16_t *p, int v, int i) {
 static inline half half_join(vf even, vf odd) { return _mm512_mask_blend_ps(0xff00, even, odd); }
 static inline half half_fma(half a, half b, half c) { return _mm512_fmadd_ps(a, b, c); }
 static inline half half_add(half a, half b) { return _mm512_add_ps(a, b); }
+
+#define HAS_PAIRS
+static inline vf vf_set_pair(const float *p) {
+    double both;
+    __builtin_memcpy(&both, p, sizeof both);
+    return _mm512_castpd_ps(_mm512_set1_pd(both));
+}
+static inline void vf_store_pair(float *p, vf even, vf odd) {
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i last = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                           31);
+    vf_store(p, _mm512_permutex2var_ps(even, first, odd));
+    vf_store(p + LANES, _mm512_permutex2var_ps(even, last, odd));
+}
+static inline void vf_paired(const float *whole, const float *last, int vectors, vf *out) {
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    /* From memory each takes a load and nothing else; a compiler loads once and shuffles twice. */
+    const float(*values)[LANES] = (const float(*)[LANES])(const void *)whole;
+    if (vectors > 1) __asm__("vmovsldup %1, %0" : "=v"(out[0]) : "m"(*values));
+    if (vectors > 1) __asm__("vmovshdup %1, %0" : "=v"(out[1]) : "m"(*values));
+    if (vectors != 2)
+        out[vectors - 1] = _mm512_permutexvar_ps(twice, vf_load(vectors > 1 ? last : whole));
+}
+static inline vf vf_even_pixel(vf even, vf odd) {
+    return _mm512_mask_moveldup_ps(even, 0xaaaa, odd);
+}
+static inline vf vf_odd_pixel(vf even, vf odd) {
+    return _mm512_mask_movehdup_ps(odd, 0x5555, even);
+}
+static inline half half_of_pair(vf x) {
+    const __m512i turns = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    return _mm512_permutexvar_ps(turns, x);
+}
