@@ -33,13 +33,11 @@ static void spread(const mnv2_block *block, int first, int count, const activati
     }
 }
 
-/* Hidden channels [first, first + count) of `pixels` thin pixels; y: panels panel_step apart. */
-static void expand(const mnv2_context *context, const mnv2_block *block, int first, int count,
-                   const activation *x, int pixels, float *y, ptrdiff_t panel_step) {
-    if (block->expand_weight < 0) {
-        spread(block, first, count, x, pixels, y, panel_step);
-        return;
-    }
+/* Hidden channels [first, first + count) of `pixels` thin pixels; y: panels panel_step apart.
+ * places: as pointwise_output has them; the block has an expand layer. */
+static void expand_to(const mnv2_context *context, const mnv2_block *block, int first, int count,
+                      const activation *x, int pixels, float *y, ptrdiff_t panel_step,
+                      const int32_t *places) {
     const int terms = stored_terms(block->in_channels);
     const weight *w = (const weight *)(context->weights + block->expand_weight);
     const float *bias = (const float *)(context->weights + block->expand_bias);
@@ -57,8 +55,18 @@ static void expand(const mnv2_context *context, const mnv2_block *block, int fir
         .activation = block->expand_activation,
         .y = y,
         .panel_step = panel_step,
+        .places = places,
     };
     expand_pixels(pixels, panels_of(count), &in, &out);
+}
+
+/* Hidden channels [first, first + count) of `pixels` thin pixels; y: panels panel_step apart. */
+static void expand(const mnv2_context *context, const mnv2_block *block, int first, int count,
+                   const activation *x, int pixels, float *y, ptrdiff_t panel_step) {
+    if (block->expand_weight < 0)
+        spread(block, first, count, x, pixels, y, panel_step);
+    else
+        expand_to(context, block, first, count, x, pixels, y, panel_step, NULL);
 }
 
 #if TILED

@@ -52,6 +52,8 @@ typedef struct {
     int width;      /* TO_PANELS, where takes_tiles: pixels of a line of y, or 0: of all; */
     ptrdiff_t line; /* floats from one line to the next */
 #endif
+    /* TO_PANELS: where in a panel each pixel lies, in floats; NULL: each behind the one before. */
+    const int32_t *places;
     activation *thin;     /* TO_CHANNELS: its y */
     int channels;         /* TO_CHANNELS: channels of it */
     /* TO_CHANNELS, [pixel][channels]: where the sums begin; NULL: at the bias. */
@@ -168,6 +170,16 @@ static ALWAYS_INLINE void pointwise_tile(const int P, const int N, const pointwi
     }
 
     const vf floor = vf_late(&clip->least), top = vf_late(&clip->most);
+    if (finish == TO_PANELS && out->places) {
+        const int32_t *places = out->places + pixel;
+        UNROLL for (int p = 0; p < P; p++) {
+            float *y = out->y + panel * out->panel_step + places[p];
+            UNROLL for (int v = 0; v < N * V; v++)
+                vf_store(y + v / V * out->panel_step + v % V * LANES,
+                         vf_clamp(acc[p][v], floor, top));
+        }
+        return;
+    }
     UNROLL for (int v = 0; v < N * V; v++) {
         if (finish == TO_PANELS) {
             float *y = out->y + (panel + v / V) * out->panel_step + pixel * PANEL + v % V * LANES;

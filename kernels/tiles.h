@@ -26,6 +26,10 @@
 #include "block.h"
 #include "branches.h"
 
+/* Of a map whose lines are expanded as one run of pixels, not one by one: a line may end anywhere in
+ * a register tile, so that maps of 7 x 7 or 3 x 3 fill theirs. */
+enum { WHOLE_PIXELS = 256 };
+
 /* What a branch filters of one expanded panel, number `panel` of its hidden ones, for so many output
  * rows: x is the line of its padding's first column under the first of them. */
 static void filter_panel(const mnv2_context *context, const mnv2_block *block, int panel,
@@ -90,11 +94,21 @@ static void filter_channels(const mnv2_context *context, const mnv2_step *step, 
     const int left = padding_of(plan, block).left, bands = bands_of(step);
     const range lines = band_lines(plan, block, bands, band);
     const range real = {lines.first > 0 ? lines.first : 0, least(lines.end, block->in_height)};
+    const int pixels = (real.end - real.first) * block->in_width;
+    const int is_whole = !TILED && context->in_pairs && block->expand_weight >= 0 &&
+                         pixels <= WHOLE_PIXELS && block->in_width % TILE_PIXELS != 0;
+    int32_t places[WHOLE_PIXELS];
+    for (int i = 0; i < pixels && is_whole; i++)
+        places[i] = i / block->in_width * (int32_t)line_floats + i % block->in_width * PANEL;
     for (int panel = 0, c = part.first; c < part.end; c += PANEL, panel++) {
         if (panel == EXPANDED_PANELS) panel = 0;
         float *inside = expanded + (real.first - lines.first) * line_floats + left * PANEL;
         const int some = least(EXPANDED_PANELS * PANEL, part.end - c);
-        if (panel == 0)
+        if (panel == 0 && is_whole)
+            expand_to(context, block, first + c, some,
+                      x + (ptrdiff_t)real.first * block->in_width * block->in_channels, pixels,
+                      inside, panel_step, places);
+        else if (panel == 0)
             expand_lines(context, block, first + c, some,
                          x + (ptrdiff_t)real.first * block->in_width * block->in_channels,
                          block->in_width, real.end - real.first, inside, line_floats, panel_step);
