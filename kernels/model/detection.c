@@ -71,10 +71,10 @@ bool detection_read(mnv2_detection *made, named_map *maps, int32_t *map_count,
         return refuse(why, "network: detection: expected exactly the keys maps, classes, "
                            "background, score_conversion, box_coding, score_threshold, "
                            "iou_threshold, max_per_class, max_objects");
-    int32_t classes;
     *made = (mnv2_detection){.anchors = 0};
     if (!read_maps(maps, map_count, json_get(said, "maps"), why) ||
-        !read_count("classes", json_get(said, "classes"), MAX_OBJECT_CLASSES, &classes, why) ||
+        !read_count("classes", json_get(said, "classes"), MAX_OBJECT_CLASSES, &made->columns,
+                    why) ||
         !read_count("max_per_class", json_get(said, "max_per_class"), MAX_OBJECTS,
                     &made->max_per_class, why) ||
         !read_count("max_objects", json_get(said, "max_objects"), MAX_OBJECTS,
@@ -85,7 +85,7 @@ bool detection_read(mnv2_detection *made, named_map *maps, int32_t *map_count,
         return refuse(why, "network: detection: background %s: expected a bool",
                       json_shown(background).text);
     made->has_background = background->kind == JSON_TRUE;
-    made->columns = classes + made->has_background;
+    made->columns += made->has_background;
     const json_value *conversion = json_get(said, "score_conversion");
     made->is_softmax = json_is(conversion, "softmax");
     if (!made->is_softmax && !json_is(conversion, "sigmoid"))
