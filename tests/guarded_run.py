@@ -12,13 +12,20 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
 import numpy as np
 from conftest import make_weights
 from int8_network import INT8_ISAS, PackedInt8, pixels, random_int8, run_oracle
-from native_network import BFLOAT16_ISAS, SUPPORTED_ISAS, NativeNetwork, image
+from native_network import (
+    BFLOAT16_ISAS,
+    SUPPORTED_ISAS,
+    NativeNetwork,
+    PackedNetwork,
+    image,
+)
 from test_threads import any_schedule
 
 from mnv2_engine.bench.ablations import plan_by_layers
@@ -48,11 +55,21 @@ def guarded(size: int, at_end: bool = True, fill: int = 0xAA) -> Any:
     return (ctypes.c_char * size).from_address(start)
 
 
+@lru_cache(maxsize=1)
+def weights_of(network: Network) -> dict[str, Any]:
+    return make_weights(network)
+
+
+@lru_cache(maxsize=3)  # dtypes
+def packed_of(network: Network, dtype: str) -> PackedNetwork:
+    return PackedNetwork(network, weights_of(network), dtype)
+
+
 def run_guarded(network: Network, isa: str, threads: int, precision: str, dtype: str) -> None:
-    weights = make_weights(network)
+    weights, same = weights_of(network), packed_of(network, dtype)
     x = image(network)
     alone = make_plan(network, 1, precision, dtype)
-    expected, _ = NativeNetwork(network, weights, isa, alone)(x)
+    expected, _ = NativeNetwork(network, weights, isa, alone, same)(x)
     pixels = guarded(x.nbytes)
     ctypes.memmove(pixels, x.tobytes(), x.nbytes)
     plans = [make_plan(network, threads, precision, dtype)]
@@ -60,7 +77,7 @@ def run_guarded(network: Network, isa: str, threads: int, precision: str, dtype:
         plans.append(plan_by_layers(network, threads, threads, precision, dtype))
     for plan, at_end in product(plans, (True, False)):
         native.private_memory = lambda size, at_end=at_end: guarded(size, at_end)  # type: ignore[assignment]
-        made = NativeNetwork(network, weights, isa, plan)
+        made = NativeNetwork(network, weights, isa, plan, same)
         packed = made.executor._weights
         copied = guarded(len(packed))
         ctypes.memmove(copied, bytes(made.executor._ffi.buffer(packed)), len(packed))

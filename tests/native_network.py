@@ -51,10 +51,11 @@ class NativeNetwork:
         weights: dict[str, np.ndarray[Any, Any]],
         isa: str,
         plan: Plan | None = None,
+        packed: PackedNetwork | None = None,
     ) -> None:
         self.network = network
         self.plan = plan or make_plan(network)
-        packed = PackedNetwork(network, weights, self.plan.dtype)
+        packed = packed or PackedNetwork(network, weights, self.plan.dtype)
         self.executor = NativeExecutor(packed, self.plan, isa)  # type: ignore[arg-type]
 
     def __call__(
