@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +61,24 @@ class CProgram(NamedTuple):
     @property
     def is_static(self) -> bool:
         return "CLASSIFY_STATIC:BOOL=ON" in (self.build / "CMakeCache.txt").read_text()
+
+
+@contextmanager
+def one_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder for all processes of pytest-xdist, of which one at a time is in it; or, without
+    them, one of this process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        fcntl = None  # type: ignore[assignment]
+    if fcntl is None or "PYTEST_XDIST_WORKER" not in os.environ:
+        yield factory.mktemp(name)
+        return
+    folder = factory.getbasetemp().parent / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 def build_program(folder: Path) -> CProgram:

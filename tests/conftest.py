@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c_plans import CPlans, build_plans
-from c_program import CProgram, build_program, build_sanitized
+from c_program import CProgram, build_program, build_sanitized, one_folder
 from hypothesis import is_hypothesis_test, settings
 from hypothesis import strategies as st
 
@@ -49,13 +50,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# The files that take the longest, though some have few tests.
+LONG = (
+    "test_plan.py",
+    "test_hostile_checkpoints.py",
+    "test_bounds.py",
+    "test_native_int8.py",
+    "test_hostile_c_program.py",
+    "test_hostile_c_tables.py",
+    "test_quantize.py",
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """With -n of pytest-xdist, the tests of a file stay together: what they build is built once."""
+    """With -n of pytest-xdist, the tests of a file stay together: what they build is built once.
+    The long files begin, so that no process is alone at the end."""
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadfile"
+        config.option.loadscopereorder = False  # by the number of tests
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if getattr(config.option, "dist", "no") == "loadfile" or "PYTEST_XDIST_WORKER" in os.environ:
+        order = {name: i for i, name in enumerate(LONG)}
+        items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
     if (most := config.getoption("--most-examples")) is None:
         return
     for item in items:
@@ -96,7 +114,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def c_program(tmp_path_factory: pytest.TempPathFactory) -> CProgram:
     """The C programs of examples/c."""
-    return build_program(tmp_path_factory.mktemp("c_program"))
+    with one_folder(tmp_path_factory, "c_program") as folder:
+        return build_program(folder)
 
 
 @pytest.fixture(scope="session")
@@ -106,9 +125,10 @@ def c_plans(tmp_path_factory: pytest.TempPathFactory) -> CPlans:
 
 
 @pytest.fixture(scope="session")
-def sanitized_c_program(c_program: CProgram) -> CProgram:
+def sanitized_c_program(c_program: CProgram, tmp_path_factory: pytest.TempPathFactory) -> CProgram:
     """The same under sanitizers."""
-    return build_sanitized(c_program)
+    with one_folder(tmp_path_factory, "c_program"):
+        return build_sanitized(c_program)
 
 
 @pytest.fixture(scope="session")
