@@ -7,8 +7,8 @@ from ..untyped import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..network.detection import Detection
-    from .native import NativeExecutor
 
+    Core = Any  # a NativeExecutor, which imports this file when it is asked for objects
     # (anchor, class, score, (top, left, bottom, right))
     FoundObject = tuple[int, int, float, tuple[float, float, float, float]]
 
@@ -24,14 +24,12 @@ class Wanted:
         self.found: list[FoundObject] = []
 
 
-def find(executor: NativeExecutor, image: Any, is_float: bool, wanted: Wanted) -> None:
+def find(executor: Core, image: Any, is_float: bool, wanted: Wanted) -> None:
     """Runs one image, and says what was found."""
     wanted.found = _found(executor, image, is_float, wanted)
 
 
-def _found(
-    executor: NativeExecutor, image: Any, is_float: bool, wanted: Wanted
-) -> list[FoundObject]:
+def _found(executor: Core, image: Any, is_float: bool, wanted: Wanted) -> list[FoundObject]:
     """The objects in an image. Candidates are kept while it runs; should they be more than
     CANDIDATES, it runs again and all scores are held."""
     ffi, lib, how = executor._ffi, executor._lib, wanted.how
@@ -53,7 +51,7 @@ def _found(
 
 
 def objects_of(
-    executor: NativeExecutor, how: Detection, anchors: Any, boxes: Any, scores: Any
+    executor: Core, how: Detection, anchors: Any, boxes: Any, scores: Any
 ) -> list[FoundObject]:
     """(anchor, class, score, (top, left, bottom, right)) of what a run left in `boxes` and
     `scores`, whose values become shares; as mnv2_engine.detect defines it, best first."""
@@ -73,7 +71,7 @@ def objects_of(
         return _read(room, count)
 
 
-def detection_of(executor: NativeExecutor, how: Detection, anchors: int) -> Any:
+def detection_of(executor: Core, how: Detection, anchors: int) -> Any:
     """`how` as the C core takes it."""
     given = executor._ffi.new("mnv2_detection *")
     given.anchors, given.columns = anchors, how.columns
