@@ -1,4 +1,4 @@
-"""The reader of `meta` and the planner of examples/c, many at a time: tests/plan_metas.c."""
+"""The reader of `meta` and the planner of kernels/, many at a time: tests/plan_metas.c."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The planner of examples/c and the package's make the same plans: every field of every step."""
+"""The planner of kernels/plan/ and Python's make the same plans: every field of every step."""
 
 from __future__ import annotations
 

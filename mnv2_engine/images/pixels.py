@@ -15,6 +15,7 @@ from .limits import DEFAULT, Borrow, Decoding
 if TYPE_CHECKING:
     from ..model.input_spec import InputSpec
     from ..model.modelfile import ModelFile
+
 _UINT8 = ("B", "<B", "=B", "@B", "|B")
 _FLOAT32 = ("f", "<f", "=f", "@f") if sys.byteorder == "little" else ("f", "=f", "@f")
 

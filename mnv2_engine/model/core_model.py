@@ -1,5 +1,6 @@
-"""A model file as the C core reads it: in a tenth of the time that Python takes, by the checks of
-examples/c. Python reads what the core refuses, and so says why; and the layers, where someone asks.
+"""A model file as the C core reads it: in a tenth of the time that Python takes
+(kernels/model/). Python reads what the core refuses, and so says why; and the layers, where someone
+asks.
 """
 
 from __future__ import annotations
