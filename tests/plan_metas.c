@@ -1,7 +1,7 @@
 /* For the tests of kernels/model/ and kernels/plan/: reads the `meta` members of model files from
- * standard input and says of each what it is refused for, or plans it. A record is four little-endian uint32 (bytes
- * of the JSON, threads, mnv2_precision to compute in, or 0 for that of the weights, family of CPUs),
- * then the JSON. Each answer ends with an empty line. */
+ * standard input and says of each what it is refused for, or plans it. A record is four
+ * little-endian uint32 (bytes of the JSON, threads, mnv2_precision to compute in, or 0 for that of
+ * the weights, family of CPUs), then the JSON. Each answer ends with an empty line. */
 #include <stdio.h>
 #include <stdlib.h>
 
